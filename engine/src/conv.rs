@@ -1,0 +1,323 @@
+//! The geometry of two-dimensional convolutions, channels last, and their CPU evaluation as products with patches.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::{Mat, Real};
+
+/// Stride, zero padding, dilation (rows, columns) and channel groups of a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv {
+    /// Step from window to window.
+    pub stride: [usize; 2],
+    /// Zeros on either side.
+    pub padding: [usize; 2],
+    /// Distance between the taps of a window.
+    pub dilation: [usize; 2],
+    /// Groups into which input and output channels are divided alike.
+    pub groups: usize,
+}
+
+impl Default for Conv {
+    fn default() -> Self {
+        Conv { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 }
+    }
+}
+
+impl Conv {
+    /// Stride 1 and the same padding on all sides.
+    pub fn padded(padding: usize) -> Self {
+        Conv { padding: [padding; 2], ..Conv::default() }
+    }
+
+    /// With the same stride both ways.
+    pub fn strided(self, stride: usize) -> Self {
+        Conv { stride: [stride; 2], ..self }
+    }
+
+    /// Output extent along an axis (0 rows, 1 columns), `None` when the window does not fit.
+    pub fn out(&self, axis: usize, n: usize, kernel: usize) -> Option<usize> {
+        if kernel == 0 || self.stride[axis] == 0 || self.dilation[axis] == 0 {
+            return None;
+        }
+        let span = self.dilation[axis] * (kernel - 1) + 1;
+        Some((n + 2 * self.padding[axis]).checked_sub(span)? / self.stride[axis] + 1)
+    }
+}
+
+/// A convolution with all its extents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// Stride, padding, dilation, groups.
+    pub conv: Conv,
+    /// Images.
+    pub n: usize,
+    /// Height and width of x.
+    pub size: [usize; 2],
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+    /// Height and width of y.
+    pub out: [usize; 2],
+    /// Input channels of a group.
+    pub ci: usize,
+    /// Output channels of a group.
+    pub co: usize,
+}
+
+/// Elements of a block of patches: what a core keeps close to its product.
+const PATCHES: usize = 1 << 15;
+
+/// Output pixels that one task of the weight gradient adds up; the tasks' sums are added in order.
+const ROWS: usize = 2048;
+
+impl Geometry {
+    /// From the shapes of x `[n, h, w, groups·ci]`, w `[kh, kw, ci, groups·co]`; `None` when they do not fit.
+    pub fn new(conv: Conv, x: &[usize], w: &[usize]) -> Option<Self> {
+        let ([n, height, width, channels], [kh, kw, ci, outs]) =
+            (<[usize; 4]>::try_from(x).ok()?, <[usize; 4]>::try_from(w).ok()?);
+        let fits = conv.groups > 0 && channels == ci * conv.groups && outs % conv.groups == 0;
+        let out = [conv.out(0, height, kh)?, conv.out(1, width, kw)?];
+        let co = outs / conv.groups.max(1);
+        fits.then_some(Geometry { conv, n, size: [height, width], kernel: [kh, kw], out, ci, co })
+    }
+
+    /// Shape of x.
+    pub fn x(&self) -> [usize; 4] {
+        [self.n, self.size[0], self.size[1], self.ci * self.conv.groups]
+    }
+
+    /// Shape of w.
+    pub fn w(&self) -> [usize; 4] {
+        [self.kernel[0], self.kernel[1], self.ci, self.co * self.conv.groups]
+    }
+
+    /// Shape of y.
+    pub fn y(&self) -> [usize; 4] {
+        [self.n, self.out[0], self.out[1], self.co * self.conv.groups]
+    }
+
+    /// Pixels of y.
+    pub fn rows(&self) -> usize {
+        self.n * self.out[0] * self.out[1]
+    }
+
+    /// Multiply-adds, doubled.
+    pub fn flops(&self) -> u64 {
+        2 * (self.rows() * self.kernel[0] * self.kernel[1] * self.ci * self.co * self.conv.groups) as u64
+    }
+
+    /// The kernels' words after those of the product.
+    pub fn words(&self) -> [usize; 14] {
+        let Geometry { conv, size, kernel, out, ci, co, .. } = *self;
+        let Conv { stride, padding, dilation, .. } = conv;
+        [
+            size[0],
+            size[1],
+            out[0],
+            out[1],
+            kernel[0],
+            kernel[1],
+            ci,
+            co,
+            stride[0],
+            stride[1],
+            padding[0],
+            padding[1],
+            dilation[0],
+            dilation[1],
+        ]
+    }
+
+    fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// A 1×1 convolution of every pixel: its patches are x itself.
+    fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.conv == (Conv { groups: self.conv.groups, ..Conv::default() })
+    }
+
+    /// Few channels in a group: loops, not products.
+    fn is_thin(&self) -> bool {
+        self.conv.groups > 1 && self.ci * self.co < 16
+    }
+
+    fn block(&self) -> usize {
+        (PATCHES / (self.taps() * self.ci)).clamp(16, 1024)
+    }
+
+    /// Calls `f` for each tap of the window of output pixel `row` that lies inside x: (tap, pixel of x).
+    #[inline]
+    pub(crate) fn each_tap(&self, row: usize, mut f: impl FnMut(usize, usize)) {
+        let [height, width] = self.size;
+        let (image, pixel) = (row / (self.out[0] * self.out[1]), row % (self.out[0] * self.out[1]));
+        let [stride_y, stride_x] = self.conv.stride;
+        let (top, left) = (pixel / self.out[1] * stride_y, pixel % self.out[1] * stride_x);
+        for ky in 0..self.kernel[0] {
+            let y = (top + ky * self.conv.dilation[0]).wrapping_sub(self.conv.padding[0]);
+            if y >= height {
+                continue;
+            }
+            for kx in 0..self.kernel[1] {
+                let x = (left + kx * self.conv.dilation[1]).wrapping_sub(self.conv.padding[1]);
+                if x < width {
+                    f(ky * self.kernel[1] + kx, (image * height + y) * width + x);
+                }
+            }
+        }
+    }
+
+    /// The windows of some output pixels as rows `[taps, ci]`.
+    fn patches<F: Real>(&self, x: &[F], group: usize, rows: Range<usize>, patches: &mut [F]) {
+        let (ci, channels) = (self.ci, self.ci * self.conv.groups);
+        for (row, patch) in rows.zip(patches.chunks_mut(self.taps() * ci)) {
+            if self.conv.padding != [0, 0] {
+                patch.fill(F::zero());
+            }
+            self.each_tap(row, |tap, pixel| {
+                let from = &x[pixel * channels + group * ci..][..ci];
+                patch[tap * ci..][..ci].copy_from_slice(from);
+            });
+        }
+    }
+
+    /// `y += x ⋆ w`.
+    pub(crate) fn forward<F: Real>(&self, x: &[F], w: &[F], y: &mut [F]) {
+        let (k, outs) = (self.taps() * self.ci, self.co * self.conv.groups);
+        let block = if self.is_thin() { 64 } else { self.block() };
+        y.par_chunks_mut(block * outs).enumerate().for_each_init(Vec::new, |patches: &mut Vec<F>, (b, y)| {
+            let rows = b * block..b * block + y.len() / outs;
+            if self.is_thin() {
+                return self.thin_forward(x, w, rows, y);
+            }
+            for group in 0..self.conv.groups {
+                let a = if self.is_pointwise() {
+                    let channels = self.ci * self.conv.groups;
+                    Mat { data: &x[rows.start * channels + group * self.ci..], row: channels, col: 1 }
+                } else {
+                    patches.resize(block * k, F::zero());
+                    self.patches(x, group, rows.clone(), patches);
+                    Mat { data: patches, row: k, col: 1 }
+                };
+                let w = Mat { data: &w[group * self.co..], row: outs, col: 1 };
+                F::gemm([rows.len(), self.co, k], &mut y[group * self.co..], outs, a, w, true, false);
+            }
+        });
+    }
+
+    /// `dx += ct ⋆ᵀ w`, an image at a time.
+    pub(crate) fn input_grad<F: Real>(&self, ct: &[F], w: &[F], dx: &mut [F]) {
+        let (k, outs, channels) = (self.taps() * self.ci, self.co * self.conv.groups, self.ci * self.conv.groups);
+        let pixels = self.size[0] * self.size[1];
+        let per_image = self.out[0] * self.out[1];
+        dx.par_chunks_mut(pixels * channels).enumerate().for_each_init(
+            Vec::new,
+            |patches: &mut Vec<F>, (image, dx)| {
+                let first = image * per_image;
+                if self.is_thin() {
+                    return self.thin_input_grad(ct, w, first..first + per_image, image * pixels, dx);
+                }
+                for group in 0..self.conv.groups {
+                    let w = Mat { data: &w[group * self.co..], row: 1, col: outs };
+                    for start in (first..first + per_image).step_by(self.block()) {
+                        let rows = start..(start + self.block()).min(first + per_image);
+                        let a = Mat { data: &ct[rows.start * outs + group * self.co..], row: outs, col: 1 };
+                        if self.is_pointwise() {
+                            let dx = &mut dx[(rows.start - first) * channels + group * self.ci..];
+                            F::gemm([rows.len(), k, self.co], dx, channels, a, w, true, false);
+                            continue;
+                        }
+                        patches.resize(self.block() * k, F::zero());
+                        F::gemm([rows.len(), k, self.co], patches, k, a, w, false, false);
+                        for (row, patch) in rows.zip(patches.chunks(k)) {
+                            self.each_tap(row, |tap, pixel| {
+                                let to = &mut dx[(pixel - image * pixels) * channels + group * self.ci..][..self.ci];
+                                for (to, &from) in to.iter_mut().zip(&patch[tap * self.ci..]) {
+                                    *to += from;
+                                }
+                            });
+                        }
+                    }
+                }
+            },
+        );
+    }
+
+    /// `dw += x ⋆ᵀ ct`, in tasks of fixed size whose sums are added in order.
+    pub(crate) fn weight_grad<F: Real>(&self, x: &[F], ct: &[F], dw: &mut [F]) {
+        let (k, outs, channels) = (self.taps() * self.ci, self.co * self.conv.groups, self.ci * self.conv.groups);
+        let tasks = self.rows().div_ceil(ROWS).min(16);
+        let per_task = self.rows().div_ceil(tasks);
+        let mut sums = vec![F::zero(); tasks * dw.len()];
+        sums.par_chunks_mut(dw.len()).enumerate().for_each_init(Vec::new, |patches: &mut Vec<F>, (task, dw)| {
+            let end = ((task + 1) * per_task).min(self.rows());
+            if self.is_thin() {
+                return self.thin_weight_grad(x, ct, task * per_task..end, dw);
+            }
+            for start in (task * per_task..end).step_by(self.block()) {
+                let rows = start..(start + self.block()).min(end);
+                for group in 0..self.conv.groups {
+                    let a = if self.is_pointwise() {
+                        Mat { data: &x[rows.start * channels + group * self.ci..], row: 1, col: channels }
+                    } else {
+                        patches.resize(self.block() * k, F::zero());
+                        self.patches(x, group, rows.clone(), patches);
+                        Mat { data: patches, row: 1, col: k }
+                    };
+                    let b = Mat { data: &ct[rows.start * outs + group * self.co..], row: outs, col: 1 };
+                    F::gemm([k, self.co, rows.len()], &mut dw[group * self.co..], outs, a, b, true, false);
+                }
+            }
+        });
+        for sum in sums.chunks(dw.len()) {
+            for (dw, &sum) in dw.iter_mut().zip(sum) {
+                *dw += sum;
+            }
+        }
+    }
+
+    /// Calls `f` with (channel of x, channel of y, element of w) for the channels that a tap connects.
+    #[inline]
+    fn each_channel(&self, tap: usize, mut f: impl FnMut(usize, usize, usize)) {
+        let outs = self.co * self.conv.groups;
+        for c in 0..self.ci {
+            let w = (tap * self.ci + c) * outs;
+            for o in 0..outs {
+                f(o / self.co * self.ci + c, o, w + o);
+            }
+        }
+    }
+
+    fn thin_forward<F: Real>(&self, x: &[F], w: &[F], rows: Range<usize>, y: &mut [F]) {
+        let (outs, channels) = (self.co * self.conv.groups, self.ci * self.conv.groups);
+        for (row, y) in rows.zip(y.chunks_mut(outs)) {
+            self.each_tap(row, |tap, pixel| {
+                let x = &x[pixel * channels..][..channels];
+                self.each_channel(tap, |c, o, at| y[o] += x[c] * w[at]);
+            });
+        }
+    }
+
+    fn thin_input_grad<F: Real>(&self, ct: &[F], w: &[F], rows: Range<usize>, first: usize, dx: &mut [F]) {
+        let (outs, channels) = (self.co * self.conv.groups, self.ci * self.conv.groups);
+        for row in rows {
+            let ct = &ct[row * outs..][..outs];
+            self.each_tap(row, |tap, pixel| {
+                let dx = &mut dx[(pixel - first) * channels..][..channels];
+                self.each_channel(tap, |c, o, at| dx[c] += ct[o] * w[at]);
+            });
+        }
+    }
+
+    fn thin_weight_grad<F: Real>(&self, x: &[F], ct: &[F], rows: Range<usize>, dw: &mut [F]) {
+        let (outs, channels) = (self.co * self.conv.groups, self.ci * self.conv.groups);
+        for row in rows {
+            let ct = &ct[row * outs..][..outs];
+            self.each_tap(row, |tap, pixel| {
+                let x = &x[pixel * channels..][..channels];
+                self.each_channel(tap, |c, o, at| dw[at] += x[c] * ct[o]);
+            });
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The fusions: a small table of handwritten patterns.
+//!
+//! | pattern | becomes |
+//! |---|---|
+//! | product + product, of one kind | one product of two terms |
+//! | matmul or conv2d + one number for each column | the same with a bias |
+//! | batch_norm + an array like it | batch_norm with a residual |
+//! | relu of batch_norm | batch_norm with a ReLU |
+//!
+//! A value that anything else needs is never fused away.
+
+use std::{
+    any::Any,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use crate::{
+    Graph, Op, Pointwise, Source, Var, compile,
+    ops::{Add, BatchNorm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, Matmul, Relu},
+};
+
+/// An op that replaces several nodes: operands and results in the graph before.
+#[derive(Debug, Clone)]
+pub(crate) struct Fused {
+    pub op: Arc<dyn Op>,
+    pub x: Vec<Var>,
+    pub y: Vec<Var>,
+}
+
+/// Which nodes are replaced by what.
+#[derive(Debug, Default)]
+pub(crate) struct Fusions {
+    fused: Vec<Fused>,
+    /// For a replaced node its fusion.
+    by_node: HashMap<usize, usize>,
+    /// Replaced nodes that are not where their fusion takes its place.
+    inside: HashSet<usize>,
+}
+
+impl Fusions {
+    /// The fusion that makes this node's results.
+    pub(crate) fn at(&self, node: usize) -> Option<&Fused> {
+        self.by_node.get(&node).map(|&f| &self.fused[f])
+    }
+
+    /// Whether the node only comes into being with its fusion, later.
+    pub(crate) fn is_inside(&self, node: usize) -> bool {
+        self.inside.contains(&node)
+    }
+
+    /// Matches the table against every node of a graph.
+    pub(crate) fn find(g: &Graph, outputs: &[Var]) -> Self {
+        let mut finder = Finder::new(g, outputs);
+        for n in 0..g.nodes().len() {
+            let Source::Op(op) = &g.nodes()[n].source else { continue };
+            let op = op.as_any();
+            if op.is::<Pointwise<Add, 2>>() {
+                let [a, b] = [g.nodes()[n].x[0], g.nodes()[n].x[1]];
+                let _ = finder.two_terms(n, a, b)
+                    || finder.bias(n, a, b)
+                    || finder.bias(n, b, a)
+                    || finder.residual(n, a, b)
+                    || finder.residual(n, b, a);
+            } else if op.is::<Pointwise<Relu, 1>>() {
+                finder.relu(n);
+            }
+        }
+        finder.found
+    }
+}
+
+struct Finder<'a> {
+    g: &'a Graph,
+    uses: Vec<usize>,
+    found: Fusions,
+}
+
+/// The same op with two terms, if it is a product of one.
+fn doubled(a: &dyn Any, b: &dyn Any) -> Option<Arc<dyn Op>> {
+    if let (Some(a), Some(b)) = (a.downcast_ref::<Matmul>(), b.downcast_ref::<Matmul>()) {
+        let alike = a.terms == 1 && b.terms == 1 && !a.bias && !b.bias && (a.ta, a.tb) == (b.ta, b.tb);
+        return alike.then(|| Arc::new(Matmul { terms: 2, ..a.clone() }) as _);
+    }
+    if let (Some(a), Some(b)) = (a.downcast_ref::<Conv2d>(), b.downcast_ref::<Conv2d>()) {
+        let alike = a.terms == 1 && b.terms == 1 && !a.bias && !b.bias && a.conv == b.conv;
+        return alike.then(|| Arc::new(Conv2d { terms: 2, ..a.clone() }) as _);
+    }
+    if let (Some(a), Some(b)) = (a.downcast_ref::<Conv2dInputGrad>(), b.downcast_ref::<Conv2dInputGrad>()) {
+        let alike = a.terms == 1 && b.terms == 1 && (a.conv, a.size) == (b.conv, b.size);
+        return alike.then(|| Arc::new(Conv2dInputGrad { terms: 2, ..a.clone() }) as _);
+    }
+    let (a, b) = (a.downcast_ref::<Conv2dWeightGrad>()?, b.downcast_ref::<Conv2dWeightGrad>()?);
+    let alike = a.terms == 1 && b.terms == 1 && (a.conv, a.kernel) == (b.conv, b.kernel);
+    alike.then(|| Arc::new(Conv2dWeightGrad { terms: 2, ..a.clone() }) as _)
+}
+
+/// The same op with a bias, if it is one that takes it.
+fn biased(op: &dyn Any) -> Option<Arc<dyn Op>> {
+    if let Some(op) = op.downcast_ref::<Matmul>() {
+        return (!op.bias).then(|| Arc::new(Matmul { bias: true, ..op.clone() }) as _);
+    }
+    let op = op.downcast_ref::<Conv2d>()?;
+    (!op.bias).then(|| Arc::new(Conv2d { bias: true, ..op.clone() }) as _)
+}
+
+impl<'a> Finder<'a> {
+    fn new(g: &'a Graph, outputs: &[Var]) -> Self {
+        let mut uses = vec![0; g.value_count()];
+        let wanted = outputs.iter().chain(g.assigns().iter().map(|(_, v)| v));
+        for &v in g.nodes().iter().flat_map(|n| &n.x).chain(wanted) {
+            uses[v.index()] += 1;
+        }
+        Finder { g, uses, found: Fusions::default() }
+    }
+
+    /// The op that makes `v`, its operands and results, if nothing but one node needs `v`; a fusion found before included.
+    fn maker(&self, v: Var) -> Option<(usize, Fused)> {
+        if self.uses[v.index()] != 1 {
+            return None;
+        }
+        let n = self.g.node_index(v);
+        if let Some(fused) = self.found.at(n) {
+            return (fused.y[0] == v).then(|| (n, fused.clone()));
+        }
+        let node = &self.g.nodes()[n];
+        match &node.source {
+            Source::Op(op) => Some((n, Fused { op: op.clone(), x: node.x.clone(), y: node.y.clone() })),
+            _ => None,
+        }
+    }
+
+    /// Replaces the makers `inside` and node `n`, whose result takes the place of the first.
+    fn replace(&mut self, n: usize, inside: &[usize], op: Arc<dyn Op>, x: Vec<Var>, rest: &[Var]) -> bool {
+        let y = [&[self.g.nodes()[n].y[0]], rest].concat();
+        let id = self.found.fused.len();
+        self.found.fused.push(Fused { op, x, y });
+        for &i in inside {
+            // A fusion inside a fusion: its nodes belong to the new one.
+            if let Some(old) = self.found.by_node.insert(i, id) {
+                self.found.by_node.values_mut().filter(|f| **f == old).for_each(|f| *f = id);
+            }
+            self.found.inside.insert(i);
+        }
+        self.found.by_node.insert(n, id);
+        true
+    }
+
+    fn two_terms(&mut self, n: usize, a: Var, b: Var) -> bool {
+        let (Some((i, left)), Some((j, right))) = (self.maker(a), self.maker(b)) else { return false };
+        let same_shapes = left.x.len() == right.x.len()
+            && left.x.iter().zip(&right.x).all(|(&p, &q)| self.g.shape(p) == self.g.shape(q));
+        match doubled(left.op.as_any(), right.op.as_any()) {
+            Some(op) if same_shapes && i != j => self.replace(n, &[i, j], op, [left.x, right.x].concat(), &[]),
+            _ => false,
+        }
+    }
+
+    fn bias(&mut self, n: usize, a: Var, bias: Var) -> bool {
+        let Some((i, made)) = self.maker(a) else { return false };
+        let columns = self.g.shape(a).last().copied();
+        if self.g.shape(bias).len() != 1 || self.g.shape(bias).first().copied() != columns {
+            return false;
+        }
+        if self.g.shape(self.g.nodes()[n].y[0]) != self.g.shape(a) {
+            return false;
+        }
+        match biased(made.op.as_any()) {
+            Some(op) if !self.depends(bias, i) => self.replace(n, &[i], op, [made.x, vec![bias]].concat(), &[]),
+            _ => false,
+        }
+    }
+
+    fn residual(&mut self, n: usize, a: Var, residual: Var) -> bool {
+        let Some((i, made)) = self.maker(a) else { return false };
+        let Some(norm) = made.op.as_any().downcast_ref::<BatchNorm>() else { return false };
+        let plain = !norm.residual && !norm.relu && made.y[0] == a;
+        if !plain || self.g.shape(residual) != self.g.shape(a) || self.depends(residual, i) {
+            return false;
+        }
+        let op = Arc::new(BatchNorm { residual: true, ..norm.clone() });
+        self.replace(n, &[i], op, [made.x, vec![residual]].concat(), &made.y[1..])
+    }
+
+    fn relu(&mut self, n: usize) -> bool {
+        let x = self.g.nodes()[n].x[0];
+        let Some((i, made)) = self.maker(x) else { return false };
+        match made.op.as_any().downcast_ref::<BatchNorm>() {
+            Some(norm) if !norm.relu && made.y[0] == x => {
+                let op = Arc::new(BatchNorm { relu: true, ..norm.clone() });
+                self.replace(n, &[i], op, made.x, &made.y[1..])
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether `v` comes from node `n`, so that the node cannot wait for it.
+    fn depends(&self, v: Var, n: usize) -> bool {
+        compile::ancestors(self.g, [v]).contains(&n)
+    }
+}

@@ -1,0 +1,75 @@
+//! The launches of kernels that are matrix products, and their tiles.
+
+use crate::{Bind, Launch, Launches, op::word};
+
+/// A matrix product as a kernel sees it: `batches` times `[m, k] [k, n]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub batches: usize,
+    /// Whether neighbouring lanes load neighbouring k of the left factor (else neighbouring rows).
+    pub a_along_k: bool,
+    /// Whether neighbouring lanes load neighbouring k of the right factor (else neighbouring columns).
+    pub b_along_k: bool,
+}
+
+/// Workgroups below which a long summed axis is split.
+const ENOUGH: usize = 128;
+
+/// Shortest piece of a split axis.
+const PIECE: usize = 512;
+
+impl Product {
+    /// The product's launch, and the sum of partial results when its long axis is split; `rest` are the words after
+    /// the six of the product itself, `x` the operands, to which those that the kernel does not use are added.
+    pub(crate) fn launches(
+        self,
+        kernel: &'static str,
+        rest: impl IntoIterator<Item = usize>,
+        x: &[Bind],
+        terms: u32,
+        bias: Option<bool>,
+    ) -> Launches {
+        let Product { m, n, k, batches, .. } = self;
+        let (across, down) =
+            (n.div_ceil(4).next_power_of_two().clamp(2, 16), m.div_ceil(4).next_power_of_two().clamp(4, 16));
+        let tiles = batches * m.div_ceil(4 * down) * n.div_ceil(4 * across);
+        let splits = if tiles < ENOUGH { (ENOUGH / tiles).min(k / PIECE).max(1) } else { 1 };
+        let k_chunk = k.div_ceil(splits);
+        let splits = k.div_ceil(k_chunk);
+        let out = if splits > 1 { Bind::Scratch(0) } else { Bind::Out(0) };
+        let mut launch = Launch::new(kernel, tiles * splits)
+            .constant("ACROSS", across as f64)
+            .constant("DOWN", down as f64)
+            .constant("TERMS", terms)
+            .constant("A_ALONG_K", self.a_along_k)
+            .constant("B_ALONG_K", self.b_along_k)
+            .params([m, n, k, batches, splits, k_chunk].map(word))
+            .params(rest.into_iter().map(word))
+            .bind(x.iter().copied().chain([out]));
+        if let Some(bias) = bias {
+            launch = launch.constant("BIAS", bias);
+        }
+        let mut launches = Launches::from(launch);
+        if splits > 1 {
+            let len = batches * m * n;
+            launches.scratch.push(splits * len);
+            launches.list.push(
+                Launch::new("sum", len.div_ceil(32))
+                    .constant("LANES", 256)
+                    .constant("ACROSS", 32)
+                    .params([1, splits, len, splits, 1, 0].map(word))
+                    .bind([Bind::Scratch(0), Bind::Out(0)]),
+            );
+        }
+        launches
+    }
+}
+
+/// Operands of a product of one or two terms, the second standing in by the first where there is none.
+pub(crate) fn two_terms(terms: usize) -> [Bind; 4] {
+    let second = 2 * (terms - 1);
+    [Bind::In(0), Bind::In(1), Bind::In(second), Bind::In(second + 1)]
+}

@@ -1,0 +1,275 @@
+//! The device: adapters listed and chosen, opened with its limits, its faults turned into our errors.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{Error, Result, kernel::Key};
+
+/// How capable an adapter is; every kernel has a portable variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// WebGPU's default limits, f32.
+    Portable,
+    /// Subgroups.
+    Native,
+    /// Cooperative matrices.
+    Cooperative,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Tier::Portable => "portable",
+            Tier::Native => "native",
+            Tier::Cooperative => "cooperative matrix",
+        })
+    }
+}
+
+/// An adapter, described.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    /// The device's name.
+    pub name: String,
+    /// Vulkan, Metal, Dx12, …
+    pub backend: String,
+    /// Driver and its version.
+    pub driver: String,
+    /// Discrete, integrated, …, or software.
+    pub kind: &'static str,
+    /// What the adapter can do beyond the portable minimum.
+    pub tier: Tier,
+    /// Limits by name: those that programs meet.
+    pub limits: Vec<(&'static str, u64)>,
+    /// Optional features by name.
+    pub features: Vec<String>,
+}
+
+impl Adapter {
+    /// Whether the adapter computes on the CPU.
+    pub fn is_software(&self) -> bool {
+        self.kind == "software"
+    }
+
+    fn describe(adapter: &wgpu::Adapter) -> Self {
+        let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+        let tier = if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+            Tier::Cooperative
+        } else if features.contains(wgpu::Features::SUBGROUP) {
+            Tier::Native
+        } else {
+            Tier::Portable
+        };
+        let kind = match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete",
+            wgpu::DeviceType::IntegratedGpu => "integrated",
+            wgpu::DeviceType::VirtualGpu => "virtual",
+            wgpu::DeviceType::Cpu => "software",
+            wgpu::DeviceType::Other => "other",
+        };
+        Adapter {
+            name: info.name,
+            backend: format!("{:?}", info.backend),
+            driver: [info.driver, info.driver_info].join(" ").trim().into(),
+            kind,
+            tier,
+            limits: vec![
+                ("buffer bytes", limits.max_buffer_size),
+                ("storage binding bytes", limits.max_storage_buffer_binding_size.min(BINDING)),
+                ("storage buffers per stage", limits.max_storage_buffers_per_shader_stage.into()),
+                ("workgroup memory bytes", limits.max_compute_workgroup_storage_size.into()),
+                ("invocations per workgroup", limits.max_compute_invocations_per_workgroup.into()),
+                ("workgroups per dimension", limits.max_compute_workgroups_per_dimension.into()),
+            ],
+            features: features.iter_names().map(|(name, _)| name.to_lowercase()).collect(),
+        }
+    }
+
+    fn rank(&self) -> usize {
+        ["discrete", "integrated", "virtual", "other", "software"].iter().position(|k| *k == self.kind).unwrap_or(9)
+    }
+}
+
+impl fmt::Display for Adapter {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} ({}, {}, {})", self.name, self.backend, self.kind, self.driver)
+    }
+}
+
+/// The most bytes that one binding may have; larger ones are silently wrong on some backends.
+pub(crate) const BINDING: u64 = (1 << 31) - 1;
+
+/// How a device is opened.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Part of an adapter's name, driver or backend, or its number in [`adapters`]; the best one when absent.
+    pub adapter: Option<String>,
+    /// Compile kernels with all run-time checks, as untrusted text would be. The results agree with the unchecked.
+    pub checked: bool,
+    /// Fill buffers with not-a-number before they are used, and put more of it behind them: for tests.
+    pub poison: bool,
+}
+
+fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle())
+}
+
+async fn enumerate() -> Vec<(Adapter, wgpu::Adapter)> {
+    let found = instance().enumerate_adapters(wgpu::Backends::all()).await;
+    let mut list: Vec<_> = found.into_iter().map(|a| (Adapter::describe(&a), a)).collect();
+    list.sort_by_key(|(a, _)| a.rank());
+    list
+}
+
+/// The adapters of this machine, best first.
+pub async fn adapters() -> Vec<Adapter> {
+    enumerate().await.into_iter().map(|(a, _)| a).collect()
+}
+
+/// An open device; cheap to clone.
+#[derive(Clone)]
+pub struct Gpu {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub adapter: Adapter,
+    pub limits: wgpu::Limits,
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub options: Options,
+    pub pipelines: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
+    fault: Arc<Mutex<Option<Error>>>,
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}", self.inner.adapter)
+    }
+}
+
+/// The data behind a mutex, also when a thread panicked while it held it: every use leaves it whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gpu {
+    /// Opens the best adapter, or the one that `HILLSHADE_ADAPTER` names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoAdapter`] where there is none, [`Error::Device`] when it does not open.
+    pub async fn open() -> Result<Self> {
+        let adapter = std::env::var("HILLSHADE_ADAPTER").ok().filter(|name| !name.is_empty());
+        Self::open_with(Options { adapter, ..Options::default() }).await
+    }
+
+    /// Opens a device as asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoAdapter`] when no adapter matches, [`Error::Device`] when it does not open.
+    pub async fn open_with(options: Options) -> Result<Self> {
+        let list = enumerate().await;
+        let available = match list.len() {
+            0 => "none".into(),
+            _ => list.iter().map(|(a, _)| a.name.as_str()).collect::<Vec<_>>().join(", "),
+        };
+        let wanted = options.adapter.clone();
+        let matches = |i: usize, a: &Adapter| match &wanted {
+            None => true,
+            Some(w) => {
+                let text = format!("{} {} {}", a.name, a.driver, a.backend).to_lowercase();
+                w.parse() == Ok(i) || text.contains(&w.to_lowercase())
+            }
+        };
+        let found = list.into_iter().enumerate().find(|(i, (a, _))| matches(*i, a));
+        let Some((_, (description, adapter))) = found else {
+            let wanted = wanted.map_or("at all".into(), |w| format!("matches \"{w}\""));
+            return Err(Error::NoAdapter { wanted, available });
+        };
+        let limits = adapter.limits();
+        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("hillshade"),
+            required_features: adapter.features() & wanted,
+            required_limits: limits.clone(),
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        };
+        let opened = adapter.request_device(&descriptor).await;
+        let (device, queue) = opened.map_err(|e| Error::Device(format!("{}: {e}", description.name)))?;
+        let fault = Arc::new(Mutex::new(None));
+        let keep = |fault: &Arc<Mutex<Option<Error>>>, error: Error| {
+            lock(fault).get_or_insert(error);
+        };
+        let captured = fault.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            keep(
+                &captured,
+                match error {
+                    wgpu::Error::OutOfMemory { source } => Error::OutOfMemory(source.to_string()),
+                    other => Error::Device(other.to_string().replace('\n', " ")),
+                },
+            );
+        }));
+        let lost = fault.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            // A loss explains what failed before it.
+            *lock(&lost) = Some(Error::DeviceLost(format!("{reason:?} {message}").trim().into()));
+        });
+        let pipelines = Mutex::default();
+        let inner = Inner { adapter: description, limits, device, queue, options, pipelines, fault };
+        Ok(Gpu { inner: Arc::new(inner) })
+    }
+
+    /// What was opened.
+    pub fn adapter(&self) -> &Adapter {
+        &self.inner.adapter
+    }
+
+    /// The first fault since the device was opened; a lost device stays lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`] or [`Error::Device`].
+    pub(crate) fn check(&self) -> Result<()> {
+        let mut fault = lock(&self.inner.fault);
+        match fault.take() {
+            None => Ok(()),
+            Some(error) => {
+                if matches!(error, Error::DeviceLost(_)) {
+                    *fault = Some(error.clone());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for all submitted work; where waiting is not possible (the browser), does nothing.
+    pub(crate) fn wait(&self) -> Result<()> {
+        let polled = self.inner.device.poll(wgpu::PollType::wait_indefinitely());
+        self.check()?;
+        polled.map_err(|e| Error::Device(e.to_string()))?;
+        Ok(())
+    }
+
+    /// Destroys the device: what is run afterwards reports [`Error::DeviceLost`].
+    pub fn destroy(&self) {
+        self.inner.device.destroy();
+        *lock(&self.inner.fault) = Some(Error::DeviceLost("destroyed".into()));
+    }
+
+    /// Refuses a buffer that the device cannot bind.
+    pub(crate) fn admit(&self, what: &str, bytes: u64) -> Result<()> {
+        let limits = &self.inner.limits;
+        let limit = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size).min(BINDING);
+        match bytes > limit {
+            true => Err(Error::Limit { what: format!("bytes of {what}"), needed: bytes, limit }),
+            false => Ok(()),
+        }
+    }
+}

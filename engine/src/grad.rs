@@ -1,0 +1,177 @@
+//! Derivatives as graph transformations: reverse mode, forward mode, and their composition.
+
+use std::collections::HashSet;
+
+use crate::{At, DType, Error, Graph, Result, Source, Var};
+
+impl Graph {
+    /// Reverse mode: `Σₖ (∂yₖ/∂x)ᵀ ctₖ` for each `x` in `wrt`, zeros where `y` does not depend on it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRule`] when an op on the way has no rule, [`Error::Shape`] when a cotangent does not match its result.
+    pub fn vjp(&mut self, y: &[Var], ct: &[Var], wrt: &[Var]) -> Result<Vec<Var>> {
+        self.same_types("vjp", y, ct)?;
+        let ct: Vec<_> = ct.iter().copied().map(Some).collect();
+        let found = pull(self, y, &ct, wrt)?;
+        self.fill_gaps(found, wrt)
+    }
+
+    /// The gradient of a scalar: [`Graph::vjp`] with cotangent 1.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Graph::vjp`], and [`Error::Shape`] when `loss` is not a scalar.
+    pub fn grad(&mut self, loss: Var, wrt: &[Var]) -> Result<Vec<Var>> {
+        if self.ty(loss).count() != 1 {
+            let got = format!("{:?}", self.shape(loss));
+            return Err(Error::Shape { op: "grad", rule: "the loss is a scalar".into(), got });
+        }
+        let one = self.fill(&self.shape(loss).to_vec(), 1.0)?;
+        self.vjp(&[loss], &[one], wrt)
+    }
+
+    /// Forward mode: `Σₓ (∂y/∂x) dx` for each `y`, zeros where it depends on no `x` in `wrt`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRule`] when an op on the way has no rule, [`Error::Shape`] when a tangent does not match its operand.
+    pub fn jvp(&mut self, y: &[Var], wrt: &[Var], dx: &[Var]) -> Result<Vec<Var>> {
+        self.same_types("jvp", wrt, dx)?;
+        let dx: Vec<_> = dx.iter().copied().map(Some).collect();
+        let found = push(self, y, wrt, &dx)?;
+        self.fill_gaps(found, y)
+    }
+
+    /// The Hessian-vector product `∂²loss/∂x² v`, forward over reverse (Pearlmutter 1994).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Graph::grad`] and [`Graph::jvp`].
+    pub fn hvp(&mut self, loss: Var, wrt: &[Var], v: &[Var]) -> Result<Vec<Var>> {
+        let gradient = self.grad(loss, wrt)?;
+        self.jvp(&gradient, wrt, v)
+    }
+
+    fn same_types(&self, op: &'static str, x: &[Var], dx: &[Var]) -> Result<()> {
+        let list = |x: &[Var]| x.iter().map(|&x| self.ty(x).to_string()).collect::<Vec<_>>().join(" ");
+        if x.len() != dx.len() || x.iter().zip(dx).any(|(&x, &dx)| self.ty(x) != self.ty(dx)) {
+            let rule = format!("derivatives have the types {}", list(x));
+            return Err(Error::Shape { op, rule, got: list(dx) });
+        }
+        Ok(())
+    }
+
+    fn fill_gaps(&mut self, found: Vec<Option<Var>>, like: &[Var]) -> Result<Vec<Var>> {
+        found
+            .into_iter()
+            .zip(like)
+            .map(|(found, &like)| match found {
+                Some(found) => Ok(found),
+                None => self.fill(&self.shape(like).to_vec(), 0.0),
+            })
+            .collect()
+    }
+
+    /// The nodes between `from` and `to`, in order: those on which a value of `to` depends and that depend on `from`.
+    fn between(&self, from: &[Var], to: &[Var]) -> (Vec<usize>, HashSet<Var>) {
+        let mut seen: HashSet<Var> = HashSet::new();
+        let mut stack: Vec<Var> = to.to_vec();
+        let mut ancestors = Vec::new();
+        let mut visited = HashSet::new();
+        while let Some(v) = stack.pop() {
+            if !seen.insert(v) || from.contains(&v) {
+                continue;
+            }
+            let node = self.node_index(v);
+            if visited.insert(node) {
+                ancestors.push(node);
+                stack.extend(&self.nodes()[node].x);
+            }
+        }
+        ancestors.sort_unstable();
+        let mut live: HashSet<Var> = from.iter().copied().collect();
+        ancestors.retain(|&n| {
+            let node = &self.nodes()[n];
+            let depends = node.x.iter().any(|x| live.contains(x));
+            if depends {
+                live.extend(&node.y);
+            }
+            depends
+        });
+        (ancestors, live)
+    }
+
+    fn accumulate(&mut self, slot: &mut Option<Var>, term: Var) -> Result<()> {
+        *slot = Some(match *slot {
+            None => term,
+            Some(sum) => self.add(sum, term)?,
+        });
+        Ok(())
+    }
+}
+
+/// Cotangents of `wrt` from those of `y`; `None` stands for zero.
+pub(crate) fn pull(g: &mut Graph, y: &[Var], ct: &[Option<Var>], wrt: &[Var]) -> Result<Vec<Option<Var>>> {
+    let (nodes, live) = g.between(wrt, y);
+    let mut cts: Vec<Option<Var>> = vec![None; g.value_count()];
+    for (&y, &ct) in y.iter().zip(ct) {
+        if let Some(ct) = ct {
+            g.accumulate(&mut cts[y.index()], ct)?;
+        }
+    }
+    for n in nodes.into_iter().rev() {
+        let node = g.nodes()[n].clone();
+        let own: Vec<_> = node.y.iter().map(|y| cts[y.index()]).collect();
+        let Source::Op(op) = &node.source else { continue };
+        if own.iter().all(Option::is_none) {
+            continue;
+        }
+        let pulled = op.vjp(g, At { x: &node.x, y: &node.y }, &own)?;
+        check_count(op.name(), "vjp", pulled.len(), node.x.len())?;
+        for (&x, term) in node.x.iter().zip(pulled) {
+            if let Some(term) = term
+                && live.contains(&x)
+                && g.ty(x).dtype == DType::F32
+            {
+                g.accumulate(&mut cts[x.index()], term)?;
+            }
+        }
+    }
+    Ok(wrt.iter().map(|x| cts[x.index()]).collect())
+}
+
+/// Tangents of `y` from those of `wrt`; `None` stands for zero.
+pub(crate) fn push(g: &mut Graph, y: &[Var], wrt: &[Var], dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    let from: Vec<Var> = wrt.iter().zip(dx).filter(|(_, dx)| dx.is_some()).map(|(&x, _)| x).collect();
+    let (nodes, _) = g.between(&from, y);
+    let mut tangents: Vec<Option<Var>> = vec![None; g.value_count()];
+    for (&x, &dx) in wrt.iter().zip(dx) {
+        if let Some(dx) = dx {
+            g.accumulate(&mut tangents[x.index()], dx)?;
+        }
+    }
+    for n in nodes {
+        let node = g.nodes()[n].clone();
+        let own: Vec<_> = node.x.iter().map(|x| tangents[x.index()]).collect();
+        let Source::Op(op) = &node.source else { continue };
+        if own.iter().all(Option::is_none) {
+            continue;
+        }
+        let pushed = op.jvp(g, At { x: &node.x, y: &node.y }, &own)?;
+        check_count(op.name(), "jvp", pushed.len(), node.y.len())?;
+        for (y, term) in node.y.iter().zip(pushed) {
+            if !from.contains(y) {
+                tangents[y.index()] = term;
+            }
+        }
+    }
+    Ok(y.iter().map(|y| tangents[y.index()]).collect())
+}
+
+fn check_count(op: &'static str, rule: &'static str, got: usize, expected: usize) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::Shape { op, rule: format!("its {rule} gives {expected} derivatives"), got: got.to_string() })
+}

@@ -1,0 +1,61 @@
+//! The engine of Hillshade: graphs of tensor operations, their derivatives of any order, a compiler, and three executors.
+
+mod case;
+mod compile;
+mod conv;
+mod cpu;
+mod device;
+mod error;
+mod fuse;
+mod gemm;
+mod gpu;
+mod grad;
+mod graph;
+mod kernel;
+mod map;
+mod norm;
+mod op;
+pub mod ops;
+mod plan;
+mod real;
+mod reduce;
+mod session;
+pub mod shape;
+mod strided;
+
+pub use case::{Case, Drawn, Sample};
+pub use conv::{Conv, Geometry};
+pub use error::{Error, Result};
+pub use gpu::{Adapter, Gpu, Options, Tier, adapters};
+pub use graph::{Graph, Node, Source, Var};
+pub use map::{Map, Pointwise};
+pub use op::{At, Bind, Launch, Launches, Op, Operand, Type};
+pub use ops::{Adam, Pool, Sgd};
+pub use plan::{Named, Place, Plan, Step};
+pub use real::{Buf, In, Mat, OutMut, Real};
+pub use session::{Data, Program, Session};
+pub use shape::Shape;
+
+/// Element type of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit float; f64 in the twin.
+    F32,
+    /// 32-bit index.
+    U32,
+}
+
+impl std::fmt::Display for DType {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(match self {
+            DType::F32 => "f32",
+            DType::U32 => "u32",
+        })
+    }
+}
+
+/// Waits for a future on this thread; not in the browser, where nothing may block.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    pollster::block_on(future)
+}

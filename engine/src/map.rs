@@ -1,0 +1,242 @@
+//! Pointwise ops: a function of one to three numbers, applied elementwise with broadcasting.
+
+use std::fmt::Debug;
+
+use rayon::prelude::*;
+
+use crate::{
+    At, Bind, DType, Graph, Launch, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
+    op::{cpu, expect_dtypes, shape_error, word},
+    shape::{self, Loops, signed},
+};
+
+/// A differentiable function of `N` numbers.
+pub trait Map<const N: usize>: Debug + Clone + Send + Sync + 'static {
+    /// The op's name.
+    const NAME: &'static str;
+
+    /// Constants of the function, the kernel's `params.p` and `params.q`.
+    fn constants(&self) -> [f64; 2] {
+        [0.0; 2]
+    }
+
+    /// The function.
+    fn f<F: Real>(&self, x: [F; N]) -> F;
+
+    /// `∂f/∂xᵢ · d`, which serves both modes; `None` where the slope is zero.
+    ///
+    /// # Errors
+    ///
+    /// Those of the ops that it is made of.
+    fn slope(&self, g: &mut Graph, x: &[Var], y: Var, i: usize, d: Var) -> Result<Option<Var>>;
+}
+
+/// The op of a [`Map`].
+#[derive(Clone)]
+pub struct Pointwise<M, const N: usize>(pub M);
+
+impl<M: Debug, const N: usize> Debug for Pointwise<M, N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Elements below which a loop stays on one core.
+pub(crate) const SERIAL: usize = 1 << 14;
+
+impl<M: Map<N>, const N: usize> Pointwise<M, N> {
+    fn loops(x: [&[usize]; N], y: &[usize]) -> Loops<N> {
+        let strides = x.map(|x| signed(&shape::broadcast_strides(x, y)));
+        Loops::new(y, std::array::from_fn(|n| strides[n].as_slice()))
+    }
+
+    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
+        let shapes: [&[usize]; N] = std::array::from_fn(|n| x[n].shape());
+        let data: [&[F]; N] = std::array::from_fn(|n| x[n].floats());
+        let y = y[0].floats_mut();
+        if data.iter().all(|x| x.len() == y.len()) {
+            let chunk = |(start, y): (usize, &mut [F])| {
+                let data = data.map(|x| &x[start..start + y.len()]);
+                for (i, y) in y.iter_mut().enumerate() {
+                    *y = self.0.f(data.map(|x| x[i]));
+                }
+            };
+            return match y.len() {
+                ..SERIAL => chunk((0, y)),
+                _ => y.par_chunks_mut(SERIAL / 2).enumerate().for_each(|(c, y)| chunk((c * SERIAL / 2, y))),
+            };
+        }
+        let out =
+            shapes.iter().fold(Vec::new(), |y: Vec<usize>, x| shape::broadcast(&y, x).expect("the shape rule held"));
+        let loops = Self::loops(shapes, &out);
+        let run = loops.run();
+        let inner = loops.strides[loops.strides.len() - 1];
+        let per_task = (SERIAL / 2 / run).max(1);
+        let chunk = |(task, y): (usize, &mut [F])| {
+            let from = task * per_task;
+            loops.each_run(from, from + y.len() / run, |r, at| {
+                let y = &mut y[(r - from) * run..][..run];
+                for (i, y) in y.iter_mut().enumerate() {
+                    *y = self.0.f(std::array::from_fn(|n| data[n][(at[n] + i as isize * inner[n]) as usize]));
+                }
+            });
+        };
+        match y.len() {
+            ..SERIAL => chunk_serial(y, per_task * run, chunk),
+            _ => y.par_chunks_mut(per_task * run).enumerate().for_each(chunk),
+        }
+    }
+}
+
+fn chunk_serial<F>(y: &mut [F], len: usize, chunk: impl Fn((usize, &mut [F]))) {
+    y.chunks_mut(len).enumerate().for_each(chunk);
+}
+
+impl<M: Map<N>, const N: usize> Op for Pointwise<M, N> {
+    cpu!();
+
+    fn name(&self) -> &'static str {
+        M::NAME
+    }
+
+    fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
+        expect_dtypes(M::NAME, x, &[DType::F32; N])?;
+        let mut y = Vec::new();
+        for operand in x {
+            y = shape::broadcast(&y, &operand.shape)
+                .ok_or_else(|| shape_error(M::NAME, "extents are equal or 1, aligned at the last axis", x))?;
+        }
+        Ok(vec![Type::f32(y)])
+    }
+
+    fn launch(&self, x: &[&Type], y: &[&Type]) -> Launches {
+        const LANES: usize = 64;
+        let len = y[0].count();
+        let loops = Self::loops(std::array::from_fn(|n| x[n].shape.as_slice()), &y[0].shape);
+        let broadcast = loops.extents.len() > 1 || loops.strides[0] != [1; N];
+        let [p, q] = self.0.constants().map(|v| v as f32);
+        let mut words = vec![word(len), p.to_bits(), q.to_bits(), word(loops.extents.len())];
+        if N > 1 {
+            words.extend(loop_words(&loops.extents, &loops.strides));
+        }
+        let mut launch = Launch::new(M::NAME, len.div_ceil(4 * LANES)).params(words);
+        if N > 1 {
+            launch = launch.constant("BROADCAST", broadcast);
+        }
+        launch.bind((0..N).map(Bind::In).chain([Bind::Out(0)])).into()
+    }
+
+    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        let Some(ct) = ct[0] else { return Ok(vec![None; N]) };
+        (0..N)
+            .map(|i| match self.0.slope(g, at.x, at.y[0], i, ct)? {
+                Some(term) => g.sum_to(term, &g.shape(at.x[i]).to_vec()).map(Some),
+                None => Ok(None),
+            })
+            .collect()
+    }
+
+    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        let mut sum = None;
+        for (i, dx) in dx.iter().enumerate() {
+            let Some(dx) = *dx else { continue };
+            if let Some(term) = self.0.slope(g, at.x, at.y[0], i, dx)? {
+                sum = Some(match sum {
+                    None => term,
+                    Some(sum) => g.add(sum, term)?,
+                });
+            }
+        }
+        let shape = g.shape(at.y[0]).to_vec();
+        Ok(vec![sum.map(|sum| g.broadcast(sum, &shape)).transpose()?])
+    }
+}
+
+/// The most loops that a kernel's `dims` hold.
+pub(crate) const DIMS: usize = 8;
+
+/// `dims` of the kernels: for each loop its extent and up to three strides.
+///
+/// # Panics
+///
+/// Beyond eight loops; [`Graph`] refuses shapes of more than eight axes.
+pub(crate) fn loop_words<const N: usize>(extents: &[usize], strides: &[[isize; N]]) -> Vec<u32> {
+    assert!(extents.len() <= DIMS, "shapes have at most eight axes");
+    let mut words = Vec::with_capacity(4 * DIMS);
+    for (&extent, strides) in extents.iter().zip(strides) {
+        words.push(word(extent));
+        words.extend((0..3).map(|n| strides.get(n).map_or(0, |&s| s as i32 as u32)));
+    }
+    words.resize(4 * DIMS, 0);
+    words
+}
+
+/// Declares a pointwise op: its map, its method on [`Graph`] and its cases.
+macro_rules! pointwise {
+    (
+        $(#[$doc:meta])*
+        $name:ident($($arg:ident),+ $(; $($con:ident),+)?): $map:ident, $n:literal,
+        $f:expr,
+        $slope:expr,
+        order $order:literal,
+        $cases:expr $(,)?
+    ) => {
+        #[doc = concat!("The map of [`Graph::", stringify!($name), "`].")]
+        #[derive(Debug, Clone)]
+        pub struct $map { $($(
+            #[doc = concat!("`", stringify!($con), "`")]
+            pub $con: f64,
+        )+)? }
+
+        impl $crate::map::Map<$n> for $map {
+            const NAME: &'static str = stringify!($name);
+
+            fn constants(&self) -> [f64; 2] {
+                #[allow(unused_mut, reason = "most maps have no constants")]
+                let mut all = vec![$($(self.$con),+)?];
+                all.resize(2, 0.0);
+                [all[0], all[1]]
+            }
+
+            fn f<F: $crate::Real>(&self, x: [F; $n]) -> F {
+                let f: fn(&Self, [F; $n]) -> F = $f;
+                f(self, x)
+            }
+
+            fn slope(
+                &self,
+                g: &mut $crate::Graph,
+                x: &[$crate::Var],
+                y: $crate::Var,
+                i: usize,
+                d: $crate::Var,
+            ) -> $crate::Result<Option<$crate::Var>> {
+                type Slope = fn(
+                    &$map, &mut $crate::Graph, &[$crate::Var], $crate::Var, usize, $crate::Var,
+                ) -> $crate::Result<Option<$crate::Var>>;
+                let slope: Slope = $slope;
+                slope(self, g, x, y, i, d)
+            }
+        }
+
+        impl $crate::Graph {
+            $(#[$doc])*
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Shape`](crate::Error::Shape) when the operands do not broadcast.
+            pub fn $name(&mut self, $($arg: $crate::Var),+ $(, $($con: f64),+)?) -> $crate::Result<$crate::Var> {
+                self.apply($crate::map::Pointwise::<_, $n>($map { $($($con),+)? }), &[$($arg),+])
+            }
+        }
+
+        /// Its test cases.
+        pub(crate) fn cases() -> Vec<$crate::Case> {
+            $crate::case::pointwise::<$n>(stringify!($name), $order, $cases, |g, x| {
+                let [$($arg),+] = x else { unreachable!("the case gives its operands") };
+                g.$name($(*$arg),+ $(, $($crate::case::constant(stringify!($con))),+)?)
+            })
+        }
+    };
+}
+pub(crate) use pointwise;

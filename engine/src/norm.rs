@@ -1,0 +1,141 @@
+//! What the batch-norm family shares: sums over rows of `[rows, channels]`, on the device and on the CPU.
+
+use rayon::prelude::*;
+
+use crate::{Bind, Error, Graph, Launch, Real, Result, Type, Var, map::SERIAL, op::word, shape};
+
+/// Rows and channels of an array whose last axis is the channels.
+pub(crate) fn rows(x: &[usize]) -> [usize; 2] {
+    let channels = x[x.len() - 1];
+    [shape::count(x) / channels, channels]
+}
+
+/// The chunks into which a device divides the rows: rows of each, and their number.
+pub(crate) fn chunks([rows, channels]: [usize; 2]) -> [usize; 2] {
+    let tiles = channels.div_ceil(32);
+    let chunks = rows.div_ceil(64).min(512usize.div_ceil(tiles));
+    let chunk = rows.div_ceil(chunks);
+    [chunk, rows.div_ceil(chunk)]
+}
+
+/// A launch of a kernel that imports `channels`.
+pub(crate) fn over_rows(kernel: &'static str, size: [usize; 2], bind: &[Bind]) -> Launch {
+    let across = size[1].next_power_of_two().min(32);
+    let [chunk, chunks] = chunks(size);
+    Launch::new(kernel, size[1].div_ceil(across) * chunks)
+        .constant("ACROSS", across as f64)
+        .params([size[0], size[1], chunk, chunks].map(word))
+        .bind(bind.iter().copied())
+}
+
+/// A launch of a kernel that imports `each_channel`.
+pub(crate) fn each_element(kernel: &'static str, [rows, channels]: [usize; 2], bind: &[Bind]) -> Launch {
+    Launch::new(kernel, (rows * channels).div_ceil(256))
+        .params([word(rows * channels), word(channels), (rows as f32).to_bits()])
+        .bind(bind.iter().copied())
+}
+
+/// The sum over chunks of `width` neighbouring arrays `[chunks, channels]` of `x`, beginning with array `first`.
+pub(crate) fn sum_chunks(size: [usize; 2], [x, y]: [Bind; 2], first: usize, width: usize) -> Launch {
+    let [_, chunks] = chunks(size);
+    let across = size[1].next_power_of_two().min(32);
+    Launch::new("sum", width * size[1].div_ceil(across))
+        .constant("LANES", 256)
+        .constant("ACROSS", across as f64)
+        .params([width, chunks, size[1], chunks, 1, first * chunks * size[1]].map(word))
+        .bind([x, y])
+}
+
+/// `width` sums per channel over all rows: `add` adds a stretch of rows to `[width, channels]`. Stretches have a fixed
+/// length and are added in order, in f64.
+pub(crate) fn row_sums<F: Real>(
+    [rows, channels]: [usize; 2],
+    width: usize,
+    add: impl Fn(std::ops::Range<usize>, &mut [F]) + Sync,
+) -> Vec<f64> {
+    const STRETCH: usize = 256;
+    let len = width * channels;
+    let mut parts = vec![F::zero(); rows.div_ceil(STRETCH) * len];
+    let part = |(i, acc): (usize, &mut [F])| add(i * STRETCH..((i + 1) * STRETCH).min(rows), acc);
+    match rows * channels {
+        ..SERIAL => parts.chunks_mut(len).enumerate().for_each(part),
+        _ => parts.par_chunks_mut(len).enumerate().for_each(part),
+    }
+    let mut sums = vec![0.0; len];
+    for part in parts.chunks(len) {
+        for (sum, &part) in sums.iter_mut().zip(part) {
+            *sum += part.wide();
+        }
+    }
+    sums
+}
+
+/// Writes `y` row by row, in parallel: `f` gets the first element's place in the array and a row.
+pub(crate) fn each_row<F: Real>(y: &mut [F], channels: usize, f: impl Fn(usize, &mut [F]) + Sync) {
+    let task = (SERIAL / channels).max(1) * channels;
+    let rows = |(i, y): (usize, &mut [F])| {
+        for (row, y) in y.chunks_mut(channels).enumerate() {
+            f(i * task + row * channels, y);
+        }
+    };
+    match y.len() {
+        ..SERIAL => y.chunks_mut(task).enumerate().for_each(rows),
+        _ => y.par_chunks_mut(task).enumerate().for_each(rows),
+    }
+}
+
+/// Checks that the arrays have one shape with channels last and that the others are `[channels]`.
+pub(crate) fn check(op: &'static str, x: &[&Type], arrays: &[usize]) -> Result<Vec<usize>> {
+    crate::op::expect_dtypes(op, x, &vec![crate::DType::F32; x.len()])?;
+    let shape = &x[0].shape;
+    let fits = |i: usize, t: &Type| match arrays.contains(&i) {
+        true => t.shape == *shape,
+        false => t.shape[..] == shape[shape.len() - 1..],
+    };
+    if shape.is_empty() || !x.iter().enumerate().all(|(i, t)| fits(i, t)) {
+        let rule = format!("operands {arrays:?} are [.., c], the others [c]");
+        return Err(crate::op::shape_error(op, rule, x));
+    }
+    Ok(shape.clone())
+}
+
+/// Values that plain graphs of the family begin with: x, its mean, deviation, 1/std and x̂, all from x.
+pub(crate) struct Normed {
+    pub axes: Vec<usize>,
+    pub mean: Var,
+    pub rstd: Var,
+    pub normed: Var,
+}
+
+impl Normed {
+    pub(crate) fn new(g: &mut Graph, x: Var, eps: f64) -> Result<Self> {
+        let axes: Vec<usize> = (0..g.shape(x).len() - 1).collect();
+        let mean = g.mean(x, &axes)?;
+        let deviation = g.sub(x, mean)?;
+        let square = g.mul(deviation, deviation)?;
+        let variance = g.mean(square, &axes)?;
+        let shifted = g.affine(variance, 1.0, eps)?;
+        let rstd = g.rsqrt(shifted)?;
+        let normed = g.mul(deviation, rstd)?;
+        Ok(Normed { axes, mean, rstd, normed })
+    }
+
+    /// The mean over rows of a product.
+    pub(crate) fn mean_of(&self, g: &mut Graph, a: Var, b: Var) -> Result<Var> {
+        let product = g.mul(a, b)?;
+        g.mean(product, &self.axes)
+    }
+}
+
+/// The bound of a case: of two rows little is left once mean and variance are taken out.
+pub(crate) fn tolerance(shape: &[usize], usual: f64) -> f64 {
+    if rows(shape)[0] < 3 { 2e-4 } else { usual }
+}
+
+/// An operand's derivative, or zeros like it.
+pub(crate) fn or_zeros(g: &mut Graph, d: Option<Var>, like: Var) -> Result<Var, Error> {
+    match d {
+        Some(d) => Ok(d),
+        None => g.fill(&g.shape(like).to_vec(), 0.0),
+    }
+}

@@ -1,0 +1,97 @@
+//! The ops, one line each: a name here, `ops/<name>.rs`, `shaders/<name>.wgsl`. Tests, benches and docs read this list.
+
+use crate::{Case, Graph, Result, Var};
+
+/// Declares the ops' modules, their public items, and the table of their cases.
+macro_rules! ops {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name; #[allow(unused_imports, reason = "an op may have no public items beside its method")]
+        pub use $name::*;)+
+
+        /// Every op's name and cases.
+        pub fn all() -> Vec<(&'static str, Vec<Case>)> {
+            vec![$((stringify!($name), $name::cases())),+]
+        }
+    };
+}
+
+pub mod random;
+
+ops! {
+    abs,
+    adam,
+    add,
+    affine,
+    argmax,
+    batch_norm,
+    batch_norm_grad,
+    batch_norm_grad_tangent,
+    batch_norm_tangent,
+    bernoulli,
+    broadcast,
+    clamp,
+    concat,
+    conv2d,
+    conv2d_input_grad,
+    conv2d_weight_grad,
+    cos,
+    cross_entropy,
+    cross_entropy_grad,
+    div,
+    eq,
+    erf,
+    exp,
+    fill,
+    flip,
+    gate,
+    gather,
+    ge,
+    gelu,
+    gelu_tanh,
+    gt,
+    le,
+    log,
+    logsumexp,
+    lt,
+    matmul,
+    max,
+    max_over,
+    max_pool,
+    max_pool_grad,
+    min,
+    mul,
+    ne,
+    neg,
+    normal,
+    one_hot,
+    pad,
+    pow,
+    recip,
+    relu,
+    reshape,
+    rsqrt,
+    scatter_add,
+    select,
+    sgd,
+    sigmoid,
+    sign,
+    silu,
+    sin,
+    slice,
+    softplus,
+    sqrt,
+    stop_gradient,
+    sub,
+    sum,
+    tanh,
+    transpose,
+    uniform,
+}
+
+/// The sum of the terms that there are.
+pub(crate) fn sum_terms(g: &mut Graph, a: Option<Var>, b: Option<Var>) -> Result<Option<Var>> {
+    match (a, b) {
+        (Some(a), Some(b)) => g.add(a, b).map(Some),
+        (a, b) => Ok(a.or(b)),
+    }
+}

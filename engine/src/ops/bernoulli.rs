@@ -1,0 +1,53 @@
+//! Random zeros and ones.
+
+use super::random::{Draw, cases as draws, unit};
+use crate::{At, OutMut, Case, Graph, Launches, Op, Operand, Real, Result, Type, Var, op::cpu};
+
+/// The op of [`Graph::bernoulli`].
+#[derive(Debug)]
+pub struct Bernoulli(Draw);
+
+impl Bernoulli {
+    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
+        let p = F::of(self.0.p.into());
+        self.0.eval(x, y, |words| words.map(|w| if unit::<F>(w) < p { F::one() } else { F::zero() }))
+    }
+}
+
+impl Op for Bernoulli {
+    cpu!();
+
+    fn name(&self) -> &'static str {
+        "bernoulli"
+    }
+
+    fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
+        self.0.infer("bernoulli", x)
+    }
+
+    fn launch(&self, _: &[&Type], y: &[&Type]) -> Launches {
+        self.0.launch("bernoulli", y)
+    }
+
+    fn vjp(&self, _: &mut Graph, _: At, _: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        Ok(vec![None])
+    }
+}
+
+impl Graph {
+    /// 1 with probability `p`, else 0, by Philox4x32-10; the same on every executor.
+    ///
+    /// `seed` is u32 `[3]`: the seed's low and high word, and the step; draws of another `stream` or step are independent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when the seed has another shape.
+    pub fn bernoulli(&mut self, seed: Var, stream: u32, shape: &[usize], p: f32) -> Result<Var> {
+        self.apply(Bernoulli(Draw { shape: shape.to_vec(), stream, p: p }), &[seed])
+    }
+}
+
+/// Its test cases.
+pub(crate) fn cases() -> Vec<Case> {
+    draws("bernoulli", |g, seed, stream, shape| g.bernoulli(seed, stream, shape, 0.3)).into_iter().map(|c| c.tolerance(0.0)).collect()
+}

@@ -1,0 +1,165 @@
+//! Two-dimensional convolution, channels last.
+
+use crate::{
+    At, Bind, OutMut, Case, Conv, DType, Geometry, Graph, Launches, Op, Operand, Real, Result, Type, Var,
+    case::unit,
+    gemm::{Product, two_terms},
+    op::{cpu, expect_dtypes, shape_error},
+};
+
+/// The op of [`Graph::conv2d`]; the compiler makes those of two terms or with a bias.
+#[derive(Debug, Clone)]
+pub struct Conv2d {
+    /// Stride, padding, dilation, groups.
+    pub conv: Conv,
+    /// Number of convolutions that are summed, 1 or 2.
+    pub terms: usize,
+    /// Whether a last operand, one number for each output channel, is added.
+    pub bias: bool,
+}
+
+pub(crate) const RULE: &str = "[n, h, w, groups·ci] [kh, kw, ci, groups·co], the window fits the padded image";
+
+impl Conv2d {
+    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
+        let g = Geometry::new(self.conv, x[0].shape(), x[1].shape()).expect("the shape rule held");
+        let y = y[0].floats_mut();
+        match self.bias {
+            true => y.chunks_mut(g.y()[3]).for_each(|y| y.copy_from_slice(x[2 * self.terms].floats())),
+            false => y.fill(F::zero()),
+        }
+        for term in x.chunks_exact(2).take(self.terms) {
+            g.forward(term[0].floats(), term[1].floats(), y);
+        }
+    }
+}
+
+impl Op for Conv2d {
+    cpu!();
+
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
+        expect_dtypes("conv2d", x, &vec![DType::F32; 2 * self.terms + usize::from(self.bias)])?;
+        let rule = || shape_error("conv2d", format!("{RULE} ({:?})", self.conv), x);
+        let g = Geometry::new(self.conv, &x[0].shape, &x[1].shape).ok_or_else(rule)?;
+        Ok(vec![Type::f32(g.y())])
+    }
+
+    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+        let g = Geometry::new(self.conv, &x[0].shape, &x[1].shape).expect("the shape rule held");
+        let (m, n, k) = (g.rows(), g.co, g.kernel[0] * g.kernel[1] * g.ci);
+        let [a, b, c, d] = two_terms(self.terms);
+        let bias = if self.bias { Bind::In(2 * self.terms) } else { b };
+        Product { m, n, k, batches: self.conv.groups, a_along_k: true, b_along_k: false }.launches(
+            "conv2d",
+            g.words(),
+            &[a, b, c, d, bias],
+            self.terms as u32,
+            Some(self.bias),
+        )
+    }
+
+    fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
+        Geometry::new(self.conv, &x[0].shape, &x[1].shape).map_or(0, |g| self.terms as u64 * g.flops())
+    }
+
+    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        let Some(ct) = ct[0] else { return Ok(vec![None; 2]) };
+        let (size, kernel) = (g.shape(at.x[0])[1..3].to_vec(), g.shape(at.x[1])[..2].to_vec());
+        Ok(vec![
+            Some(g.conv2d_input_grad(ct, at.x[1], self.conv, [size[0], size[1]])?),
+            Some(g.conv2d_weight_grad(at.x[0], ct, self.conv, [kernel[0], kernel[1]])?),
+        ])
+    }
+
+    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        let left = dx[0].map(|dx| g.conv2d(dx, at.x[1], self.conv)).transpose()?;
+        let right = dx[1].map(|dw| g.conv2d(at.x[0], dw, self.conv)).transpose()?;
+        Ok(vec![super::sum_terms(g, left, right)?])
+    }
+}
+
+impl Graph {
+    /// `y[n, i, j, o] = Σ x[n, i·s + a·d − p, j·s + b·d − p, c] w[a, b, c, o]`, a cross-correlation, zeros outside `x`.
+    ///
+    /// | | shape |
+    /// |---|---|
+    /// | x | `[n, height, width, groups·ci]` |
+    /// | w | `[kernel height, kernel width, ci, groups·co]` |
+    /// | y | `[n, ⌊(height + 2p − d(kh − 1) − 1)/s⌋ + 1, …, groups·co]` |
+    ///
+    /// Bilinear; its derivatives are [`Graph::conv2d_input_grad`] and [`Graph::conv2d_weight_grad`], and the three are
+    /// each other's derivatives.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match or the window does not fit.
+    pub fn conv2d(&mut self, x: Var, w: Var, conv: Conv) -> Result<Var> {
+        self.apply(Conv2d { conv, terms: 1, bias: false }, &[x, w])
+    }
+
+    /// The mean over windows, padding counted in, as PyTorch's default: a convolution with constant weights.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when `x` is not `[n, h, w, c]` or the window does not fit.
+    pub fn avg_pool(&mut self, x: Var, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<Var> {
+        let channels = self.shape(x).last().copied().unwrap_or(1);
+        let w = self.fill(&[kernel[0], kernel[1], 1, channels], 1.0 / (kernel[0] * kernel[1]) as f64)?;
+        self.conv2d(x, w, Conv { stride, padding, dilation: [1, 1], groups: channels })
+    }
+
+    /// The mean over all pixels: `[n, h, w, c]` to `[n, c]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when `x` has fewer than three axes.
+    pub fn global_avg_pool(&mut self, x: Var) -> Result<Var> {
+        self.mean(x, &[1, 2])
+    }
+}
+
+/// Convolutions on which the family is tried: shapes of x and w, and the rest.
+pub(crate) fn geometries() -> Vec<([usize; 4], [usize; 4], Conv)> {
+    let conv = |stride, padding, dilation, groups| Conv { stride, padding, dilation, groups };
+    vec![
+        ([1, 1, 1, 1], [1, 1, 1, 1], Conv::default()),
+        ([2, 9, 7, 3], [3, 3, 3, 5], Conv::padded(1)),
+        ([1, 8, 8, 17], [1, 1, 17, 19], Conv::default()),
+        ([2, 8, 9, 4], [3, 3, 4, 6], Conv::padded(1).strided(2)),
+        ([2, 7, 8, 4], [1, 1, 4, 6], Conv::default().strided(2)),
+        ([1, 11, 9, 2], [3, 2, 2, 3], conv([2, 3], [1, 0], [1, 2], 1)),
+        ([2, 6, 7, 6], [3, 3, 2, 9], conv([1, 1], [1, 1], [1, 1], 3)),
+        ([2, 7, 6, 5], [3, 3, 1, 5], conv([1, 1], [1, 1], [1, 1], 5)),
+        ([1, 9, 9, 3], [2, 3, 1, 6], conv([2, 1], [0, 1], [2, 1], 3)),
+        ([3, 33, 31, 2], [5, 5, 2, 3], Conv::padded(2)),
+    ]
+}
+
+/// Its test cases.
+pub(crate) fn cases() -> Vec<Case> {
+    let mut all: Vec<Case> = geometries()
+        .into_iter()
+        .map(|(x, w, conv)| {
+            Case::new(format!("conv2d {x:?} {w:?} {conv:?}"), vec![unit(&x), unit(&w)], move |g, x| {
+                Ok(vec![g.conv2d(x[0], x[1], conv)?])
+            })
+        })
+        .collect();
+    for (terms, bias) in [(2, false), (1, true), (2, true)] {
+        let mut x = Vec::new();
+        for _ in 0..terms {
+            x.extend([unit(&[2, 9, 7, 3]), unit(&[3, 3, 3, 5])]);
+        }
+        x.extend(bias.then(|| unit(&[5])));
+        let build = move |g: &mut Graph, x: &[Var]| g.apply_all(Conv2d { conv: Conv::padded(1), terms, bias }, x);
+        all.push(Case::new(format!("conv2d {terms} terms, bias {bias}"), x, build).order(0));
+    }
+    let pooled = |g: &mut Graph, x: &[Var]| Ok(vec![g.avg_pool(x[0], [3, 2], [2, 2], [1, 0])?]);
+    all.push(Case::new("avg_pool", vec![unit(&[2, 7, 6, 5])], pooled));
+    all.push(Case::new("global_avg_pool", vec![unit(&[2, 7, 6, 5])], |g, x| Ok(vec![g.global_avg_pool(x[0])?])));
+    all
+}

@@ -1,0 +1,120 @@
+//! The convolution's derivative by its weights.
+
+use super::conv2d::geometries;
+use crate::{
+    At, OutMut, Case, Conv, DType, Geometry, Graph, Launches, Op, Operand, Real, Result, Type, Var,
+    case::unit,
+    gemm::{Product, two_terms},
+    op::{cpu, expect_dtypes, shape_error},
+};
+
+/// The op of [`Graph::conv2d_weight_grad`]; the compiler makes those of two terms.
+#[derive(Debug, Clone)]
+pub struct Conv2dWeightGrad {
+    /// Stride, padding, dilation, groups.
+    pub conv: Conv,
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+    /// Number of terms that are summed, 1 or 2.
+    pub terms: usize,
+}
+
+impl Conv2dWeightGrad {
+    fn geometry(&self, x: &[usize], ct: &[usize]) -> Option<Geometry> {
+        let ([.., channels], [.., outs]) = (<[usize; 4]>::try_from(x).ok()?, <[usize; 4]>::try_from(ct).ok()?);
+        let ci = channels.checked_div(self.conv.groups)?;
+        let g = Geometry::new(self.conv, x, &[self.kernel[0], self.kernel[1], ci, outs])?;
+        (g.y() == ct).then_some(g)
+    }
+
+    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
+        let g = self.geometry(x[0].shape(), x[1].shape()).expect("the shape rule held");
+        let y = y[0].floats_mut();
+        y.fill(F::zero());
+        for term in x.chunks_exact(2) {
+            g.weight_grad(term[0].floats(), term[1].floats(), y);
+        }
+    }
+}
+
+impl Op for Conv2dWeightGrad {
+    cpu!();
+
+    fn name(&self) -> &'static str {
+        "conv2d_weight_grad"
+    }
+
+    fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
+        expect_dtypes("conv2d_weight_grad", x, &vec![DType::F32; 2 * self.terms])?;
+        let rule = || {
+            let rule = format!("ct is a result of conv2d on x by a kernel {:?} ({:?})", self.kernel, self.conv);
+            shape_error("conv2d_weight_grad", rule, x)
+        };
+        let g = self.geometry(&x[0].shape, &x[1].shape).ok_or_else(rule)?;
+        Ok(vec![Type::f32(g.w())])
+    }
+
+    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+        let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
+        let (m, n, k) = (g.kernel[0] * g.kernel[1] * g.ci, g.co, g.rows());
+        Product { m, n, k, batches: self.conv.groups, a_along_k: false, b_along_k: false }.launches(
+            "conv2d_weight_grad",
+            g.words(),
+            &two_terms(self.terms),
+            self.terms as u32,
+            None,
+        )
+    }
+
+    fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
+        self.geometry(&x[0].shape, &x[1].shape).map_or(0, |g| self.terms as u64 * g.flops())
+    }
+
+    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        let Some(u) = ct[0] else { return Ok(vec![None; 2]) };
+        let size = [g.shape(at.x[0])[1], g.shape(at.x[0])[2]];
+        Ok(vec![
+            Some(g.conv2d_input_grad(at.x[1], u, self.conv, size)?),
+            Some(g.conv2d(at.x[0], u, self.conv)?),
+        ])
+    }
+
+    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        let left = dx[0].map(|dx| g.conv2d_weight_grad(dx, at.x[1], self.conv, self.kernel)).transpose()?;
+        let right = dx[1].map(|dct| g.conv2d_weight_grad(at.x[0], dct, self.conv, self.kernel)).transpose()?;
+        Ok(vec![super::sum_terms(g, left, right)?])
+    }
+}
+
+impl Graph {
+    /// The cotangent of `w` in [`Graph::conv2d`] from that of `y`; `kernel` is the height and width of `w`.
+    ///
+    /// | | shape |
+    /// |---|---|
+    /// | x | `[n, height, width, groups·ci]` |
+    /// | ct | that of the convolution's result |
+    /// | y | `[kernel height, kernel width, ci, groups·co]` |
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when `ct` is not a result of that convolution.
+    pub fn conv2d_weight_grad(&mut self, x: Var, ct: Var, conv: Conv, kernel: [usize; 2]) -> Result<Var> {
+        self.apply(Conv2dWeightGrad { conv, kernel, terms: 1 }, &[x, ct])
+    }
+}
+
+/// Its test cases.
+pub(crate) fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    for (x, w, conv) in geometries() {
+        let g = Geometry::new(conv, &x, &w).expect("a list of fitting shapes");
+        for terms in [1, 2] {
+            let operands = vec![unit(&x), unit(&g.y()), unit(&x), unit(&g.y())][..2 * terms].to_vec();
+            let op = Conv2dWeightGrad { conv, kernel: g.kernel, terms };
+            let what = format!("conv2d_weight_grad {x:?} {w:?} {conv:?} {terms}");
+            let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
+            all.push(case.order(if terms == 1 { 2 } else { 0 }));
+        }
+    }
+    all
+}

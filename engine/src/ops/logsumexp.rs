@@ -1,0 +1,105 @@
+//! The logarithm of a sum of exponentials, and the softmax made of it.
+
+use super::sum::{REDUCED, infer_middle};
+use crate::{
+    At, OutMut, Case, DType, Graph, Launches, Op, Operand, Real, Result, Sample, Type, Var, case::unit, op::cpu, reduce,
+};
+
+/// The op of [`Graph::logsumexp`]: `[outer, n, inner]` to `[outer, inner]`.
+#[derive(Debug)]
+pub struct Logsumexp;
+
+impl Logsumexp {
+    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
+        // The largest element and Σ e^(x − largest).
+        let combine = |a: (F, F), b: (F, F)| {
+            let m = a.0.max(b.0);
+            (m, a.1 * (a.0 - m).exp() + b.1 * (b.0 - m).exp())
+        };
+        let of = |a, x, _| combine(a, (x, F::one()));
+        let none = (F::min_value(), F::zero());
+        reduce::fold(x[0].shape(), x[0].floats(), y[0].floats_mut(), none, of, combine, |a| a.0 + a.1.ln());
+    }
+
+    /// `e^(x − y)`: the softmax.
+    fn weights(g: &mut Graph, at: At) -> Result<Var> {
+        let y = g.along(at.y[0], at.x[0])?;
+        let relative = g.sub(at.x[0], y)?;
+        g.exp(relative)
+    }
+}
+
+impl Op for Logsumexp {
+    cpu!();
+
+    fn name(&self) -> &'static str {
+        "logsumexp"
+    }
+
+    fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
+        infer_middle("logsumexp", x, DType::F32)
+    }
+
+    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+        reduce::launches("logsumexp", x[0], true)
+    }
+
+    fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
+        2 * x[0].count() as u64
+    }
+
+    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        let Some(ct) = ct[0] else { return Ok(vec![None]) };
+        let weights = Self::weights(g, at)?;
+        let ct = g.along(ct, at.x[0])?;
+        Ok(vec![Some(g.mul(weights, ct)?)])
+    }
+
+    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        let Some(dx) = dx[0] else { return Ok(vec![None]) };
+        let weights = Self::weights(g, at)?;
+        let terms = g.mul(weights, dx)?;
+        Ok(vec![Some(g.sum(terms, &[1])?)])
+    }
+}
+
+impl Graph {
+    /// `y = log Σ eˣ` over some axes, relative to the largest `x`, so that nothing overflows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when an axis does not exist.
+    pub fn logsumexp(&mut self, x: Var, axes: &[usize]) -> Result<Var> {
+        let (middle, rest) = self.middle("logsumexp", x, axes)?;
+        let y = self.apply(Logsumexp, &[middle])?;
+        self.reshape(y, &rest)
+    }
+
+    /// `y = eˣ / Σ eˣ` along an axis.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when the axis does not exist.
+    pub fn softmax(&mut self, x: Var, axis: usize) -> Result<Var> {
+        let total = self.logsumexp(x, &[axis])?;
+        let total = self.unsqueeze(total, &[axis])?;
+        let relative = self.sub(x, total)?;
+        self.exp(relative)
+    }
+}
+
+/// Its test cases.
+pub(crate) fn cases() -> Vec<Case> {
+    let mut all: Vec<Case> = REDUCED
+        .iter()
+        .map(|&(shape, axes)| {
+            Case::new(format!("logsumexp {shape:?} {axes:?}"), vec![unit(shape)], move |g, x| {
+                Ok(vec![g.logsumexp(x[0], axes)?])
+            })
+        })
+        .collect();
+    let large = Sample::Exact(vec![2, 3], vec![1e4, -1e4, 9999.0, -1e4, -1e4, -9999.5]);
+    all.push(Case::new("logsumexp of ±1e4", vec![large], |g, x| Ok(vec![g.logsumexp(x[0], &[1])?])).order(0));
+    all.push(Case::new("softmax", vec![unit(&[5, 67])], |g, x| Ok(vec![g.softmax(x[0], 1)?])));
+    all
+}

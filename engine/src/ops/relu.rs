@@ -1,0 +1,12 @@
+//! `y = max(x, 0)`, elementwise.
+
+use crate::{case::away, map::pointwise};
+
+pointwise! {
+    /// `y = max(x, 0)`; slope 0 at 0. Not a number stays so.
+    relu(x): Relu, 1,
+    |_, [x]| if x < F::zero() { F::zero() } else { x },
+    |_, g, _, y, _, d| g.gate(y, d).map(Some),
+    order 2,
+    [away(0.1, 3.0).and(&[0.0, -1e30, 1e30])],
+}

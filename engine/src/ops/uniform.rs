@@ -1,0 +1,52 @@
+//! Uniform random numbers.
+
+use super::random::{Draw, cases as draws, unit};
+use crate::{At, OutMut, Case, Graph, Launches, Op, Operand, Real, Result, Type, Var, op::cpu};
+
+/// The op of [`Graph::uniform`].
+#[derive(Debug)]
+pub struct Uniform(Draw);
+
+impl Uniform {
+    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
+        self.0.eval(x, y, |words| words.map(unit))
+    }
+}
+
+impl Op for Uniform {
+    cpu!();
+
+    fn name(&self) -> &'static str {
+        "uniform"
+    }
+
+    fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
+        self.0.infer("uniform", x)
+    }
+
+    fn launch(&self, _: &[&Type], y: &[&Type]) -> Launches {
+        self.0.launch("uniform", y)
+    }
+
+    fn vjp(&self, _: &mut Graph, _: At, _: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        Ok(vec![None])
+    }
+}
+
+impl Graph {
+    /// Uniform in `[0, 1)`, multiples of 2⁻²⁴, by Philox4x32-10; the same bits on every executor.
+    ///
+    /// `seed` is u32 `[3]`: the seed's low and high word, and the step; draws of another `stream` or step are independent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when the seed has another shape.
+    pub fn uniform(&mut self, seed: Var, stream: u32, shape: &[usize]) -> Result<Var> {
+        self.apply(Uniform(Draw { shape: shape.to_vec(), stream, p: 0.0 }), &[seed])
+    }
+}
+
+/// Its test cases.
+pub(crate) fn cases() -> Vec<Case> {
+    draws("uniform", Graph::uniform).into_iter().map(|c| c.tolerance(0.0)).collect()
+}

@@ -1,0 +1,346 @@
+//! From a compiled graph to steps and buffers: which value lives where, and when its place is free again.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use crate::{
+    Bind, DType, Error, Graph, Launches, Op, Result, Source, Type, Var,
+    compile::{Compiled, compile},
+};
+
+/// Where a value lives during a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// A planned buffer, used by several values one after the other.
+    Slot(usize),
+    /// An input's buffer.
+    Input(usize),
+    /// A state's buffer, kept from run to run.
+    State(usize),
+    /// A constant's buffer.
+    Literal(usize),
+}
+
+/// What happens in a run, in order.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// An op is computed.
+    Apply {
+        /// The op.
+        op: Arc<dyn Op>,
+        /// Operands, by place and type; one that a result overwrites is listed too.
+        x: Vec<(Place, Type)>,
+        /// Results, by place and type.
+        y: Vec<(Place, Type)>,
+        /// Scratch buffers' places, in the order of the op's launches.
+        scratch: Vec<Place>,
+        /// The dispatches.
+        launches: Launches,
+    },
+    /// A value is copied to another place.
+    Copy {
+        /// From where.
+        from: Place,
+        /// To where.
+        to: Place,
+        /// What.
+        ty: Type,
+    },
+}
+
+/// A named buffer that a program reads: an input or a state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Named {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub ty: Type,
+}
+
+/// A program before it is given to an executor.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// Element type and number of elements of every slot.
+    pub slots: Vec<(DType, usize)>,
+    /// The inputs.
+    pub inputs: Vec<Named>,
+    /// The states.
+    pub states: Vec<Named>,
+    /// The constants.
+    pub literals: Vec<Arc<[f32]>>,
+    /// For each wanted value its place and type.
+    pub outputs: Vec<(Place, Type)>,
+}
+
+impl Plan {
+    /// Compiles and plans; without `fuse` the graph is only pruned and merged.
+    ///
+    /// # Errors
+    ///
+    /// Those of the shape rules, for a graph whose fusion breaks them.
+    pub fn new(g: &Graph, outputs: &[Var], fuse: bool) -> Result<Self> {
+        Planner::new(compile(g, outputs, fuse)?).run()
+    }
+
+    /// Bytes of all slots: what a run needs beside inputs, states and constants.
+    pub fn slot_bytes(&self) -> u64 {
+        self.slots.iter().map(|&(_, len)| 4 * len as u64).sum()
+    }
+
+    /// Bytes of everything that is allocated for the program.
+    pub fn bytes(&self) -> u64 {
+        let named = |n: &[Named]| n.iter().map(|n| n.ty.bytes() as u64).sum::<u64>();
+        let literals = self.literals.iter().map(|l| 4 * l.len() as u64).sum::<u64>();
+        self.slot_bytes() + named(&self.inputs) + named(&self.states) + literals
+    }
+
+    /// Floating-point operations of a run.
+    pub fn flops(&self) -> u64 {
+        self.steps.iter().map(Step::flops).sum()
+    }
+
+    /// Number of dispatches of a run.
+    pub fn dispatches(&self) -> usize {
+        self.steps.iter().map(|s| if let Step::Apply { launches, .. } = s { launches.list.len() } else { 0 }).sum()
+    }
+}
+
+impl Step {
+    /// Floating-point operations.
+    pub fn flops(&self) -> u64 {
+        match self {
+            Step::Apply { op, x, y, .. } => op.flops(&types(x), &types(y)),
+            Step::Copy { .. } => 0,
+        }
+    }
+
+    /// Bytes of operands and results.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Step::Apply { x, y, .. } => x.iter().chain(y).map(|(_, t)| t.bytes() as u64).sum(),
+            Step::Copy { ty, .. } => 2 * ty.bytes() as u64,
+        }
+    }
+}
+
+pub(crate) fn types(list: &[(Place, Type)]) -> Vec<&Type> {
+    list.iter().map(|(_, t)| t).collect()
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Place::Slot(i) => write!(f, "slot{i}"),
+            Place::Input(i) => write!(f, "input{i}"),
+            Place::State(i) => write!(f, "state{i}"),
+            Place::Literal(i) => write!(f, "literal{i}"),
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        for (i, n) in self.inputs.iter().enumerate() {
+            writeln!(f, "input{i} {} {}", n.ty, n.name)?;
+        }
+        for (i, n) in self.states.iter().enumerate() {
+            writeln!(f, "state{i} {} {}", n.ty, n.name)?;
+        }
+        let list = |x: &[(Place, Type)]| x.iter().map(|(p, t)| format!("{p} {t}")).collect::<Vec<_>>().join(", ");
+        for step in &self.steps {
+            match step {
+                Step::Copy { from, to, ty } => writeln!(f, "{to} = copy {from} {ty}")?,
+                Step::Apply { op, x, y, launches, .. } => {
+                    writeln!(f, "{} = {op:?} {}: {} bytes, {} FLOPs", list(y), list(x), step.bytes(), step.flops())?;
+                    for l in &launches.list {
+                        writeln!(f, "    {} {:?} grid {:?}", l.kernel, l.constants, l.groups)?;
+                    }
+                }
+            }
+        }
+        let (kernels, bytes) = (self.dispatches(), self.bytes());
+        let slots = format!("{} slots of {} bytes", self.slots.len(), self.slot_bytes());
+        writeln!(f, "{kernels} dispatches, {} FLOPs, {slots}, {bytes} bytes at the peak", self.flops())
+    }
+}
+
+struct Planner {
+    g: Graph,
+    outputs: Vec<Var>,
+    plan: Plan,
+    /// Place of every value's root: views share that of the value they look at.
+    places: HashMap<Var, Place>,
+    /// Where views come from.
+    root: Vec<Var>,
+    /// For each root the last node that reads it.
+    last: Vec<usize>,
+    free: Vec<usize>,
+}
+
+impl Planner {
+    fn new(c: Compiled) -> Self {
+        let count = c.graph.value_count();
+        let (root, last) = ((0..count).map(|i| Var(i as u32)).collect(), vec![0; count]);
+        let (plan, places) = (Plan::default(), HashMap::new());
+        Planner { g: c.graph, outputs: c.outputs, plan, places, root, last, free: Vec::new() }
+    }
+
+    fn run(mut self) -> Result<Plan> {
+        let g = self.g.clone();
+        let never = g.nodes().len();
+        for (n, node) in g.nodes().iter().enumerate() {
+            for x in &node.x {
+                let root = self.root[x.index()];
+                self.last[root.index()] = self.last[root.index()].max(n);
+            }
+            if let Source::Op(op) = &node.source
+                && op.is_view()
+            {
+                self.root[node.y[0].index()] = self.root[node.x[0].index()];
+            }
+        }
+        for v in self.outputs.iter().chain(g.assigns().iter().map(|(_, v)| v)) {
+            self.last[self.root[v.index()].index()] = never;
+        }
+        for (n, node) in g.nodes().iter().enumerate() {
+            match &node.source {
+                Source::Op(op) if op.is_view() => {}
+                Source::Op(op) => self.apply(n, op)?,
+                leaf => {
+                    let place = self.leaf(leaf, g.ty(node.y[0]));
+                    self.places.insert(node.y[0], place);
+                }
+            }
+        }
+        self.assign();
+        let outputs = self.outputs.clone();
+        self.plan.outputs = outputs.into_iter().map(|v| (self.place(v), self.g.ty(v).clone())).collect();
+        Ok(self.plan)
+    }
+
+    fn leaf(&mut self, source: &Source, ty: &Type) -> Place {
+        let named = |list: &mut Vec<Named>, name: &str| {
+            list.push(Named { name: name.into(), ty: ty.clone() });
+            list.len() - 1
+        };
+        match source {
+            Source::Input(name) => Place::Input(named(&mut self.plan.inputs, name)),
+            Source::State(name) => Place::State(named(&mut self.plan.states, name)),
+            Source::Literal(data) => {
+                self.plan.literals.push(data.clone());
+                Place::Literal(self.plan.literals.len() - 1)
+            }
+            Source::Op(_) => unreachable!("ops are no leaves"),
+        }
+    }
+
+    fn place(&self, v: Var) -> Place {
+        self.places[&self.root[v.index()]]
+    }
+
+    /// A free slot of this type that fits best, or the largest free one grown, or a new one.
+    fn take(&mut self, dtype: DType, len: usize) -> usize {
+        let slots = &self.plan.slots;
+        let fits = self.free.iter().enumerate().filter(|&(_, &s)| slots[s].0 == dtype);
+        let best = fits.min_by_key(|&(_, &s)| match slots[s].1.checked_sub(len) {
+            Some(spare) => (0, spare),
+            None => (1, len - slots[s].1),
+        });
+        match best.map(|(i, _)| i) {
+            Some(i) => {
+                let slot = self.free.swap_remove(i);
+                self.plan.slots[slot].1 = self.plan.slots[slot].1.max(len);
+                slot
+            }
+            None => {
+                self.plan.slots.push((dtype, len));
+                self.plan.slots.len() - 1
+            }
+        }
+    }
+
+    /// Whether node `n` may overwrite operand `x` with its result `y`: a state that is to hold `y`, which nothing reads
+    /// later, or a value that dies here.
+    fn overwrites(&self, n: usize, x: Var, y: Var) -> bool {
+        let root = self.root[x.index()];
+        let dies = self.last[root.index()] == n;
+        match self.place(x) {
+            Place::State(_) => dies && self.g.assigns().contains(&(root, y)),
+            Place::Slot(_) => dies,
+            _ => false,
+        }
+    }
+
+    fn apply(&mut self, n: usize, op: &Arc<dyn Op>) -> Result<()> {
+        let node = self.g.nodes()[n].clone();
+        let typed = |s: &Self, v: &Var| (s.place(*v), s.g.ty(*v).clone());
+        let x: Vec<_> = node.x.iter().map(|v| typed(self, v)).collect();
+        let y_types: Vec<_> = node.y.iter().map(|&v| self.g.ty(v).clone()).collect();
+        for ty in types(&x).into_iter().chain(&y_types) {
+            if ty.bytes() >= 1 << 31 {
+                let (needed, limit) = (ty.bytes() as u64, (1 << 31) - 1);
+                return Err(Error::Limit { what: format!("{}: bytes of a value {ty}", op.name()), needed, limit });
+            }
+        }
+        let launches = op.launch(&types(&x), &y_types.iter().collect::<Vec<_>>());
+        let mut y = Vec::new();
+        for (i, (&v, ty)) in node.y.iter().zip(y_types).enumerate() {
+            let place = match op.in_place().get(i).map(|&operand| node.x[operand]) {
+                Some(operand) if self.overwrites(n, operand, v) => self.place(operand),
+                Some(operand) => {
+                    let to = Place::Slot(self.take(ty.dtype, ty.count()));
+                    self.plan.steps.push(Step::Copy { from: self.place(operand), to, ty: ty.clone() });
+                    to
+                }
+                None => Place::Slot(self.take(ty.dtype, ty.count())),
+            };
+            self.places.insert(v, place);
+            y.push((place, ty));
+        }
+        let scratch: Vec<usize> = launches.scratch.iter().map(|&len| self.take(DType::F32, len)).collect();
+        self.free.extend(&scratch);
+        let mut dead: Vec<Var> = node.x.iter().map(|v| self.root[v.index()]).collect();
+        dead.extend(node.y.iter().filter(|v| self.last[v.index()] == 0));
+        dead.retain(|v| self.last[v.index()] <= n);
+        for v in dead {
+            if let Place::Slot(slot) = self.place(v)
+                && !self.free.contains(&slot)
+                && (node.y.contains(&v) || !y.iter().any(|(p, _)| *p == Place::Slot(slot)))
+            {
+                self.free.push(slot);
+            }
+        }
+        let scratch = scratch.into_iter().map(Place::Slot).collect();
+        self.plan.steps.push(Step::Apply { op: op.clone(), x, y, scratch, launches });
+        Ok(())
+    }
+
+    /// Copies assigned values to their states, unless an update in place has put them there.
+    fn assign(&mut self) {
+        let assigns: Vec<(Place, Place, Type)> =
+            self.g.assigns().iter().map(|&(s, v)| (self.place(v), self.place(s), self.g.ty(s).clone())).collect();
+        let mut late = Vec::new();
+        for (from, to, ty) in assigns.into_iter().filter(|(from, to, _)| from != to) {
+            match from {
+                // Another state, which may be overwritten itself: by way of a slot.
+                Place::State(_) => {
+                    let slot = Place::Slot(self.take(ty.dtype, ty.count()));
+                    self.plan.steps.push(Step::Copy { from, to: slot, ty: ty.clone() });
+                    late.push(Step::Copy { from: slot, to, ty });
+                }
+                _ => late.push(Step::Copy { from, to, ty }),
+            }
+        }
+        self.plan.steps.extend(late);
+    }
+}
+
+/// The place of what a launch binds.
+pub(crate) fn bound(bind: Bind, x: &[(Place, Type)], y: &[(Place, Type)], scratch: &[Place]) -> Place {
+    match bind {
+        Bind::In(i) => x[i].0,
+        Bind::Out(i) => y[i].0,
+        Bind::Scratch(i) => scratch[i],
+    }
+}

@@ -1,0 +1,200 @@
+//! The two floats of the CPU executors: f32 on the host, f64 in the twin.
+
+use crate::DType;
+
+/// A CPU buffer: floats or indices.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Buf<F> {
+    /// Values of type f32 on the device.
+    Float(Vec<F>),
+    /// Values of type u32.
+    Index(Vec<u32>),
+}
+
+impl<F: Real> Buf<F> {
+    /// `len` zeros.
+    pub fn zeros(dtype: DType, len: usize) -> Self {
+        match dtype {
+            DType::F32 => Buf::Float(vec![F::zero(); len]),
+            DType::U32 => Buf::Index(vec![0; len]),
+        }
+    }
+
+    /// The first `len` elements.
+    pub fn read(&self, len: usize) -> In<'_, F> {
+        match self {
+            Buf::Float(x) => In::Float(&x[..len]),
+            Buf::Index(x) => In::Index(&x[..len]),
+        }
+    }
+
+    /// The first `len` elements, to write.
+    pub fn write(&mut self, len: usize) -> OutMut<'_, F> {
+        match self {
+            Buf::Float(x) => OutMut::Float(&mut x[..len]),
+            Buf::Index(x) => OutMut::Index(&mut x[..len]),
+        }
+    }
+}
+
+impl<F> Default for Buf<F> {
+    fn default() -> Self {
+        Buf::Float(Vec::new())
+    }
+}
+
+/// Elements of an operand on the CPU.
+#[derive(Debug, Clone, Copy)]
+pub enum In<'a, F> {
+    /// Floats.
+    Float(&'a [F]),
+    /// Indices.
+    Index(&'a [u32]),
+}
+
+/// Elements of a result on the CPU.
+#[derive(Debug)]
+pub enum OutMut<'a, F> {
+    /// Floats.
+    Float(&'a mut [F]),
+    /// Indices.
+    Index(&'a mut [u32]),
+}
+
+impl<F: Copy> OutMut<'_, F> {
+    /// The floats.
+    ///
+    /// # Panics
+    ///
+    /// On indices: the op's shape rule has excluded them.
+    pub fn floats_mut(&mut self) -> &mut [F] {
+        match self {
+            OutMut::Float(x) => x,
+            OutMut::Index(_) => unreachable!("the shape rule gives floats"),
+        }
+    }
+
+    /// The indices.
+    ///
+    /// # Panics
+    ///
+    /// On floats: the op's shape rule has excluded them.
+    pub fn indices_mut(&mut self) -> &mut [u32] {
+        match self {
+            OutMut::Index(x) => x,
+            OutMut::Float(_) => unreachable!("the shape rule gives indices"),
+        }
+    }
+
+    /// Copies elements of the same type and number.
+    pub fn copy_from(&mut self, x: In<F>) {
+        match (self, x) {
+            (OutMut::Float(y), In::Float(x)) => y.copy_from_slice(x),
+            (OutMut::Index(y), In::Index(x)) => y.copy_from_slice(x),
+            _ => unreachable!("a copy keeps the type"),
+        }
+    }
+}
+
+/// A strided matrix in a slice: element (i, j) is `data[i * row + j * col]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Mat<'a, F> {
+    /// The elements.
+    pub data: &'a [F],
+    /// Stride from row to row.
+    pub row: usize,
+    /// Stride from column to column.
+    pub col: usize,
+}
+
+/// f32 or f64.
+pub trait Real:
+    num_traits::Float + num_traits::NumAssign + std::iter::Sum + std::fmt::Debug + Default + Send + Sync + 'static
+{
+    /// The error function.
+    fn erf(self) -> Self;
+
+    /// From f64, rounded.
+    fn of(x: f64) -> Self;
+
+    /// To f64.
+    fn wide(self) -> f64;
+
+    /// `y += a b` or `y = a b`, with `a` `[m, k]`, `b` `[k, n]`, `y` row-major with rows `stride` apart.
+    /// The order of summation depends on the extents alone, not on the number of threads.
+    fn gemm(
+        extents: [usize; 3],
+        y: &mut [Self],
+        stride: usize,
+        a: Mat<Self>,
+        b: Mat<Self>,
+        accumulate: bool,
+        parallel: bool,
+    );
+}
+
+macro_rules! real {
+    ($float:ty, $erf:path) => {
+        impl Real for $float {
+            fn erf(self) -> Self {
+                $erf(self)
+            }
+
+            fn of(x: f64) -> Self {
+                x as $float
+            }
+
+            fn wide(self) -> f64 {
+                self.into()
+            }
+
+            fn gemm(
+                [m, n, k]: [usize; 3],
+                y: &mut [Self],
+                stride: usize,
+                a: Mat<Self>,
+                b: Mat<Self>,
+                accumulate: bool,
+                parallel: bool,
+            ) {
+                if m == 0 || n == 0 {
+                    return;
+                }
+                let reach = |m: usize, n: usize, row: usize, col: usize| (m - 1) * row + (n - 1) * col + 1;
+                assert!(y.len() >= reach(m, n, stride, 1) && stride >= n);
+                if k > 0 {
+                    assert!(a.data.len() >= reach(m, k, a.row, a.col));
+                    assert!(b.data.len() >= reach(k, n, b.row, b.col));
+                }
+                // SAFETY: the assertions above keep every element that is touched inside its slice, and `stride >= n`
+                // keeps the rows of `y` apart.
+                unsafe {
+                    gemm::gemm(
+                        m,
+                        n,
+                        k,
+                        y.as_mut_ptr(),
+                        1,
+                        stride as isize,
+                        accumulate,
+                        a.data.as_ptr(),
+                        a.col as isize,
+                        a.row as isize,
+                        b.data.as_ptr(),
+                        b.col as isize,
+                        b.row as isize,
+                        1.0,
+                        1.0,
+                        false,
+                        false,
+                        false,
+                        if parallel { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None },
+                    );
+                }
+            }
+        }
+    };
+}
+
+real!(f32, libm::erff);
+real!(f64, libm::erf);

@@ -1,0 +1,316 @@
+//! Where programs run: a session holds an executor and the states, a program what was compiled for it.
+
+use std::sync::Arc;
+
+use crate::{
+    DType, Error, Gpu, Graph, Named, Plan, Result, Type, Var,
+    cpu::{CpuProgram, CpuSession},
+    device::{DeviceProgram, DeviceSession},
+    shape,
+};
+
+/// Data for an input.
+#[derive(Debug, Clone, Copy)]
+pub enum Data<'a> {
+    /// For an f32 input.
+    F32(&'a [f32]),
+    /// For a u32 input.
+    U32(&'a [u32]),
+}
+
+impl Data<'_> {
+    fn describe(&self) -> String {
+        match self {
+            Data::F32(x) => format!("{} of f32", x.len()),
+            Data::U32(x) => format!("{} of u32", x.len()),
+        }
+    }
+
+    fn fits(&self, ty: &Type) -> bool {
+        match self {
+            Data::F32(x) => ty.dtype == DType::F32 && x.len() == ty.count(),
+            Data::U32(x) => ty.dtype == DType::U32 && x.len() == ty.count(),
+        }
+    }
+}
+
+impl<'a> From<&'a [f32]> for Data<'a> {
+    fn from(x: &'a [f32]) -> Self {
+        Data::F32(x)
+    }
+}
+
+impl<'a> From<&'a [u32]> for Data<'a> {
+    fn from(x: &'a [u32]) -> Self {
+        Data::U32(x)
+    }
+}
+
+impl<'a> From<&'a Vec<f32>> for Data<'a> {
+    fn from(x: &'a Vec<f32>) -> Self {
+        Data::F32(x)
+    }
+}
+
+impl<'a> From<&'a Vec<u32>> for Data<'a> {
+    fn from(x: &'a Vec<u32>) -> Self {
+        Data::U32(x)
+    }
+}
+
+/// An executor, and the states that its programs share by name.
+#[derive(Debug)]
+pub struct Session {
+    on: On,
+    memory: Option<u64>,
+}
+
+#[derive(Debug)]
+enum On {
+    Device(DeviceSession),
+    Host(CpuSession<f32>),
+    Twin(CpuSession<f64>),
+}
+
+/// A graph compiled for a session's executor.
+#[derive(Debug)]
+pub struct Program {
+    plan: Arc<Plan>,
+    outputs: Vec<Var>,
+    on: Compiled,
+}
+
+#[derive(Debug)]
+enum Compiled {
+    Device(Box<DeviceProgram>),
+    Host(CpuProgram<f32>),
+    Twin(CpuProgram<f64>),
+}
+
+impl Session {
+    /// On a device.
+    pub fn device(gpu: Gpu) -> Self {
+        Session { on: On::Device(DeviceSession::new(gpu)), memory: None }
+    }
+
+    /// On the CPU in f32, on all cores.
+    pub fn host() -> Self {
+        Session { on: On::Host(CpuSession::default()), memory: available_memory() }
+    }
+
+    /// On the CPU in f64: the truth that the others are held to. Graphs are not fused for it.
+    pub fn twin() -> Self {
+        Session { on: On::Twin(CpuSession::default()), memory: available_memory() }
+    }
+
+    /// Programs that need more bytes than this are refused.
+    pub fn limit_memory(&mut self, bytes: u64) {
+        self.memory = Some(bytes);
+    }
+
+    /// What programs run on.
+    pub fn executor(&self) -> String {
+        match &self.on {
+            On::Device(d) => d.gpu.adapter().to_string(),
+            On::Host(_) => "host (f32 on the CPU)".into(),
+            On::Twin(_) => "twin (f64 on the CPU)".into(),
+        }
+    }
+
+    /// Sets a state, which need not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] when the data does not have the shape's number of elements, or the device's errors.
+    pub fn set(&mut self, name: &str, shape: &[usize], data: &[f32]) -> Result<()> {
+        if shape::count(shape) != data.len() {
+            return Err(Error::Data {
+                what: format!("state \"{name}\""),
+                expected: format!("{} values for {shape:?}", shape::count(shape)),
+                found: data.len().to_string(),
+            });
+        }
+        let ty = Type::f32(shape);
+        match &mut self.on {
+            On::Device(s) => s.set(name, ty, data)?,
+            On::Host(s) => s.set(name, ty, data.iter().copied()),
+            On::Twin(s) => s.set(name, ty, data.iter().map(|&v| v.into())),
+        }
+        Ok(())
+    }
+
+    /// Shape of a state, if there is one of this name.
+    pub fn shape_of(&self, name: &str) -> Option<Vec<usize>> {
+        let ty = match &self.on {
+            On::Device(s) => s.ty(name),
+            On::Host(s) => s.ty(name),
+            On::Twin(s) => s.ty(name),
+        };
+        ty.map(|ty| ty.shape.clone())
+    }
+
+    /// Names of the states, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = match &self.on {
+            On::Device(s) => s.names(),
+            On::Host(s) => s.names(),
+            On::Twin(s) => s.names(),
+        };
+        names.sort_unstable();
+        names
+    }
+
+    /// Reads a state back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Name`] when there is none of this name, or the device's errors.
+    pub async fn get(&self, name: &str) -> Result<Vec<f32>> {
+        let found = match &self.on {
+            On::Device(s) => s.get(name).await?.map(|words| words.into_iter().map(f32::from_bits).collect()),
+            On::Host(s) => s.get(name).map(<[f32]>::to_vec),
+            On::Twin(s) => s.get(name).map(|x| x.iter().map(|&v| v as f32).collect()),
+        };
+        found.ok_or_else(|| Error::Name { what: "state", name: name.into(), problem: "not there".into() })
+    }
+
+    /// Compiles a graph whose wanted values are `outputs`; its assignments are always carried out. Every state that it
+    /// reads must have been [set](Session::set).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Memory`] or [`Error::Limit`] when the plan does not fit, [`Error::Name`] for a state that is not there.
+    pub fn compile(&self, g: &Graph, outputs: &[Var]) -> Result<Program> {
+        let plan = Arc::new(Plan::new(g, outputs, !matches!(self.on, On::Twin(_)))?);
+        let wide = if matches!(self.on, On::Twin(_)) { 2 } else { 1 };
+        if let Some(available) = self.memory
+            && plan.bytes() * wide > available
+        {
+            return Err(Error::Memory { needed: plan.bytes() * wide, available });
+        }
+        for named in &plan.states {
+            if self.shape_of(&named.name).as_ref() != Some(&named.ty.shape) {
+                let found = self.shape_of(&named.name).map(Type::f32);
+                return Err(missing_state(named, found.as_ref()));
+            }
+        }
+        let on = match &self.on {
+            On::Device(s) => Compiled::Device(Box::new(DeviceProgram::new(s, plan.clone())?)),
+            On::Host(_) => Compiled::Host(CpuProgram::new(plan.clone())),
+            On::Twin(_) => Compiled::Twin(CpuProgram::new(plan.clone())),
+        };
+        Ok(Program { plan, outputs: outputs.to_vec(), on })
+    }
+}
+
+pub(crate) fn missing_state(named: &Named, found: Option<&Type>) -> Error {
+    Error::Data {
+        what: format!("state \"{}\"", named.name),
+        expected: named.ty.to_string(),
+        found: found.map_or("nothing: it was never set".into(), Type::to_string),
+    }
+}
+
+impl Program {
+    /// Steps, buffers and costs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Feeds the inputs and runs the program once. On a device this returns when the work is submitted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Name`] for an input that is missing or unknown, [`Error::Data`] for data that does not fit, and the
+    /// device's errors.
+    pub fn run(&mut self, session: &mut Session, feeds: &[(&str, Data)]) -> Result<()> {
+        let plan = self.plan.clone();
+        for (i, named) in plan.inputs.iter().enumerate() {
+            let Some((_, data)) = feeds.iter().find(|(name, _)| *name == named.name) else {
+                let name = named.name.clone();
+                return Err(Error::Name { what: "input", name, problem: "not given".into() });
+            };
+            if !data.fits(&named.ty) {
+                return Err(Error::Data {
+                    what: format!("input \"{}\"", named.name),
+                    expected: named.ty.to_string(),
+                    found: data.describe(),
+                });
+            }
+            match &mut self.on {
+                Compiled::Device(p) => p.feed(i, *data),
+                Compiled::Host(p) => p.feed(i, *data),
+                Compiled::Twin(p) => p.feed(i, *data),
+            }
+        }
+        match (&mut self.on, &mut session.on) {
+            (Compiled::Device(p), On::Device(_)) => p.run(),
+            (Compiled::Host(p), On::Host(s)) => p.run(s),
+            (Compiled::Twin(p), On::Twin(s)) => p.run(s),
+            _ => Err(other_executor()),
+        }
+    }
+
+    fn index(&self, output: Var) -> Result<usize> {
+        self.outputs.iter().position(|&o| o == output).ok_or_else(|| Error::Name {
+            what: "value",
+            name: output.to_string(),
+            problem: "it is no output of this program".into(),
+        })
+    }
+
+    /// Reads an output of the last run; rounds in the twin.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Name`] for a value that is no output, and the device's errors.
+    pub async fn read(&self, session: &Session, output: Var) -> Result<Vec<f32>> {
+        Ok(self.read_wide(session, output).await?.into_iter().map(|v| v as f32).collect())
+    }
+
+    /// Reads an output of the last run in f64, in which both floats and indices are exact.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Name`] for a value that is no output, and the device's errors.
+    pub async fn read_wide(&self, session: &Session, output: Var) -> Result<Vec<f64>> {
+        let i = self.index(output)?;
+        match (&self.on, &session.on) {
+            (Compiled::Device(p), On::Device(_)) => {
+                let words = p.output(i).await?;
+                Ok(match self.plan.outputs[i].1.dtype {
+                    DType::F32 => words.into_iter().map(|w| f32::from_bits(w).into()).collect(),
+                    DType::U32 => words.into_iter().map(f64::from).collect(),
+                })
+            }
+            (Compiled::Host(p), On::Host(s)) => p.output(i, s),
+            (Compiled::Twin(p), On::Twin(s)) => p.output(i, s),
+            _ => Err(other_executor()),
+        }
+    }
+
+    /// [`Program::read`], waiting for it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Program::read`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read_now(&self, session: &Session, output: Var) -> Result<Vec<f32>> {
+        pollster::block_on(self.read(session, output))
+    }
+}
+
+fn other_executor() -> Error {
+    Error::Data {
+        what: "program".into(),
+        expected: "the session that it was compiled for".into(),
+        found: "one on another executor".into(),
+    }
+}
+
+/// Memory that the system says is available, where it says so.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}

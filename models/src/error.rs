@@ -1,0 +1,102 @@
+//! What can go wrong with networks, data and files, said with what was expected and what was found.
+
+use std::{io, path::PathBuf};
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that the crate refuses or that fails under it. Each message is one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing is at any of the places where it could be.
+    #[error("expected {what}, found nothing at {}", list(looked))]
+    Missing {
+        /// What was looked for.
+        what: String,
+        /// Every path that was tried.
+        looked: Vec<PathBuf>,
+    },
+    /// A path is there but the system does not let it be read or written.
+    #[error("expected to {what} {path}, found: {source}", path = path.display())]
+    Io {
+        /// What was being done, as a verb: `read`, `write`.
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file or folder is there but does not hold what its format says.
+    #[error("{path}: expected {expected}, found {found}", path = path.display())]
+    Format {
+        /// The file or folder; a member of an archive follows the archive's path.
+        path: PathBuf,
+        /// What the format asks for.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A name is not among those known.
+    #[error("expected a {what} among {known}, found {name:?}")]
+    Name {
+        /// What is named: a data set, a network.
+        what: &'static str,
+        /// The name that was given.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// An argument has a value that cannot be used.
+    #[error("{what}: expected {expected}, found {found}")]
+    Argument {
+        /// Which argument.
+        what: String,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// The engine refused or failed.
+    #[error(transparent)]
+    Engine(#[from] hillshade_engine::Error),
+}
+
+/// `a, b, c`.
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_say_expected_and_found_in_one_line() {
+        let errors = [
+            (
+                Error::Missing { what: "a file".into(), looked: vec!["x".into(), "x.gz".into()] },
+                "expected a file, found nothing at x, x.gz",
+            ),
+            (
+                Error::Io { what: "read", path: "x".into(), source: io::Error::other("no right to") },
+                "expected to read x, found: no right to",
+            ),
+            (
+                Error::Format { path: "x".into(), expected: "2 bytes".into(), found: "1".into() },
+                "x: expected 2 bytes, found 1",
+            ),
+            (
+                Error::Name { what: "data set", name: "x\n".into(), known: "y, z".into() },
+                "expected a data set among y, z, found \"x\\n\"",
+            ),
+            (
+                Error::Argument { what: "seed".into(), expected: "a number".into(), found: "x".into() },
+                "seed: expected a number, found x",
+            ),
+        ];
+        for (error, message) in errors {
+            assert_eq!(error.to_string(), message);
+        }
+    }
+}

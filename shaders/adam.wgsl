@@ -1,0 +1,32 @@
+// Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019) in place, bias-corrected as PyTorch defines them.
+
+#import index
+
+override LANES: u32 = 64;
+override DECOUPLED: bool = false;
+
+// rest1 and rest2 are 1 - β₁ and 1 - β₂.
+struct Params { len: u32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, eps: f32, decay: f32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> p: array<vec4f>;
+@group(0) @binding(2) var<storage, read> grad: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> m: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> v: array<vec4f>;
+// Learning rate, 1 - β₁ᵗ, 1 - β₂ᵗ.
+@group(0) @binding(5) var<storage, read> rates: array<f32>;
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+    let i = flat_group(group, groups) * LANES + lane;
+    if 4 * i >= params.len { return; }
+    var x = p[i];
+    var g = grad[i];
+    if DECOUPLED { x -= rates[0] * params.decay * x; } else { g += params.decay * x; }
+    let first = params.beta1 * m[i] + params.rest1 * g;
+    let second = params.beta2 * v[i] + params.rest2 * g * g;
+    m[i] = first;
+    v[i] = second;
+    p[i] = x - rates[0] / rates[1] * first / (sqrt(second) / sqrt(rates[2]) + params.eps);
+}

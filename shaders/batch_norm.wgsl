@@ -1,0 +1,25 @@
+// y = γ (x - mean) rstd + β (+ residual) (then max(y, 0)), by channel.
+
+#import each_channel
+
+override RESIDUAL: bool = false;
+override RELU: bool = false;
+
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read> gamma: array<f32>;
+@group(0) @binding(3) var<storage, read> beta: array<f32>;
+@group(0) @binding(4) var<storage, read> mean: array<f32>;
+@group(0) @binding(5) var<storage, read> rstd: array<f32>;
+@group(0) @binding(6) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> y: array<vec4f>;
+
+fn f(i: u32, c: vec4u) {
+    let m = vec4f(mean[c.x], mean[c.y], mean[c.z], mean[c.w]);
+    let r = vec4f(rstd[c.x], rstd[c.y], rstd[c.z], rstd[c.w]);
+    let s = vec4f(gamma[c.x], gamma[c.y], gamma[c.z], gamma[c.w]);
+    let t = vec4f(beta[c.x], beta[c.y], beta[c.z], beta[c.w]);
+    var v = (x[i] - m) * r * s + t;
+    if RESIDUAL { v += residual[i]; }
+    if RELU { v = select(v, vec4f(), v < vec4f()); }
+    y[i] = v;
+}

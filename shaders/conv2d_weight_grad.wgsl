@@ -1,0 +1,32 @@
+// dw = x ⋆ᵀ ct (+ x2 ⋆ᵀ ct2), as a matrix product: rows are (ky, kx, input channel), the summed axis is all output
+// pixels of the batch, columns are output channels of a group.
+
+#import conv
+#import gemm
+
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> ct: array<f32>;
+@group(0) @binding(3) var<storage, read> x2: array<f32>;
+@group(0) @binding(4) var<storage, read> ct2: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+
+fn load_a(term: u32, g: u32, i: u32, k: u32) -> f32 {
+    let pixels = params.out_width * params.out_height;
+    let window = i / params.ci;
+    let p = place_x(k / pixels, k % pixels / params.out_width, k % params.out_width,
+                    window / params.kernel_width, window % params.kernel_width);
+    if p == OUTSIDE { return 0.0; }
+    let at = p + g * params.ci + i % params.ci;
+    if term == 0 { return x[at]; }
+    return x2[at];
+}
+
+fn load_b(term: u32, g: u32, k: u32, j: u32) -> f32 {
+    let at = (k * params.batches + g) * params.co + j;
+    if term == 0 { return ct[at]; }
+    return ct2[at];
+}
+
+fn store(g: u32, split: u32, i: u32, j: u32, v: f32) {
+    y[((split * params.m + i) * params.batches + g) * params.co + j] = v;
+}

@@ -1,0 +1,5 @@
+// y = a/b, elementwise. One invocation makes four elements.
+
+#import map2
+
+fn f(a: f32, b: f32) -> f32 { return a / b; }

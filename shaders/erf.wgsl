@@ -1,0 +1,6 @@
+// y = erf x, elementwise. One invocation makes four elements.
+
+#import map1
+#import math
+
+fn f(x: f32) -> f32 { return erf_f32(x); }

@@ -1,0 +1,41 @@
+// The loop of sums over the rows of arrays [rows, channels], in chunks: y [chunks, WIDTH, channels], WIDTH sums per
+// channel. A workgroup makes ACROSS neighbouring channels of one chunk, in a fixed order. The kernel defines its
+// bindings, Acc (an array or vector of WIDTH), and identity, add_row, combine and put.
+
+#import index
+
+override LANES: u32 = 256;
+override ACROSS: u32 = 32;
+
+struct Params { rows: u32, channels: u32, chunk: u32, chunks: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+
+var<workgroup> by_lane: array<Acc, LANES>;
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+    let tiles = (params.channels + ACROSS - 1) / ACROSS;
+    let tile = flat_group(group, groups);
+    let channel = (tile % tiles) * ACROSS + lane % ACROSS;
+    let chunk = tile / tiles;
+    let row = lane / ACROSS;
+    let mine = channel < params.channels && chunk < params.chunks;
+
+    var acc = identity();
+    if mine {
+        let end = min((chunk + 1) * params.chunk, params.rows);
+        for (var r = chunk * params.chunk + row; r < end; r += LANES / ACROSS) {
+            acc = add_row(acc, r * params.channels + channel, channel);
+        }
+        acc = close(acc);
+    }
+    by_lane[lane] = acc;
+    workgroupBarrier();
+    for (var half = LANES / ACROSS / 2; half > 0; half /= 2) {
+        if row < half { by_lane[lane] = combine(by_lane[lane], by_lane[lane + half * ACROSS]); }
+        workgroupBarrier();
+    }
+    if mine && row == 0 { put(by_lane[lane], chunk, channel); }
+}

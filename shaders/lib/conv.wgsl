@@ -1,0 +1,33 @@
+// Extents of a two-dimensional convolution, channels last. m, n, k, batches, splits and k_chunk are those of the
+// matrix product that it is seen as; a batch is a group of channels. ci and co count the channels of one group.
+struct Params {
+    m: u32, n: u32, k: u32, batches: u32, splits: u32, k_chunk: u32,
+    height: u32, width: u32, out_height: u32, out_width: u32,
+    kernel_height: u32, kernel_width: u32, ci: u32, co: u32,
+    stride_y: u32, stride_x: u32, pad_y: u32, pad_x: u32, dilation_y: u32, dilation_x: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+
+// No pixel: the window reaches into the padding, or no window meets.
+const OUTSIDE: u32 = 0xffffffff;
+
+// Offset in x of the pixel under tap (ky, kx) of an output pixel's window.
+fn place_x(image: u32, out_y: u32, out_x: u32, ky: u32, kx: u32) -> u32 {
+    // Above and left of the image these wrap to large numbers, which the comparison refuses too.
+    let iy = out_y * params.stride_y + ky * params.dilation_y - params.pad_y;
+    let ix = out_x * params.stride_x + kx * params.dilation_x - params.pad_x;
+    if iy >= params.height || ix >= params.width { return OUTSIDE; }
+    return ((image * params.height + iy) * params.width + ix) * params.ci * params.batches;
+}
+
+// Offset in y of the output pixel whose window has pixel (iy, ix) of x under its tap (ky, kx).
+fn place_y(image: u32, iy: u32, ix: u32, ky: u32, kx: u32) -> u32 {
+    let ty = iy + params.pad_y - ky * params.dilation_y;
+    let tx = ix + params.pad_x - kx * params.dilation_x;
+    let oy = ty / params.stride_y;
+    let ox = tx / params.stride_x;
+    let met = oy * params.stride_y == ty && ox * params.stride_x == tx;
+    if !met || oy >= params.out_height || ox >= params.out_width { return OUTSIDE; }
+    return ((image * params.out_height + oy) * params.out_width + ox) * params.co * params.batches;
+}

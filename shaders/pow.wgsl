@@ -1,0 +1,6 @@
+// y = aᵇ, elementwise. One invocation makes four elements.
+
+#import map2
+#import math
+
+fn f(a: f32, b: f32) -> f32 { return exp_f32(b * log_f32(a)); }

@@ -1,0 +1,5 @@
+// y = 1/x, elementwise. One invocation makes four elements.
+
+#import map1
+
+fn f(x: f32) -> f32 { return 1.0 / x; }

@@ -1,0 +1,5 @@
+// y = max(x, 0), elementwise. One invocation makes four elements.
+
+#import map1
+
+fn f(x: f32) -> f32 { return select(x, 0.0, x < 0.0); }

@@ -1,0 +1,6 @@
+// y = x/(1 + e⁻ˣ), elementwise. One invocation makes four elements.
+
+#import map1
+#import math
+
+fn f(x: f32) -> f32 { return x / (1.0 + exp_f32(-x)); }

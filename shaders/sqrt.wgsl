@@ -1,0 +1,5 @@
+// y = √x, elementwise. One invocation makes four elements.
+
+#import map1
+
+fn f(x: f32) -> f32 { return sqrt(x); }

@@ -1,0 +1,11 @@
+// y = Σ x over the middle axis.
+
+#import reduce
+
+alias Acc = f32;
+alias Out = f32;
+
+fn identity() -> Acc { return 0.0; }
+fn lift(x: f32, i: u32) -> Acc { return x; }
+fn combine(a: Acc, b: Acc) -> Acc { return a + b; }
+fn finish(a: Acc) -> Out { return a; }

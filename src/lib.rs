@@ -1,0 +1,3 @@
+//! Hillshade: a GPU training engine that can see the shape of its own loss.
+
+pub use hillshade_engine as engine;

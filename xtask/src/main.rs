@@ -1,0 +1,229 @@
+//! What a newcomer types: `cargo xtask run`, `cargo xtask test`, `cargo xtask bench`.
+//!
+//! Each first makes sure that kernels have something to run on. On Linux that means a Vulkan loader and a driver; where
+//! there is none, Mesa's software driver is installed if that needs no password, and otherwise the command is printed.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+const HELP: &str = "\
+cargo xtask run [ARGS…]    build Hillshade and train; ARGS as in `hillshade train ARGS`, or any other
+                           command of the program: `cargo xtask run devices`, `cargo xtask run help`
+cargo xtask test [ARGS…]   every test; ARGS go to `cargo test`
+cargo xtask bench [ARGS…]  the benchmarks; ARGS go to `cargo bench`
+cargo xtask help           this text
+
+On Debian and Ubuntu, the first three install Mesa's Vulkan drivers if the machine has none.
+";
+
+/// Debian's and Ubuntu's packages for the loader and the drivers, llvmpipe's among them.
+const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
+
+/// Words that `hillshade` itself takes first; anything else after `run` is meant for `hillshade train`.
+const PROGRAM_WORDS: [&str; 6] = ["devices", "train", "eval", "help", "--help", "--version"];
+
+/// Variables that name the drivers to use, in place of the folders.
+const DRIVER_VARIABLES: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
+
+fn main() -> ExitCode {
+    let mut args = env::args_os().skip(1);
+    let task = args.next().and_then(|word| word.into_string().ok()).unwrap_or_else(|| "help".into());
+    let Some(cargo_args) = cargo_args(&task, args.collect()) else {
+        if ["help", "--help", "-h"].contains(&task.as_str()) {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        eprint!("cargo xtask {task}: there is no such task.\n\n{HELP}");
+        return ExitCode::from(2);
+    };
+    if let Err(what) = prepare_vulkan() {
+        eprintln!("{what}");
+        if task == "test" {
+            eprintln!("Without one no kernel can be tested.");
+            return ExitCode::FAILURE;
+        }
+        eprintln!("Going on without one: Hillshade computes on the CPU.");
+    }
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    hand_over(Command::new(cargo).args(cargo_args).current_dir(root))
+}
+
+/// What to ask of cargo for a task, or `None` if there is no such task.
+fn cargo_args(task: &str, args: Vec<OsString>) -> Option<Vec<OsString>> {
+    let mut start = match task {
+        "run" => vec!["run", "--release", "--package", "hillshade", "--bin", "hillshade", "--"],
+        "test" => vec!["test", "--release", "--workspace"],
+        "bench" => vec!["bench"],
+        _ => return None,
+    };
+    if task == "run" && !args.first().is_some_and(|word| PROGRAM_WORDS.iter().any(|known| word == known)) {
+        start.push("train");
+    }
+    Some(start.into_iter().map(OsString::from).chain(args).collect())
+}
+
+/// Runs a command and passes its exit code on; on Unix in place of this process, so that signals reach it alone.
+fn hand_over(command: &mut Command) -> ExitCode {
+    #[cfg(unix)]
+    let outcome: std::io::Result<std::process::ExitStatus> = Err(std::os::unix::process::CommandExt::exec(command));
+    #[cfg(not(unix))]
+    let outcome = command.status();
+    match outcome {
+        Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from),
+        Err(error) => {
+            eprintln!("{}: {error}", command.get_program().display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Makes sure that there is a Vulkan loader and a driver, installing them where that needs no password.
+///
+/// # Errors
+///
+/// What is missing, and what to type.
+fn prepare_vulkan() -> Result<(), String> {
+    if !cfg!(target_os = "linux") || (has_loader() && has_driver()?) {
+        return Ok(());
+    }
+    let packages = PACKAGES.join(" ");
+    let by_hand = format!("sudo apt-get update && sudo apt-get install --no-install-recommends {packages}");
+    if !succeeds("apt-get", &["--version"]) {
+        return Err("There is no Vulkan driver: install your system's packages of a Vulkan driver and loader.".into());
+    }
+    let prefix: &[&str] = if is_root() {
+        &[]
+    } else if succeeds("sudo", &["-n", "true"]) {
+        &["sudo", "-n"]
+    } else {
+        return Err(format!("There is no Vulkan driver. To install one: {by_hand}"));
+    };
+    println!("There is no Vulkan driver: installing {packages} with apt-get.");
+    // A package list that cannot be refreshed in full is no reason to stop: the next command tells.
+    apt_get(prefix, &["update"]);
+    let installed = apt_get(prefix, &[&["install", "-y", "--no-install-recommends"][..], &PACKAGES].concat());
+    if installed && has_loader() && has_driver()? {
+        Ok(())
+    } else {
+        Err(format!("There is still no Vulkan driver. To install one by hand: {by_hand}"))
+    }
+}
+
+/// Runs apt-get without questions; whether it succeeded.
+fn apt_get(prefix: &[&str], args: &[&str]) -> bool {
+    let quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"];
+    let words = [prefix, &quiet, args].concat();
+    Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// Whether a command can be started and succeeds; its output is dropped.
+fn succeeds(program: &str, args: &[&str]) -> bool {
+    Command::new(program).args(args).stdin(Stdio::null()).output().is_ok_and(|output| output.status.success())
+}
+
+/// Whether this process may install packages without `sudo`.
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// Whether `libvulkan.so.1` is in a usual library folder or in the linker's cache.
+fn has_loader() -> bool {
+    let mut folders: Vec<PathBuf> = env::split_paths(&env::var_os("LD_LIBRARY_PATH").unwrap_or_default()).collect();
+    folders.push(format!("/usr/lib/{}-linux-gnu", env::consts::ARCH).into());
+    folders.extend(["/usr/lib64", "/usr/lib", "/usr/local/lib", "/run/opengl-driver/lib"].map(PathBuf::from));
+    // /sbin is not in every user's PATH.
+    folders.iter().any(|folder| folder.join("libvulkan.so.1").exists())
+        || ["ldconfig", "/sbin/ldconfig"].iter().any(|ldconfig| {
+            let listed = Command::new(ldconfig).arg("-p").output();
+            listed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("libvulkan.so.1 "))
+        })
+}
+
+/// Whether the Vulkan loader would find the description of a driver.
+///
+/// # Errors
+///
+/// A variable of [`DRIVER_VARIABLES`] is set and names none: then no package helps.
+fn has_driver() -> Result<bool, String> {
+    if let Some((name, value)) = DRIVER_VARIABLES.iter().find_map(|name| Some((name, env::var_os(name)?))) {
+        return if env::split_paths(&value).any(|path| path.is_file() || holds_json(&path)) {
+            Ok(true)
+        } else {
+            Err(format!("{name} is set to {}, where there is no Vulkan driver: unset or correct it.", value.display()))
+        };
+    }
+    Ok(driver_folders(|name| env::var_os(name)).iter().any(|folder| holds_json(folder)))
+}
+
+/// The folders that the Vulkan loader searches for drivers, given the environment.
+fn driver_folders(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let mut roots: Vec<PathBuf> =
+        ["/usr/share", "/etc", "/usr/local/share", "/usr/local/etc", "/run/opengl-driver/share"]
+            .map(PathBuf::from)
+            .to_vec();
+    for name in ["XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "XDG_DATA_HOME", "XDG_DATA_DIRS"] {
+        roots.extend(env::split_paths(&variable(name).unwrap_or_default()));
+    }
+    if let Some(home) = variable("HOME").map(PathBuf::from) {
+        roots.extend([home.join(".config"), home.join(".local/share")]);
+    }
+    roots.retain(|root| root.is_absolute());
+    roots.into_iter().map(|root| root.join("vulkan/icd.d")).collect()
+}
+
+/// Whether a folder exists and holds a `.json` file.
+fn holds_json(folder: &Path) -> bool {
+    let is_json = |path: PathBuf| path.extension().is_some_and(|extension| extension == "json");
+    folder.read_dir().is_ok_and(|entries| entries.flatten().any(|entry| is_json(entry.path())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(task: &str, args: &[&str]) -> Option<String> {
+        let args = cargo_args(task, args.iter().map(OsString::from).collect())?;
+        Some(args.join(" ".as_ref()).into_string().expect("UTF-8"))
+    }
+
+    #[test]
+    fn run_means_train_unless_told_otherwise() {
+        let start = "run --release --package hillshade --bin hillshade --";
+        for (args, then) in [
+            (vec![], "train"),
+            (vec!["--epochs", "3"], "train --epochs 3"),
+            (vec!["--seed", "1", "devices"], "train --seed 1 devices"),
+            (vec!["train", "--help"], "train --help"),
+            (vec!["devices"], "devices"),
+            (vec!["eval", "net"], "eval net"),
+            (vec!["--version"], "--version"),
+        ] {
+            assert_eq!(asked("run", &args), Some(format!("{start} {then}")));
+        }
+    }
+
+    #[test]
+    fn test_and_bench_pass_their_arguments_on() {
+        assert_eq!(asked("test", &["gelu", "--", "-q"]).as_deref(), Some("test --release --workspace gelu -- -q"));
+        assert_eq!(asked("bench", &["train"]).as_deref(), Some("bench train"));
+        assert_eq!(asked("help", &[]), None);
+        assert_eq!(asked("tset", &[]), None);
+    }
+
+    #[test]
+    fn drivers_are_looked_for_in_the_loaders_folders() {
+        let folders = driver_folders(|name| match name {
+            "XDG_DATA_DIRS" => Some("/opt/share:relative:".into()),
+            "HOME" => Some("/home/ada".into()),
+            _ => None,
+        });
+        for root in ["/usr/share", "/etc", "/usr/local/share", "/usr/local/etc", "/opt/share", "/home/ada/.local/share"]
+        {
+            assert!(folders.contains(&Path::new(root).join("vulkan/icd.d")), "{root}");
+        }
+        assert!(folders.iter().all(|folder| folder.is_absolute()));
+    }
+}
