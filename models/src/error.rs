@@ -57,6 +57,16 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// Training has run away.
+    #[error("expected a finite loss, found {loss} at step {step}: the learning rate {rate} is too large")]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// The loss.
+        loss: f64,
+        /// The learning rate.
+        rate: f64,
+    },
     /// The engine refused or failed.
     #[error(transparent)]
     Engine(#[from] hillshade_engine::Error),

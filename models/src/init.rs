@@ -1,0 +1,147 @@
+//! How parameters begin.
+
+use hillshade_engine::{ops::random::philox, shape::count};
+
+/// An initializer. Fans are those of a dense weight `[in, out]` or a convolution's `[kh, kw, ci, co]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// All zeros.
+    Zeros,
+    /// All ones.
+    Ones,
+    /// Normal with variance `2/fan_in` (He et al. 2015): keeps the variance through ReLU layers.
+    KaimingNormal,
+    /// Uniform in `±√(6/fan_in)`, of the same variance.
+    KaimingUniform,
+    /// Normal with variance `2/(fan_in + fan_out)` (Glorot and Bengio 2010).
+    XavierNormal,
+    /// Uniform in `±√(6/(fan_in + fan_out))`, of the same variance.
+    XavierUniform,
+    /// Uniform in `±1/√fan_in`, PyTorch's default for biases and dense layers; the fan is given.
+    Uniform {
+        /// Fan-in of the layer.
+        fan_in: usize,
+    },
+    /// Orthonormal columns, or rows where there are fewer of them (Saxe et al. 2014).
+    Orthogonal,
+}
+
+impl Init {
+    /// Draws a parameter. The numbers depend on seed, name and shape alone.
+    pub fn draw(self, shape: &[usize], seed: u64, name: &str) -> Vec<f32> {
+        let n = count(shape);
+        let outs = shape.last().copied().unwrap_or(1);
+        let receptive: usize = shape.iter().rev().skip(2).product();
+        let fan_in = (n / outs.max(1)).max(1) as f64;
+        let fan_out = (outs * receptive) as f64;
+        let draw = Draw { seed, name: fnv(name) };
+        let normal = |variance: f64| (0..n).map(|i| (variance.sqrt() * draw.normal(i)) as f32).collect();
+        let uniform = |bound: f64| (0..n).map(|i| (bound * (2.0 * draw.unit(i, 0) - 1.0)) as f32).collect();
+        match self {
+            Init::Zeros => vec![0.0; n],
+            Init::Ones => vec![1.0; n],
+            Init::KaimingNormal => normal(2.0 / fan_in),
+            Init::KaimingUniform => uniform((6.0 / fan_in).sqrt()),
+            Init::XavierNormal => normal(2.0 / (fan_in + fan_out)),
+            Init::XavierUniform => uniform((6.0 / (fan_in + fan_out)).sqrt()),
+            Init::Uniform { fan_in } => uniform(1.0 / (fan_in.max(1) as f64).sqrt()),
+            Init::Orthogonal => orthogonal(n / outs.max(1), outs, |i| draw.normal(i)),
+        }
+    }
+}
+
+struct Draw {
+    seed: u64,
+    name: u32,
+}
+
+impl Draw {
+    /// Uniform in (0, 1), of 32 random bits.
+    fn unit(&self, i: usize, word: usize) -> f64 {
+        const PURPOSE: u32 = u32::from_be_bytes(*b"init");
+        let words = philox([i as u32, self.name, 0, PURPOSE], [self.seed as u32, (self.seed >> 32) as u32]);
+        (f64::from(words[word]) + 0.5) / 4_294_967_296.0
+    }
+
+    /// Standard normal (Box and Muller 1958).
+    fn normal(&self, i: usize) -> f64 {
+        (-2.0 * self.unit(i, 0).ln()).sqrt() * (std::f64::consts::TAU * self.unit(i, 1)).cos()
+    }
+}
+
+/// FNV-1a, 32 bits.
+fn fnv(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193))
+}
+
+/// A `[rows, columns]` matrix whose shorter side is orthonormal: Gram and Schmidt, twice.
+fn orthogonal(rows: usize, columns: usize, normal: impl Fn(usize) -> f64) -> Vec<f32> {
+    let (count, len) = (rows.min(columns), rows.max(columns));
+    let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(count);
+    for i in 0..count {
+        let mut v: Vec<f64> = (0..len).map(|j| normal(i * len + j)).collect();
+        for _ in 0..2 {
+            for u in &vectors {
+                let along: f64 = u.iter().zip(&v).map(|(a, b)| a * b).sum();
+                v.iter_mut().zip(u).for_each(|(v, u)| *v -= along * u);
+            }
+        }
+        let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+        v.iter_mut().for_each(|x| *x /= norm);
+        vectors.push(v);
+    }
+    let at = |r: usize, c: usize| if rows >= columns { vectors[c][r] } else { vectors[r][c] };
+    (0..rows * columns).map(|i| at(i / columns, i % columns) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moments(x: &[f32]) -> (f64, f64) {
+        let n = x.len() as f64;
+        let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        (mean, x.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n)
+    }
+
+    #[test]
+    fn variances_are_those_of_the_fans() {
+        let shape = [3, 3, 32, 64];
+        for (init, variance) in [
+            (Init::KaimingNormal, 2.0 / 288.0),
+            (Init::KaimingUniform, 2.0 / 288.0),
+            (Init::XavierNormal, 2.0 / (288.0 + 576.0)),
+            (Init::XavierUniform, 2.0 / (288.0 + 576.0)),
+        ] {
+            let (mean, var) = moments(&init.draw(&shape, 1, "w"));
+            assert!(mean.abs() < 4.0 * (variance / 18432.0_f64).sqrt(), "{init:?} mean {mean}");
+            assert!((var / variance - 1.0).abs() < 0.05, "{init:?} variance {var}, expected {variance}");
+        }
+    }
+
+    #[test]
+    fn orthogonal_is_orthonormal_on_its_shorter_side() {
+        for [rows, columns] in [[7, 4], [4, 7]] {
+            let w = Init::Orthogonal.draw(&[rows, columns], 3, "w");
+            let at = |r: usize, c: usize| f64::from(w[r * columns + c]);
+            let n = rows.min(columns);
+            for i in 0..n {
+                for j in 0..n {
+                    let dot: f64 = match rows >= columns {
+                        true => (0..rows).map(|r| at(r, i) * at(r, j)).sum(),
+                        false => (0..columns).map(|c| at(i, c) * at(j, c)).sum(),
+                    };
+                    assert!((dot - f64::from(u8::from(i == j))).abs() < 1e-6);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn draws_depend_on_seed_and_name() {
+        let draw = |seed, name| Init::KaimingNormal.draw(&[8, 8], seed, name);
+        assert_eq!(draw(1, "a"), draw(1, "a"));
+        assert_ne!(draw(1, "a"), draw(2, "a"));
+        assert_ne!(draw(1, "a"), draw(1, "b"));
+    }
+}

@@ -1,0 +1,83 @@
+//! Commands, their options, and how the program ends.
+
+mod devices;
+mod eval;
+mod executor;
+mod folder;
+mod plot;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use hillshade::models;
+
+/// A GPU training engine that can see the shape of its own loss.
+#[derive(Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the adapters: name, backend, driver, tier, limits, features.
+    Devices(devices::Options),
+    /// Train a network; with no options, the CNN on the built-in digits.
+    Train(Box<train::Options>),
+    /// Score a run's checkpoint on the test set.
+    Eval(eval::Options),
+}
+
+/// Ends in a line that says what was expected and found.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    /// The model layer's or the engine's.
+    #[error(transparent)]
+    Models(#[from] models::Error),
+    /// The run was stopped from the keyboard, after a checkpoint.
+    #[error("stopped; go on with: hillshade train --resume {0}")]
+    Stopped(String),
+}
+
+impl From<hillshade::engine::Error> for Error {
+    fn from(e: hillshade::engine::Error) -> Self {
+        Error::Models(e.into())
+    }
+}
+
+type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// 2 for bad input, 1 for failures while running, 130 after Ctrl-C.
+    fn code(&self) -> u8 {
+        use hillshade::engine::Error as Engine;
+        match self {
+            Error::Stopped(_) => 130,
+            Error::Models(models::Error::Diverged { .. }) => 1,
+            Error::Models(models::Error::Io { what: "write", .. }) => 1,
+            Error::Models(models::Error::Engine(e)) => match e {
+                Engine::OutOfMemory(_) | Engine::DeviceLost(_) | Engine::Device(_) => 1,
+                _ => 2,
+            },
+            Error::Models(_) => 2,
+        }
+    }
+}
+
+/// Runs the program.
+pub fn run() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Devices(options) => devices::run(&options),
+        Command::Train(options) => train::run(&options),
+        Command::Eval(options) => eval::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("hillshade: {}", e.to_string().replace('\n', " "));
+            ExitCode::from(e.code())
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! `hillshade train`.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use clap::ValueEnum;
+use hillshade::{
+    engine::block_on,
+    models::{Checkpoint, Config, Error, Optimizer, Schedule, ScheduleShape, Score, Trainer, data},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::{
+    Result, executor,
+    folder::{Epoch, Folder},
+};
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Rule {
+    Sgd,
+    Adam,
+    Adamw,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Fall {
+    Constant,
+    Step,
+    Cosine,
+}
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Data: digits (built in), mnist, cifar10, or folder:PATH with images by class.
+    #[arg(long, default_value = "digits")]
+    data: String,
+    /// Folder of the data; by default $HILLSHADE_DATA/<data> or data/<data>.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Network: cnn, mlp, resnet20 …, with options as in mlp:widths=512-256,dropout=0.5.
+    #[arg(long, default_value = "cnn")]
+    model: String,
+    /// Passes over the training images; 15 by default.
+    #[arg(long)]
+    epochs: Option<u32>,
+    /// Images of a step.
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Update rule.
+    #[arg(long, value_enum, default_value = "sgd")]
+    optimizer: Rule,
+    /// Highest learning rate; 0.05 for sgd, 0.001 for adam and adamw by default.
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Momentum of sgd, with Nesterov's step.
+    #[arg(long, default_value_t = 0.9)]
+    momentum: f64,
+    /// Weight decay; 5e-4 for sgd, 0 for adam, 0.01 for adamw by default.
+    #[arg(long)]
+    weight_decay: Option<f64>,
+    /// How the learning rate falls.
+    #[arg(long, value_enum, default_value = "cosine")]
+    schedule: Fall,
+    /// Steps over which the learning rate rises first.
+    #[arg(long, default_value_t = 20)]
+    warmup: u64,
+    /// Seed of parameters, shuffles, augmentation and dropout.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Pixels by which images are shifted at random, at most.
+    #[arg(long, default_value_t = 0)]
+    crop: usize,
+    /// Mirror images at random.
+    #[arg(long)]
+    flip: bool,
+    /// Folder of the run; by default the first free runs/<number>.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Go on with the run in this folder; of the other options only --epochs, --data-dir, --adapter and --json count.
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    executor: executor::Choice,
+}
+
+impl Options {
+    fn config(&self) -> Result<Config> {
+        let argument = |what: &str, expected: &str, found: String| Error::Argument {
+            what: what.into(),
+            expected: expected.into(),
+            found,
+        };
+        let (rate, decay) = match self.optimizer {
+            Rule::Sgd => (0.05, 5e-4),
+            Rule::Adam => (1e-3, 0.0),
+            Rule::Adamw => (1e-3, 0.01),
+        };
+        let (rate, decay) = (self.lr.unwrap_or(rate), self.weight_decay.unwrap_or(decay));
+        if !(rate.is_finite() && rate > 0.0) {
+            return Err(argument("lr", "a positive number", rate.to_string()).into());
+        }
+        if !(decay.is_finite() && decay >= 0.0) {
+            return Err(argument("weight-decay", "a number from 0 on", decay.to_string()).into());
+        }
+        if !(0.0..1.0).contains(&self.momentum) {
+            return Err(argument("momentum", "a number from 0 to below 1", self.momentum.to_string()).into());
+        }
+        let momentum = self.momentum;
+        let optimizer = match self.optimizer {
+            Rule::Sgd => Optimizer::Sgd { momentum, nesterov: momentum > 0.0, decay },
+            Rule::Adam => Optimizer::Adam { decay },
+            Rule::Adamw => Optimizer::AdamW { decay },
+        };
+        let shape = match self.schedule {
+            Fall::Constant => ScheduleShape::Constant,
+            Fall::Step => ScheduleShape::Step,
+            Fall::Cosine => ScheduleShape::Cosine,
+        };
+        let schedule = Schedule { rate, shape, warmup: self.warmup };
+        Ok(Config {
+            model: self.model.clone(),
+            data: self.data.clone(),
+            folder: self.data_dir.clone(),
+            epochs: self.epochs.unwrap_or(15),
+            batch: self.batch,
+            optimizer,
+            schedule,
+            seed: self.seed,
+            crop: self.crop,
+            flip: self.flip,
+        })
+    }
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    // Where no handler can be set, Ctrl-C ends the process at once; the last checkpoint is whole all the same.
+    let _ = ctrlc::set_handler(move || asked.store(true, Ordering::SeqCst));
+    let mut run = match &options.resume {
+        Some(path) => Run::resume(options, path)?,
+        None => Run::new(options)?,
+    };
+    run.train(&stop)?;
+    run.report(options.json)
+}
+
+/// A run at work.
+struct Run {
+    trainer: Trainer,
+    folder: Folder,
+    metrics: Vec<Epoch>,
+    began: Instant,
+    /// Time spent on training steps.
+    training: Duration,
+}
+
+impl Run {
+    fn new(options: &Options) -> Result<Self> {
+        let config = options.config()?;
+        let dataset = data::open(&config.data, config.folder.as_deref())?;
+        let session = options.executor.open()?;
+        let trainer = Trainer::new(config, dataset, session)?;
+        let folder = Folder::create(options.out.as_deref())?;
+        folder.configure(trainer.config())?;
+        Ok(Run { trainer, folder, metrics: Vec::new(), began: Instant::now(), training: Duration::ZERO })
+    }
+
+    fn resume(options: &Options, path: &std::path::Path) -> Result<Self> {
+        let folder = Folder::open(path)?;
+        let mut checkpoint = Checkpoint::load(&folder.checkpoint())?;
+        if let Some(epochs) = options.epochs {
+            checkpoint.config.epochs = epochs;
+        }
+        if let Some(dir) = &options.data_dir {
+            checkpoint.config.folder = Some(dir.clone());
+        }
+        let dataset = data::open(&checkpoint.config.data, checkpoint.config.folder.as_deref())?;
+        let session = options.executor.open()?;
+        let trainer = Trainer::resume(&checkpoint, &folder.checkpoint(), dataset, session)?;
+        let metrics = folder.metrics(checkpoint.progress.epoch)?;
+        folder.rewrite(&metrics)?;
+        folder.configure(trainer.config())?;
+        Ok(Run { trainer, folder, metrics, began: Instant::now(), training: Duration::ZERO })
+    }
+
+    fn train(&mut self, stop: &AtomicBool) -> Result<()> {
+        let config = self.trainer.config();
+        eprintln!(
+            "{} on {}, {}; {} in {}",
+            config.model,
+            config.data,
+            self.trainer.session().executor(),
+            plural(config.epochs, "epoch"),
+            self.folder.path().display()
+        );
+        while !self.trainer.is_done() {
+            self.epoch(stop)?;
+        }
+        Ok(())
+    }
+
+    fn epoch(&mut self, stop: &AtomicBool) -> Result<()> {
+        let (epoch, steps) = (self.trainer.progress().epoch, self.trainer.steps_per_epoch());
+        let bar = ProgressBar::new(steps);
+        let style = "{prefix} {wide_bar} {pos}/{len} {msg}";
+        bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_prefix(format!("epoch {}", epoch + 1));
+        bar.set_position(self.trainer.progress().batch);
+        let began = Instant::now();
+        let (first, mut shown) = (self.trainer.progress().batch, Instant::now());
+        let mut rate = self.trainer.rate();
+        while !self.trainer.epoch_is_over() {
+            rate = self.trainer.rate();
+            self.trainer.step()?;
+            if stop.load(Ordering::SeqCst) {
+                bar.finish_and_clear();
+                block_on(self.trainer.score())?;
+                self.save()?;
+                return Err(super::Error::Stopped(self.folder.path().display().to_string()));
+            }
+            if shown.elapsed() > Duration::from_millis(200) {
+                let score = block_on(self.trainer.score())?;
+                let done = self.trainer.progress().batch;
+                bar.set_position(done);
+                bar.set_message(message(score, self.images_since(first), began.elapsed()));
+                shown = Instant::now();
+            }
+        }
+        let train = block_on(self.trainer.score())?.unwrap_or(Score { loss: 0.0, accuracy: 0.0 });
+        self.training += began.elapsed();
+        let images_per_second = self.images_since(first) as f64 / began.elapsed().as_secs_f64();
+        let test = block_on(self.trainer.test())?;
+        let step = self.trainer.progress().step;
+        if !test.loss.is_finite() {
+            return Err(Error::Diverged { step, loss: test.loss, rate }.into());
+        }
+        bar.finish_and_clear();
+        let line = Epoch {
+            epoch: epoch + 1,
+            step,
+            rate,
+            train_loss: train.loss,
+            train_accuracy: train.accuracy,
+            test_loss: test.loss,
+            test_accuracy: test.accuracy,
+            seconds: self.training.as_secs_f64(),
+            images_per_second,
+        };
+        eprintln!(
+            "epoch {:>3}  loss {:.4}  accuracy {:.2} %  test loss {:.4}  test accuracy {:.2} %  {images_per_second:.0} images/s",
+            line.epoch,
+            train.loss,
+            100.0 * train.accuracy,
+            test.loss,
+            100.0 * test.accuracy,
+        );
+        self.trainer.next_epoch()?;
+        self.folder.append(&line)?;
+        self.metrics.push(line);
+        self.save()?;
+        self.folder.plot(&self.metrics)
+    }
+
+    fn images_since(&self, first: u64) -> u64 {
+        (self.trainer.progress().batch - first) * self.trainer.config().batch as u64
+    }
+
+    fn save(&self) -> Result<()> {
+        Ok(block_on(self.trainer.checkpoint())?.save(&self.folder.checkpoint())?)
+    }
+
+    fn report(&self, as_json: bool) -> Result<()> {
+        let (config, last) = (self.trainer.config(), self.metrics.last());
+        let seconds = self.began.elapsed().as_secs_f64();
+        let accuracy = last.map(|e| e.test_accuracy);
+        if as_json {
+            let line = json!({
+                "model": config.model, "data": config.data, "adapter": self.trainer.session().executor(),
+                "epochs": config.epochs, "seconds": seconds, "train_loss": last.map(|e| e.train().loss),
+                "test_accuracy": accuracy, "run": self.folder.path(),
+            });
+            println!("{line}");
+            return Ok(());
+        }
+        match accuracy {
+            Some(accuracy) => println!(
+                "test accuracy {:.2} % after {} in {seconds:.1} s; the run is in {}",
+                100.0 * accuracy,
+                plural(config.epochs, "epoch"),
+                self.folder.path().display()
+            ),
+            None => println!("nothing to train: the run has {}", plural(config.epochs, "epoch")),
+        }
+        Ok(())
+    }
+}
+
+fn message(score: Option<Score>, images: u64, time: Duration) -> String {
+    let rate = images as f64 / time.as_secs_f64();
+    match score {
+        Some(s) => format!("loss {:.4}  accuracy {:.2} %  {rate:.0} images/s", s.loss, 100.0 * s.accuracy),
+        None => String::new(),
+    }
+}
+
+fn plural(n: u32, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
