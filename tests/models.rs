@@ -1,0 +1,215 @@
+//! Whole networks: loss, gradient and Hessian-vector product on device and host against the twin; training steps.
+
+mod common;
+
+use common::*;
+use hillshade::{
+    engine::{Data, Graph, Session, Source, Var},
+    models::{
+        Builder, Config, Mode, Network, Optimizer, Schedule, ScheduleShape, Trainer,
+        data::{self, Dataset, Images},
+    },
+};
+
+/// A network with its loss, its gradient and its product with a direction, in training mode.
+struct Curved {
+    b: Builder,
+    loss: Var,
+    gradient: Vec<Var>,
+    product: Vec<Var>,
+    /// The results of all ReLUs: where they are zero is where rounding can turn a slope on or off.
+    kinks: Vec<Var>,
+}
+
+/// Loss, gradient and product, each as one vector, and which ReLUs let through.
+struct Values {
+    parts: [Vec<f64>; 3],
+    open: Vec<bool>,
+}
+
+impl Curved {
+    fn new(spec: &str, images: [usize; 4]) -> Self {
+        let mut b = Builder::new(Mode::Train);
+        let x = b.g.input("images", &images).expect("a fresh graph");
+        let labels = b.g.input_u32("labels", &images[..1]).expect("a fresh graph");
+        let logits = Network::parse(spec).and_then(|n| n.build(&mut b, x, 10)).expect("known and fitting");
+        let build = |g: &mut Graph, wrt: &[Var]| {
+            let [losses, _] = g.cross_entropy(logits, labels)?;
+            let loss = g.mean(losses, &[0])?;
+            let gradient = g.grad(loss, wrt)?;
+            let mut v = Vec::new();
+            for (i, &p) in wrt.iter().enumerate() {
+                let direction: Vec<f32> = noise(g.ty(p).count(), i as u32).iter().map(|&v| v as f32).collect();
+                v.push(g.literal(&g.shape(p).to_vec(), &direction)?);
+            }
+            let product = g.jvp(&gradient, wrt, &v)?;
+            Ok::<_, hillshade::engine::Error>((loss, gradient, product))
+        };
+        let wrt: Vec<Var> = b.trained().map(|p| p.var).collect();
+        let (loss, gradient, product) = build(&mut b.g, &wrt).expect("every op has its rules");
+        let is_relu = |source: &Source| matches!(source, Source::Op(op) if op.name() == "relu");
+        let kinks = b.g.nodes().iter().filter(|n| is_relu(&n.source)).map(|n| n.y[0]).collect();
+        Curved { b, loss, gradient, product, kinks }
+    }
+
+    fn evaluate(&self, mut session: Session, seed: u64, images: &[f32], labels: &[u32]) -> Values {
+        self.b.initialize(&mut session, seed).expect("parameters fit");
+        let outputs = [&[self.loss], self.gradient.as_slice(), &self.product, &self.kinks].concat();
+        let feeds = [("images", Data::F32(images)), ("labels", Data::U32(labels))];
+        let mut values = evaluate(&mut session, &self.b.g, &outputs, &feeds);
+        let open = values.split_off(1 + 2 * self.gradient.len()).concat().iter().map(|&y| y > 0.0).collect();
+        let product = values.split_off(1 + self.gradient.len()).concat();
+        let gradient = values.split_off(1).concat();
+        Values { parts: [values.concat(), gradient, product], open }
+    }
+}
+
+/// `‖a − b‖ / ‖b‖`.
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let difference: f64 = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
+    (difference / dot(b, b)).sqrt()
+}
+
+/// Smooth random images: sums of two waves, with labels.
+fn images([n, h, w, c]: [usize; 4]) -> (Vec<f32>, Vec<u32>) {
+    let labels: Vec<u32> = (0..n).map(|i| (i * 7 % 10) as u32).collect();
+    let pixel = |i: usize| {
+        let (channel, x, y, image) = (i % c, i / c % w, i / c / w % h, i / c / w / h);
+        let wave = |k: f64| (k * x as f64 + (0.3 + 0.1 * image as f64) * y as f64 + channel as f64).sin();
+        (wave(0.5 + 0.2 * f64::from(labels[image])) + 0.3 * noise(1, i as u32)[0]) as f32
+    };
+    ((0..n * h * w * c).map(pixel).collect(), labels)
+}
+
+/// Compares at the first seed at which no ReLU is open on one side and shut on the other: where rounding flips a slope,
+/// gradients differ by a whole term, which says nothing about the kernels.
+fn check(spec: &str, size: [usize; 4], (x, labels): (Vec<f32>, Vec<u32>)) {
+    let net = Curved::new(spec, size);
+    let device = gpu(false);
+    let mut compared = [false; 2];
+    for seed in 1..10 {
+        let truth = net.evaluate(Session::twin(), seed, &x, &labels);
+        for (i, name) in ["device", "host"].into_iter().enumerate() {
+            if compared[i] {
+                continue;
+            }
+            let session = if i == 0 { Session::device(device.clone()) } else { Session::host() };
+            let got = net.evaluate(session, seed, &x, &labels);
+            let flips = got.open.iter().zip(&truth.open).filter(|(a, b)| a != b).count();
+            compared[i] = flips == 0;
+            for (k, (what, bound)) in [("loss", 1e-5), ("gradient", 1e-4), ("product", 1e-4)].into_iter().enumerate() {
+                let error = distance(&got.parts[k], &truth.parts[k]);
+                println!(
+                    "{spec}, seed {seed}, {name}, {flips} of {} slopes flipped: {what} {error:.1e}",
+                    truth.open.len()
+                );
+                assert!(error <= bound || flips > 0 && k > 0, "{spec}, {name}: {what} is {error:e} off the twin");
+            }
+        }
+        if compared == [true; 2] {
+            return;
+        }
+    }
+    panic!("{spec}: at every seed a slope flipped");
+}
+
+#[test]
+fn perceptron_matches_the_twin() {
+    check("mlp:widths=33-17", [9, 5, 5, 1], images([9, 5, 5, 1]));
+}
+
+#[test]
+fn convolutions_with_batch_norm_match_the_twin() {
+    check("cnn:widths=5-9-6", [7, 12, 12, 1], images([7, 12, 12, 1]));
+}
+
+#[test]
+fn resnet20_matches_the_twin() {
+    let size = [8, 32, 32, 3];
+    let real =
+        std::env::var_os("HILLSHADE_DATA").map(|_| data::open("cifar10", None).expect("CIFAR-10 in HILLSHADE_DATA"));
+    let batch = match real {
+        Some(cifar) => {
+            let batch = cifar.batch(&cifar.train, &[0, 1, 2, 3, 4, 5, 6, 7], None);
+            (batch.x, batch.labels)
+        }
+        None => images(size),
+    };
+    check("resnet20", size, batch);
+}
+
+/// A small data set of waves.
+fn dataset() -> Dataset {
+    let draw = |n: usize| {
+        let (x, labels) = images([n, 8, 8, 1]);
+        let pixels = x.iter().map(|v| (127.0 + 80.0 * v).clamp(0.0, 255.0) as u8).collect();
+        Images { shape: [8, 8, 1], pixels, labels }
+    };
+    Dataset::new("waves", (0..10).map(|c| c.to_string()).collect(), draw(64), draw(20))
+}
+
+fn trainer(session: Session, model: &str, optimizer: Optimizer) -> Trainer {
+    let schedule = Schedule { rate: 0.05, shape: ScheduleShape::Cosine, warmup: 2 };
+    let config = Config {
+        model: model.into(),
+        data: "waves".into(),
+        folder: None,
+        epochs: 4,
+        batch: 16,
+        optimizer,
+        schedule,
+        seed: 5,
+        crop: 1,
+        flip: true,
+    };
+    Trainer::new(config, dataset(), session).expect("a fitting configuration")
+}
+
+/// Every state after some steps.
+fn after(mut t: Trainer, steps: usize) -> Vec<(String, Vec<f32>)> {
+    for _ in 0..steps {
+        if t.epoch_is_over() {
+            t.next_epoch().expect("the session works");
+        }
+        t.step().expect("the step runs");
+    }
+    let names = t.session().names();
+    let get = |n: String| {
+        let data = pollster_block(t.session().get(&n)).expect("the state is there");
+        (n, data)
+    };
+    names.into_iter().map(get).collect()
+}
+
+const RULES: [Optimizer; 3] = [
+    Optimizer::Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 },
+    Optimizer::Sgd { momentum: 0.0, nesterov: false, decay: 0.0 },
+    Optimizer::AdamW { decay: 0.01 },
+];
+
+#[test]
+fn a_training_step_is_the_same_on_all_executors() {
+    for rule in RULES {
+        for model in ["cnn:widths=4-6", "mlp:widths=20,dropout=0.3"] {
+            let truth = after(trainer(Session::twin(), model, rule), 1);
+            for session in [Session::device(gpu(false)), Session::host()] {
+                for ((name, got), (_, want)) in after(trainer(session, model, rule), 1).iter().zip(&truth) {
+                    let [got, want] = [got, want].map(|v| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>());
+                    assert_close(&format!("{model} {rule:?}: {name}"), &got, &want, 2e-4);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn ten_steps_give_the_same_bits_again() {
+    for rule in RULES {
+        let model = "cnn:widths=4-6";
+        let device = || after(trainer(Session::device(gpu(false)), model, rule), 10);
+        let host = || after(trainer(Session::host(), model, rule), 10);
+        assert_eq!(device(), device());
+        assert_eq!(host(), host());
+    }
+}
