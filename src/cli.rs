@@ -7,7 +7,12 @@ mod folder;
 mod plot;
 mod train;
 
-use std::process::ExitCode;
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use hillshade::models;
@@ -37,14 +42,20 @@ enum Error {
     #[error(transparent)]
     Models(#[from] models::Error),
     /// The run was stopped from the keyboard, after a checkpoint.
-    #[error("stopped; go on with: hillshade train --resume {0}")]
-    Stopped(String),
+    #[error("stopped; go on with: hillshade train --resume {}", quoted(.0))]
+    Stopped(PathBuf),
 }
 
 impl From<hillshade::engine::Error> for Error {
     fn from(e: hillshade::engine::Error) -> Self {
         Error::Models(e.into())
     }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.contains(char::is_whitespace) { format!("\"{text}\"") } else { text }
 }
 
 type Result<T> = std::result::Result<T, Error>;
@@ -66,6 +77,21 @@ impl Error {
     }
 }
 
+/// Prints a result. A reader who has left, as in `hillshade devices | head`, is no failure.
+fn print(text: impl Display) -> Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            Err(models::Error::Io { what: "write", path: "standard output".into(), source }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says how it goes on standard error. Work goes on where nobody can be told.
+fn say(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Runs the program.
 pub fn run() -> ExitCode {
     let done = match Arguments::parse().command {
@@ -76,7 +102,7 @@ pub fn run() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("hillshade: {}", e.to_string().replace('\n', " "));
+            say(format_args!("hillshade: {}", e.to_string().replace('\n', " ")));
             ExitCode::from(e.code())
         }
     }

@@ -93,12 +93,30 @@ fn totals(g: &mut Graph, losses: Var, logits: Var, labels: Var) -> Result<Var> {
     Ok(g.concat(&[loss, hits], 0)?)
 }
 
+/// Refuses a network that is too large before any of its parameters is drawn.
+fn fits(b: &Builder, session: &Session, config: &Config) -> Result<()> {
+    let count = |p: &Param| p.shape.iter().fold(1, |n: usize, &extent| n.saturating_mul(extent));
+    if let Some(p) = b.params.iter().find(|p| count(p) > u32::MAX as usize) {
+        return Err(Error::Argument {
+            what: config.model.clone(),
+            expected: format!("parameters of at most {} values, as far as indices reach", u32::MAX),
+            found: format!("\"{}\" of shape {:?}", p.name, p.shape),
+        });
+    }
+    // No state is set yet, so compiling goes no further than the plan and its size.
+    match session.compile(&b.g, &[]) {
+        Err(e @ hillshade_engine::Error::Memory { .. }) => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
 impl Trainer {
     /// Builds, initializes and compiles a run.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for a batch of fewer than 2 images or more than there are, [`Error::Name`] for an unknown network, and the engine's.
+    /// [`Error::Argument`] for a batch of fewer than 2 images or more than there are and for a network that is too
+    /// large, [`Error::Name`] for an unknown one, and the engine's.
     pub fn new(config: Config, dataset: Dataset, mut session: Session) -> Result<Self> {
         let images = dataset.train.len();
         if !(2..=images).contains(&config.batch) {
@@ -122,6 +140,7 @@ impl Trainer {
         let batch = totals(&mut b.g, losses, logits, labels)?;
         let after = b.g.add(before, batch)?;
         b.g.assign(before, after)?;
+        fits(&b, &session, &config)?;
         b.initialize(&mut session, config.seed)?;
         for s in states {
             session.set(&s.name, &s.shape, &vec![0.0; s.shape.iter().product()])?;
@@ -190,8 +209,24 @@ impl Trainer {
 
     /// The learning rate of the next step.
     pub fn rate(&self) -> f64 {
+        self.rate_of(self.progress.step)
+    }
+
+    /// The learning rate of the last step; before the first one, that of the first.
+    pub fn last_rate(&self) -> f64 {
+        self.rate_of(self.progress.step.saturating_sub(1))
+    }
+
+    fn rate_of(&self, step: u64) -> f64 {
         let total = self.steps_per_epoch() * u64::from(self.config.epochs);
-        self.config.schedule.rate(self.progress.step, total)
+        self.config.schedule.rate(step, total)
+    }
+
+    /// The error for a loss that is not finite; names the highest learning rate so far, which is where the warm-up ends
+    /// or has come to.
+    pub fn diverged(&self, loss: f64) -> Error {
+        let step = self.progress.step;
+        Error::Diverged { step, loss, rate: self.rate_of(step.saturating_sub(1).min(self.config.schedule.warmup)) }
     }
 
     /// One training step, on the next batch of the epoch.
@@ -238,7 +273,7 @@ impl Trainer {
         let totals = self.session.get(TOTALS).await?;
         let loss = f64::from(totals[0]) / images as f64;
         if !loss.is_finite() {
-            return Err(Error::Diverged { step: self.progress.step, loss, rate: self.rate() });
+            return Err(self.diverged(loss));
         }
         Ok(Some(Score { loss, accuracy: f64::from(totals[1]) / images as f64 }))
     }
@@ -283,8 +318,12 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// The device's.
+    /// [`Error::Diverged`] when a state is not finite, from which there is no going on, and the device's.
     pub async fn checkpoint(&self) -> Result<Checkpoint> {
-        Checkpoint::take(&self.session, &self.config, self.progress).await
+        let checkpoint = Checkpoint::take(&self.session, &self.config, self.progress).await?;
+        match checkpoint.states.values().flat_map(|(_, data)| data).find(|v| !v.is_finite()) {
+            Some(_) => Err(self.diverged(f64::NAN)),
+            None => Ok(checkpoint),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use hillshade::engine::{adapters, block_on};
 use serde_json::json;
 
-use super::Result;
+use super::{Result, print};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -25,21 +25,20 @@ pub fn run(options: &Options) -> Result<()> {
                 })
             })
             .collect();
-        println!("{}", serde_json::Value::Array(rows));
-        return Ok(());
+        return print(serde_json::Value::Array(rows));
     }
     if list.is_empty() {
-        println!("no adapter; programs run on the host, the CPU");
+        return print("no adapter; programs run on the host, the CPU");
     }
     for (i, a) in list.iter().enumerate() {
-        println!(
+        print(format_args!(
             "{i}  {}\n   backend   {}\n   kind      {}\n   driver    {}\n   tier      {}",
             a.name, a.backend, a.kind, a.driver, a.tier
-        );
+        ))?;
         for (name, value) in &a.limits {
-            println!("   {name:<27} {value}");
+            print(format_args!("   {name:<27} {value}"))?;
         }
-        println!("   features  {}", a.features.join(" "));
+        print(format_args!("   features  {}", a.features.join(" ")))?;
     }
     Ok(())
 }

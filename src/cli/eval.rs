@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use hillshade::{
     engine::block_on,
-    models::{Checkpoint, Trainer, data},
+    models::{Trainer, data},
 };
 use serde_json::json;
 
-use super::{Result, executor, folder::Folder};
+use super::{Result, executor, folder, print};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -25,11 +25,11 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    let path = Folder::open(&options.run)?.checkpoint();
-    let checkpoint = Checkpoint::load(&path)?;
+    // A run may be scored while it goes on: checkpoints are replaced whole, and nothing is written.
+    let path = folder::checkpoint_of(&options.run)?;
+    let checkpoint = folder::load(&options.run, options.data_dir.as_deref())?;
     let config = &checkpoint.config;
-    let folder = options.data_dir.as_deref().or(config.folder.as_deref());
-    let dataset = data::open(&config.data, folder)?;
+    let dataset = data::open(&config.data, config.folder.as_deref())?;
     let images = dataset.test.len();
     let mut trainer = Trainer::resume(&checkpoint, &path, dataset, options.executor.open()?)?;
     let score = block_on(trainer.test())?;
@@ -39,15 +39,13 @@ pub fn run(options: &Options) -> Result<()> {
             "epochs": checkpoint.progress.epoch, "test_images": images, "test_loss": score.loss,
             "test_accuracy": score.accuracy,
         });
-        println!("{line}");
-    } else {
-        println!(
-            "{} on {}: test loss {:.4}, test accuracy {:.2} % of {images} images",
-            config.model,
-            config.data,
-            score.loss,
-            100.0 * score.accuracy
-        );
+        return print(line);
     }
-    Ok(())
+    print(format_args!(
+        "{} on {}: test loss {:.4}, test accuracy {:.2} % of {images} images",
+        config.model,
+        config.data,
+        score.loss,
+        100.0 * score.accuracy
+    ))
 }

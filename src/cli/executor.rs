@@ -1,8 +1,8 @@
 //! Which executor a command runs on.
 
-use hillshade::engine::{Gpu, Options, Session, adapters, block_on};
+use hillshade::engine::{Error, Gpu, Options, Session, adapters, block_on};
 
-use super::Result;
+use super::{Result, say};
 
 /// What takes an adapter's place on the command line.
 #[derive(clap::Args)]
@@ -25,11 +25,13 @@ impl Choice {
                 match list.first() {
                     Some(best) if !best.is_software() => device(None),
                     Some(software) => {
-                        eprintln!("no GPU, only {software} in software: running on the host; --adapter overrides");
+                        say(format_args!(
+                            "no GPU, only {software} in software: running on the host; --adapter overrides"
+                        ));
                         Ok(Session::host())
                     }
                     None => {
-                        eprintln!("no adapter: running on the host");
+                        say("no adapter: running on the host");
                         Ok(Session::host())
                     }
                 }
@@ -39,6 +41,11 @@ impl Choice {
 }
 
 fn device(adapter: Option<String>) -> Result<Session> {
-    let gpu = block_on(Gpu::open_with(Options { adapter, ..Options::default() }))?;
+    let gpu = block_on(Gpu::open_with(Options { adapter, ..Options::default() })).map_err(|e| match e {
+        Error::NoAdapter { wanted, available } => {
+            Error::NoAdapter { wanted, available: format!("{available}; and host, twin on the CPU") }
+        }
+        e => e,
+    })?;
     Ok(Session::device(gpu))
 }

@@ -6,8 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hillshade::models::{Config, Error, Score, write_atomically};
+use hillshade::models::{Checkpoint, Config, Error, Score, write_atomically};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::Result;
 
@@ -53,27 +54,97 @@ fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> super::
     move |source| Error::Io { what, path, source }.into()
 }
 
+fn format(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> super::Error {
+    Error::Format { path: path.into(), expected: expected.into(), found: found.into() }.into()
+}
+
+/// The path of the checkpoint in a run's folder, which must be there.
+pub fn checkpoint_of(run: &Path) -> Result<PathBuf> {
+    let checkpoint = run.join("checkpoint.safetensors");
+    match () {
+        _ if checkpoint.exists() => Ok(checkpoint),
+        _ if run.is_dir() => Err(Error::Missing { what: "a checkpoint".into(), looked: vec![checkpoint] }.into()),
+        _ if run.exists() => Err(format(run, "a run's folder", "a file")),
+        _ => Err(Error::Missing { what: "a run's folder".into(), looked: vec![run.into()] }.into()),
+    }
+}
+
+/// The checkpoint of a run, which must be of the run's configuration where that is there. From the configuration comes
+/// how long the run is to be and where its data are, unless `data` says so.
+pub fn load(run: &Path, data: Option<&Path>) -> Result<Checkpoint> {
+    let path = checkpoint_of(run)?;
+    let mut checkpoint = Checkpoint::load(&path)?;
+    let own = &mut checkpoint.config;
+    let file = run.join("config.json");
+    if file.exists() {
+        let text = fs::read_to_string(&file).map_err(io("read", &file))?;
+        let config: Config =
+            serde_json::from_str(&text).map_err(|e| format(&file, "a run's configuration", e.to_string()))?;
+        if let Some((expected, found)) = difference(&config, own) {
+            return Err(format(&path, format!("{expected} as in {}", file.display()), found));
+        }
+        *own = config;
+    }
+    if let Some(data) = data {
+        own.data = name_of(&own.data).into();
+        own.folder = Some(data.into());
+    }
+    Ok(checkpoint)
+}
+
+/// The first part in which a checkpoint's configuration is not its run's, but for the length and the place of the data.
+fn difference(run: &Config, checkpoint: &Config) -> Option<(String, String)> {
+    let [run, checkpoint] = [run, checkpoint].map(|c| {
+        let config = Config { epochs: 0, folder: None, data: name_of(&c.data).into(), ..c.clone() };
+        json!(config)
+    });
+    let parts = run.as_object().into_iter().flatten();
+    let part = |key: &str, value: &serde_json::Value| format!("the {key} {value}");
+    let mut other = parts.filter(|(key, value)| checkpoint[*key] != **value);
+    other.next().map(|(key, value)| (part(key, value), checkpoint[key].to_string()))
+}
+
+/// The name of a data set without its path.
+fn name_of(data: &str) -> &str {
+    data.split(':').next().unwrap_or(data)
+}
+
 impl Folder {
     /// Makes a new run's folder: the given one, which must hold no run yet, or the first free `runs/<number>`.
     pub fn create(out: Option<&Path>) -> Result<Self> {
         let path = match out {
             Some(path) => path.to_path_buf(),
-            None => (1..).map(|n| Path::new("runs").join(n.to_string())).find(|p| !p.exists()).unwrap_or_default(),
+            None => Self::number()?,
         };
         fs::create_dir_all(&path).map_err(io("write", &path))?;
         let folder = Self::lock(path)?;
-        if folder.checkpoint().exists() || folder.metrics_path().exists() {
-            let expected = "a folder without a run (--resume goes on with one)".into();
-            return Err(Error::Format { path: folder.path, expected, found: "a run".into() }.into());
+        if folder.checkpoint().exists() {
+            return Err(format(&folder.path, "a folder without a run (--resume goes on with one)", "a run"));
+        }
+        if folder.metrics_path().exists() {
+            return Err(format(&folder.path, "a folder without a run", "metrics.jsonl of one that has no checkpoint"));
         }
         Ok(folder)
     }
 
-    /// Opens a run's folder.
-    pub fn open(path: &Path) -> Result<Self> {
-        if !path.is_dir() {
-            return Err(Error::Missing { what: "a run's folder".into(), looked: vec![path.into()] }.into());
+    /// Makes the first free `runs/<number>`, so that no other process takes the same one.
+    fn number() -> Result<PathBuf> {
+        let runs = Path::new("runs");
+        fs::create_dir_all(runs).map_err(io("write", runs))?;
+        let mut paths = (1u32..).map(|n| runs.join(n.to_string()));
+        loop {
+            let path = paths.next().unwrap_or_default();
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(path),
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(io("write", &path)(e)),
+            }
         }
+    }
+
+    /// Opens the folder of a run that has a checkpoint.
+    pub fn open(path: &Path) -> Result<Self> {
+        checkpoint_of(path)?;
         Self::lock(path.into())
     }
 
@@ -83,8 +154,7 @@ impl Folder {
         match lock.try_lock() {
             Ok(()) => Ok(Folder { path, _lock: lock }),
             Err(TryLockError::WouldBlock) => {
-                let expected = "a run's folder that is not in use".into();
-                Err(Error::Format { path, expected, found: "another process at work in it".into() }.into())
+                Err(format(&path, "a run's folder that is not in use", "another process at work in it"))
             }
             Err(TryLockError::Error(e)) => Err(io("write", &file)(e)),
         }
@@ -108,34 +178,35 @@ impl Folder {
     pub fn configure(&self, config: &Config) -> Result<()> {
         let text = serde_json::to_string_pretty(config).map_err(|e| Error::Argument {
             what: "configuration".into(),
-            expected: "finite numbers".into(),
+            expected: "paths in UTF-8".into(),
             found: e.to_string(),
         })?;
         Ok(write_atomically(&self.path.join("config.json"), format!("{text}\n").as_bytes())?)
     }
 
-    /// The first `epochs` lines of the metrics; what a stopped process wrote beyond its last checkpoint is dropped.
+    /// The metrics up to epoch `epochs`; what a stopped process wrote beyond its last checkpoint is dropped.
     pub fn metrics(&self, epochs: u32) -> Result<Vec<Epoch>> {
         let path = self.metrics_path();
         if !path.exists() {
             return Ok(Vec::new());
         }
         let text = fs::read_to_string(&path).map_err(io("read", &path))?;
-        let mut kept = Vec::new();
-        for (i, line) in text.lines().enumerate().take(epochs as usize) {
-            let epoch = serde_json::from_str(line).map_err(|e| Error::Format {
-                path: path.clone(),
-                expected: format!("an epoch's metrics in line {}", i + 1),
-                found: e.to_string(),
-            })?;
+        let mut kept: Vec<Epoch> = Vec::new();
+        for (i, line) in text.lines().enumerate() {
+            if kept.last().map_or(0, |last| last.epoch) >= epochs {
+                break;
+            }
+            let epoch: Epoch = serde_json::from_str(line)
+                .map_err(|e| format(&path, format!("an epoch's metrics in line {}", i + 1), e.to_string()))?;
             kept.push(epoch);
         }
+        kept.retain(|e| e.epoch <= epochs);
         Ok(kept)
     }
 
     /// Replaces the metrics.
     pub fn rewrite(&self, epochs: &[Epoch]) -> Result<()> {
-        let lines: Vec<String> = epochs.iter().map(|e| serde_json::json!(e).to_string() + "\n").collect();
+        let lines: Vec<String> = epochs.iter().map(|e| json!(e).to_string() + "\n").collect();
         Ok(write_atomically(&self.metrics_path(), lines.concat().as_bytes())?)
     }
 
@@ -143,7 +214,7 @@ impl Folder {
     pub fn append(&self, epoch: &Epoch) -> Result<()> {
         let path = self.metrics_path();
         let mut file = File::options().create(true).append(true).open(&path).map_err(io("write", &path))?;
-        writeln!(file, "{}", serde_json::json!(epoch)).map_err(io("write", &path))
+        writeln!(file, "{}", json!(epoch)).map_err(io("write", &path))
     }
 
     /// Draws the curves.

@@ -12,14 +12,15 @@ use std::{
 use clap::ValueEnum;
 use hillshade::{
     engine::block_on,
-    models::{Checkpoint, Config, Error, Optimizer, Schedule, ScheduleShape, Score, Trainer, data},
+    models::{Config, Error, Optimizer, Schedule, ScheduleShape, Score, Trainer, data},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::{
     Result, executor,
-    folder::{Epoch, Folder},
+    folder::{self, Epoch, Folder},
+    print, say,
 };
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -35,6 +36,23 @@ enum Fall {
     Step,
     Cosine,
 }
+
+/// The options that a run keeps from its beginning.
+const FIXED: [&str; 13] = [
+    "data",
+    "model",
+    "batch",
+    "optimizer",
+    "lr",
+    "momentum",
+    "weight_decay",
+    "schedule",
+    "warmup",
+    "seed",
+    "crop",
+    "flip",
+    "out",
+];
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -57,13 +75,13 @@ pub struct Options {
     #[arg(long, value_enum, default_value = "sgd")]
     optimizer: Rule,
     /// Highest learning rate; 0.05 for sgd, 0.001 for adam and adamw by default.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     lr: Option<f64>,
     /// Momentum of sgd, with Nesterov's step.
-    #[arg(long, default_value_t = 0.9)]
+    #[arg(long, default_value_t = 0.9, allow_negative_numbers = true)]
     momentum: f64,
     /// Weight decay; 5e-4 for sgd, 0 for adam, 0.01 for adamw by default.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     weight_decay: Option<f64>,
     /// How the learning rate falls.
     #[arg(long, value_enum, default_value = "cosine")]
@@ -83,8 +101,8 @@ pub struct Options {
     /// Folder of the run; by default the first free runs/<number>.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Go on with the run in this folder; of the other options only --epochs, --data-dir, --adapter and --json count.
-    #[arg(long, value_name = "RUN")]
+    /// Go on with the run in this folder, as it was begun; only --epochs, --data-dir, --adapter and --json go with this.
+    #[arg(long, value_name = "RUN", conflicts_with_all = FIXED)]
     resume: Option<PathBuf>,
     /// Print the result as one JSON object.
     #[arg(long)]
@@ -106,14 +124,22 @@ impl Options {
             Rule::Adamw => (1e-3, 0.01),
         };
         let (rate, decay) = (self.lr.unwrap_or(rate), self.weight_decay.unwrap_or(decay));
-        if !(rate.is_finite() && rate > 0.0) {
-            return Err(argument("lr", "a positive number", rate.to_string()).into());
+        // As f32, in which it is applied, it must be neither 0 nor infinite.
+        if !(rate > 0.0 && (rate as f32).is_normal()) {
+            return Err(argument("lr", "a positive number from 1e-37 to 1e38", format!("{rate:?}")).into());
         }
-        if !(decay.is_finite() && decay >= 0.0) {
-            return Err(argument("weight-decay", "a number from 0 on", decay.to_string()).into());
+        if !(decay >= 0.0 && (decay as f32).is_finite()) {
+            return Err(argument("weight-decay", "a number from 0 to 1e38", format!("{decay:?}")).into());
         }
         if !(0.0..1.0).contains(&self.momentum) {
             return Err(argument("momentum", "a number from 0 to below 1", self.momentum.to_string()).into());
+        }
+        if self.epochs == Some(0) {
+            return Err(argument("epochs", "1 or more", "0".into()).into());
+        }
+        if let (Some((_, path)), Some(dir)) = (self.data.split_once(':'), &self.data_dir) {
+            let expected = format!("no other folder beside {path} in --data");
+            return Err(argument("data-dir", &expected, dir.display().to_string()).into());
         }
         let momentum = self.momentum;
         let optimizer = match self.optimizer {
@@ -146,7 +172,12 @@ pub fn run(options: &Options) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     // Where no handler can be set, Ctrl-C ends the process at once; the last checkpoint is whole all the same.
-    let _ = ctrlc::set_handler(move || asked.store(true, Ordering::SeqCst));
+    // So does a second Ctrl-C, which does not wait for the step at work.
+    let _ = ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    });
     let mut run = match &options.resume {
         Some(path) => Run::resume(options, path)?,
         None => Run::new(options)?,
@@ -178,32 +209,36 @@ impl Run {
 
     fn resume(options: &Options, path: &std::path::Path) -> Result<Self> {
         let folder = Folder::open(path)?;
-        let mut checkpoint = Checkpoint::load(&folder.checkpoint())?;
-        if let Some(epochs) = options.epochs {
-            checkpoint.config.epochs = epochs;
-        }
-        if let Some(dir) = &options.data_dir {
-            checkpoint.config.folder = Some(dir.clone());
+        let mut checkpoint = folder::load(path, options.data_dir.as_deref())?;
+        let done = checkpoint.progress.epoch;
+        match options.epochs {
+            Some(epochs) if epochs < done => {
+                let expected = format!("{done} or more, which the run has done");
+                return Err(Error::Argument { what: "epochs".into(), expected, found: epochs.to_string() }.into());
+            }
+            Some(epochs) => checkpoint.config.epochs = epochs,
+            None => {}
         }
         let dataset = data::open(&checkpoint.config.data, checkpoint.config.folder.as_deref())?;
         let session = options.executor.open()?;
         let trainer = Trainer::resume(&checkpoint, &folder.checkpoint(), dataset, session)?;
-        let metrics = folder.metrics(checkpoint.progress.epoch)?;
+        let metrics = folder.metrics(done)?;
         folder.rewrite(&metrics)?;
         folder.configure(trainer.config())?;
+        folder.plot(&metrics)?;
         Ok(Run { trainer, folder, metrics, began: Instant::now(), training: Duration::ZERO })
     }
 
     fn train(&mut self, stop: &AtomicBool) -> Result<()> {
         let config = self.trainer.config();
-        eprintln!(
+        say(format_args!(
             "{} on {}, {}; {} in {}",
             config.model,
             config.data,
             self.trainer.session().executor(),
             plural(config.epochs, "epoch"),
             self.folder.path().display()
-        );
+        ));
         while !self.trainer.is_done() {
             self.epoch(stop)?;
         }
@@ -219,15 +254,13 @@ impl Run {
         bar.set_position(self.trainer.progress().batch);
         let began = Instant::now();
         let (first, mut shown) = (self.trainer.progress().batch, Instant::now());
-        let mut rate = self.trainer.rate();
         while !self.trainer.epoch_is_over() {
-            rate = self.trainer.rate();
             self.trainer.step()?;
             if stop.load(Ordering::SeqCst) {
                 bar.finish_and_clear();
                 block_on(self.trainer.score())?;
                 self.save()?;
-                return Err(super::Error::Stopped(self.folder.path().display().to_string()));
+                return Err(super::Error::Stopped(self.folder.path().to_path_buf()));
             }
             if shown.elapsed() > Duration::from_millis(200) {
                 let score = block_on(self.trainer.score())?;
@@ -239,17 +272,16 @@ impl Run {
         }
         let train = block_on(self.trainer.score())?.unwrap_or(Score { loss: 0.0, accuracy: 0.0 });
         self.training += began.elapsed();
-        let images_per_second = self.images_since(first) as f64 / began.elapsed().as_secs_f64();
+        let images_per_second = per_second(self.images_since(first), began.elapsed());
         let test = block_on(self.trainer.test())?;
-        let step = self.trainer.progress().step;
         if !test.loss.is_finite() {
-            return Err(Error::Diverged { step, loss: test.loss, rate }.into());
+            return Err(self.trainer.diverged(test.loss).into());
         }
         bar.finish_and_clear();
         let line = Epoch {
             epoch: epoch + 1,
-            step,
-            rate,
+            step: self.trainer.progress().step,
+            rate: self.trainer.last_rate(),
             train_loss: train.loss,
             train_accuracy: train.accuracy,
             test_loss: test.loss,
@@ -257,14 +289,14 @@ impl Run {
             seconds: self.training.as_secs_f64(),
             images_per_second,
         };
-        eprintln!(
+        say(format_args!(
             "epoch {:>3}  loss {:.4}  accuracy {:.2} %  test loss {:.4}  test accuracy {:.2} %  {images_per_second:.0} images/s",
             line.epoch,
             train.loss,
             100.0 * train.accuracy,
             test.loss,
             100.0 * test.accuracy,
-        );
+        ));
         self.trainer.next_epoch()?;
         self.folder.append(&line)?;
         self.metrics.push(line);
@@ -288,30 +320,33 @@ impl Run {
             let line = json!({
                 "model": config.model, "data": config.data, "adapter": self.trainer.session().executor(),
                 "epochs": config.epochs, "seconds": seconds, "train_loss": last.map(|e| e.train().loss),
-                "test_accuracy": accuracy, "run": self.folder.path(),
+                "test_accuracy": accuracy, "run": self.folder.path().display().to_string(),
             });
-            println!("{line}");
-            return Ok(());
+            return print(line);
         }
         match accuracy {
-            Some(accuracy) => println!(
+            Some(accuracy) => print(format_args!(
                 "test accuracy {:.2} % after {} in {seconds:.1} s; the run is in {}",
                 100.0 * accuracy,
                 plural(config.epochs, "epoch"),
                 self.folder.path().display()
-            ),
-            None => println!("nothing to train: the run has {}", plural(config.epochs, "epoch")),
+            )),
+            None => print(format_args!("nothing to train: the run has {}", plural(config.epochs, "epoch"))),
         }
-        Ok(())
     }
 }
 
 fn message(score: Option<Score>, images: u64, time: Duration) -> String {
-    let rate = images as f64 / time.as_secs_f64();
+    let rate = per_second(images, time);
     match score {
         Some(s) => format!("loss {:.4}  accuracy {:.2} %  {rate:.0} images/s", s.loss, 100.0 * s.accuracy),
         None => String::new(),
     }
+}
+
+/// Finite also where the clock is too coarse to see time pass.
+fn per_second(images: u64, time: Duration) -> f64 {
+    images as f64 / time.as_secs_f64().max(1e-9)
 }
 
 fn plural(n: u32, what: &str) -> String {
