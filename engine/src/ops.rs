@@ -50,6 +50,7 @@ ops! {
     gelu_tanh,
     gt,
     le,
+    leaky_relu,
     log,
     logsumexp,
     lt,
