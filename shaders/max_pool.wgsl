@@ -24,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             let p = place_x(pixel / pixels, pixel % pixels / params.out_width, pixel % params.out_width, ky, kx);
             if p != OUTSIDE {
                 let v = x[p + channel];
-                if at == 0xffffffffu || !(v <= best) {
+                if at == 0xffffffffu || v > best || v != v {
                     best = v;
                     at = p + channel;
                 }

@@ -9,7 +9,7 @@ use crate::{
     gpu::lock,
     kernel,
     plan::bound,
-    session::{Data, missing_state},
+    session::{Data, missing_state, other_session},
 };
 
 /// Words of not-a-number behind every buffer of a poisoned device.
@@ -254,9 +254,25 @@ impl DeviceProgram {
         self.gpu.inner.queue.write_buffer(&self.buffers[&Place::Input(input)], 0, bytes);
     }
 
+    /// Refuses a session on another device, and one whose states are not those that were recorded.
+    fn belongs_to(&self, session: &DeviceSession) -> Result<()> {
+        if !Arc::ptr_eq(&self.gpu.inner, &session.gpu.inner) {
+            return Err(other_session());
+        }
+        for (i, named) in self.plan.states.iter().enumerate() {
+            match session.states.get(&named.name) {
+                Some((_, buffer)) if *buffer == self.buffers[&Place::State(i)] => {}
+                Some((ty, _)) if *ty == named.ty => return Err(other_session()),
+                other => return Err(missing_state(named, other.map(|(ty, _)| ty))),
+            }
+        }
+        Ok(())
+    }
+
     /// One encoder, one submit; copies fall between passes.
-    pub(crate) fn run(&self) -> Result<()> {
+    pub(crate) fn run(&self, session: &DeviceSession) -> Result<()> {
         self.gpu.check()?;
+        self.belongs_to(session)?;
         let mut encoder = self.gpu.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut steps = self.recorded.iter().peekable();
         while let Some(step) = steps.next() {

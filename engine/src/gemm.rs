@@ -1,6 +1,9 @@
 //! The launches of kernels that are matrix products, and their tiles.
 
-use crate::{Bind, Launch, Launches, op::word};
+use crate::{
+    Bind, DType, Error, Launch, Launches, Result, Type,
+    op::{expect_dtypes, shape_error, word},
+};
 
 /// A matrix product as a kernel sees it: `batches` times `[m, k] [k, n]`.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +68,35 @@ impl Product {
             );
         }
         launches
+    }
+}
+
+/// Refuses operands of another number than one or two terms and a bias have, and a second term unlike the first.
+pub(crate) fn expect_terms(op: &'static str, x: &[&Type], terms: usize, bias: bool) -> Result<()> {
+    if !(1..=2).contains(&terms) {
+        return Err(shape_error(op, "it has one or two terms", x));
+    }
+    expect_dtypes(op, x, &vec![DType::F32; 2 * terms + usize::from(bias)])?;
+    match x[..2] == x[2 * terms - 2..2 * terms] {
+        true => Ok(()),
+        false => Err(shape_error(op, "the second term is like the first", x)),
+    }
+}
+
+/// Refuses a bias that is not one number for each of `n` columns.
+pub(crate) fn expect_bias(op: &'static str, x: &[&Type], bias: bool, n: usize) -> Result<()> {
+    match bias && x[x.len() - 1].shape != [n] {
+        true => Err(shape_error(op, format!("the bias is [{n}]"), x)),
+        false => Ok(()),
+    }
+}
+
+/// Refuses derivatives of what only the compiler makes, once they are taken.
+pub(crate) fn expect_plain(op: &'static str, rule: &'static str, terms: usize, bias: bool) -> Result<()> {
+    let why = "two terms and the bias are for the compiler, which fuses when derivatives have been taken";
+    match terms == 1 && !bias {
+        true => Ok(()),
+        false => Err(Error::NoRule { op, rule, why }),
     }
 }
 

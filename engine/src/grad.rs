@@ -27,7 +27,7 @@ impl Graph {
             let got = format!("{:?}", self.shape(loss));
             return Err(Error::Shape { op: "grad", rule: "the loss is a scalar".into(), got });
         }
-        let one = self.fill(&self.shape(loss).to_vec(), 1.0)?;
+        let one = self.fill_like(loss, 1.0)?;
         self.vjp(&[loss], &[one], wrt)
     }
 
@@ -68,7 +68,7 @@ impl Graph {
             .zip(like)
             .map(|(found, &like)| match found {
                 Some(found) => Ok(found),
-                None => self.fill(&self.shape(like).to_vec(), 0.0),
+                None => self.fill_like(like, 0.0),
             })
             .collect()
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{Error, Op, Result, Type};
+use crate::{Error, Op, Result, Type, map::DIMS};
 
 /// A value of a [`Graph`]: an index into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +44,16 @@ pub struct Node {
     pub y: Vec<Var>,
 }
 
+/// Refuses a value that no kernel can hold: of no elements, of more than can be counted, or of too many axes.
+fn admit(op: &'static str, ty: &Type) -> Result<()> {
+    let count = ty.shape.iter().try_fold(4usize, |n, &extent| n.checked_mul(extent));
+    if ty.shape.len() <= DIMS && count.is_some_and(|n| n > 0) {
+        return Ok(());
+    }
+    let rule = format!("a value has at most {DIMS} axes, at least one element, and not more than can be counted");
+    Err(Error::Shape { op, rule, got: format!("{:?}", ty.shape) })
+}
+
 #[derive(Debug, Clone)]
 struct Value {
     ty: Type,
@@ -70,7 +80,7 @@ impl Graph {
     ///
     /// # Errors
     ///
-    /// [`Error::Name`] when the name is taken.
+    /// [`Error::Name`] when the name is taken, [`Error::Shape`] for a shape of no elements or of more than eight axes.
     pub fn input(&mut self, name: &str, shape: &[usize]) -> Result<Var> {
         self.leaf(Source::Input(name.into()), Type::f32(shape))
     }
@@ -79,7 +89,7 @@ impl Graph {
     ///
     /// # Errors
     ///
-    /// [`Error::Name`] when the name is taken.
+    /// [`Error::Name`] when the name is taken, [`Error::Shape`] for a shape of no elements or of more than eight axes.
     pub fn input_u32(&mut self, name: &str, shape: &[usize]) -> Result<Var> {
         self.leaf(Source::Input(name.into()), Type::u32(shape))
     }
@@ -88,7 +98,7 @@ impl Graph {
     ///
     /// # Errors
     ///
-    /// [`Error::Name`] when the name is taken.
+    /// [`Error::Name`] when the name is taken, [`Error::Shape`] for a shape of no elements or of more than eight axes.
     pub fn state(&mut self, name: &str, shape: &[usize]) -> Result<Var> {
         self.leaf(Source::State(name.into()), Type::f32(shape))
     }
@@ -97,7 +107,7 @@ impl Graph {
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] when their number is not that of the shape.
+    /// [`Error::Data`] when their number is not that of the shape, [`Error::Shape`] when there are none.
     pub fn literal(&mut self, shape: &[usize], data: &[f32]) -> Result<Var> {
         let ty = Type::f32(shape);
         if ty.count() != data.len() {
@@ -157,6 +167,7 @@ impl Graph {
 
     pub(crate) fn push(&mut self, op: Arc<dyn Op>, x: &[Var]) -> Result<Vec<Var>> {
         let types = op.infer(&x.iter().map(|&x| self.ty(x)).collect::<Vec<_>>())?;
+        types.iter().try_for_each(|ty| admit(op.name(), ty))?;
         Ok(self.node(Source::Op(op), x.to_vec(), types))
     }
 
@@ -166,6 +177,7 @@ impl Graph {
             Source::State(name) => Some(("state", name.clone())),
             _ => None,
         };
+        admit(named(&source).map_or("literal", |(what, _)| what), &ty)?;
         if let Some((what, name)) = named(&source)
             && self.nodes.iter().any(|n| named(&n.source) == Some((what, name.clone())))
         {

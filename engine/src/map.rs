@@ -130,7 +130,10 @@ impl<M: Map<N>, const N: usize> Op for Pointwise<M, N> {
         let Some(ct) = ct[0] else { return Ok(vec![None; N]) };
         (0..N)
             .map(|i| match self.0.slope(g, at.x, at.y[0], i, ct)? {
-                Some(term) => g.sum_to(term, &g.shape(at.x[i]).to_vec()).map(Some),
+                Some(term) => {
+                    let shape = g.shape(at.x[i]).to_vec();
+                    g.sum_to(term, &shape).map(Some)
+                }
                 None => Ok(None),
             })
             .collect()
@@ -181,7 +184,7 @@ macro_rules! pointwise {
         order $order:literal,
         $cases:expr $(,)?
     ) => {
-        #[doc = concat!("The map of [`Graph::", stringify!($name), "`].")]
+        #[doc = concat!("The map of [`Graph::", stringify!($name), "`](crate::Graph::", stringify!($name), ").")]
         #[derive(Debug, Clone)]
         pub struct $map { $($(
             #[doc = concat!("`", stringify!($con), "`")]

@@ -136,6 +136,6 @@ pub(crate) fn tolerance(shape: &[usize], usual: f64) -> f64 {
 pub(crate) fn or_zeros(g: &mut Graph, d: Option<Var>, like: Var) -> Result<Var, Error> {
     match d {
         Some(d) => Ok(d),
-        None => g.fill(&g.shape(like).to_vec(), 0.0),
+        None => g.fill_like(like, 0.0),
     }
 }

@@ -213,9 +213,8 @@ impl Planner {
                 }
             }
         }
+        self.plan.outputs = self.wanted();
         self.assign();
-        let outputs = self.outputs.clone();
-        self.plan.outputs = outputs.into_iter().map(|v| (self.place(v), self.g.ty(v).clone())).collect();
         Ok(self.plan)
     }
 
@@ -261,10 +260,11 @@ impl Planner {
     }
 
     /// Whether node `n` may overwrite operand `x` with its result `y`: a state that is to hold `y`, which nothing reads
-    /// later, or a value that dies here.
+    /// later, or a value that dies here; and no other operand of the node is the same value.
     fn overwrites(&self, n: usize, x: Var, y: Var) -> bool {
         let root = self.root[x.index()];
-        let dies = self.last[root.index()] == n;
+        let alike = self.g.nodes()[n].x.iter().filter(|v| self.root[v.index()] == root).count();
+        let dies = self.last[root.index()] == n && alike == 1;
         match self.place(x) {
             Place::State(_) => dies && self.g.assigns().contains(&(root, y)),
             Place::Slot(_) => dies,
@@ -288,11 +288,7 @@ impl Planner {
         for (i, (&v, ty)) in node.y.iter().zip(y_types).enumerate() {
             let place = match op.in_place().get(i).map(|&operand| node.x[operand]) {
                 Some(operand) if self.overwrites(n, operand, v) => self.place(operand),
-                Some(operand) => {
-                    let to = Place::Slot(self.take(ty.dtype, ty.count()));
-                    self.plan.steps.push(Step::Copy { from: self.place(operand), to, ty: ty.clone() });
-                    to
-                }
+                Some(operand) => self.copied(self.place(operand), &ty),
                 None => Place::Slot(self.take(ty.dtype, ty.count())),
             };
             self.places.insert(v, place);
@@ -316,6 +312,31 @@ impl Planner {
         Ok(())
     }
 
+    /// Copies what is at a place to a slot.
+    fn copied(&mut self, from: Place, ty: &Type) -> Place {
+        let to = Place::Slot(self.take(ty.dtype, ty.count()));
+        self.plan.steps.push(Step::Copy { from, to, ty: ty.clone() });
+        to
+    }
+
+    /// Where the wanted values are after a run. What a state held before it is copied if the state is assigned.
+    fn wanted(&mut self) -> Vec<(Place, Type)> {
+        let mut kept: HashMap<Var, Place> = HashMap::new();
+        let mut wanted = Vec::new();
+        for v in self.outputs.clone() {
+            let (root, mut place, ty) = (self.root[v.index()], self.place(v), self.g.ty(v).clone());
+            if self.g.assigns().iter().any(|&(s, value)| s == root && self.place(value) != place) {
+                place = match kept.get(&root) {
+                    Some(&kept) => kept,
+                    None => self.copied(place, &ty),
+                };
+                kept.insert(root, place);
+            }
+            wanted.push((place, ty));
+        }
+        wanted
+    }
+
     /// Copies assigned values to their states, unless an update in place has put them there.
     fn assign(&mut self) {
         let assigns: Vec<(Place, Place, Type)> =
@@ -325,8 +346,7 @@ impl Planner {
             match from {
                 // Another state, which may be overwritten itself: by way of a slot.
                 Place::State(_) => {
-                    let slot = Place::Slot(self.take(ty.dtype, ty.count()));
-                    self.plan.steps.push(Step::Copy { from, to: slot, ty: ty.clone() });
+                    let slot = self.copied(from, &ty);
                     late.push(Step::Copy { from: slot, to, ty });
                 }
                 _ => late.push(Step::Copy { from, to, ty }),

@@ -217,12 +217,13 @@ impl Program {
         &self.plan
     }
 
-    /// Feeds the inputs and runs the program once. On a device this returns when the work is submitted.
+    /// Feeds the inputs and runs the program once. On a device this returns when the work is submitted. Feeds that the
+    /// program has no use for are left aside, so that one list may serve several programs.
     ///
     /// # Errors
     ///
-    /// [`Error::Name`] for an input that is missing or unknown, [`Error::Data`] for data that does not fit, and the
-    /// device's errors.
+    /// [`Error::Name`] for an input that is missing, [`Error::Data`] for data that does not fit or a session that the
+    /// program was not compiled for, and the device's errors.
     pub fn run(&mut self, session: &mut Session, feeds: &[(&str, Data)]) -> Result<()> {
         let plan = self.plan.clone();
         for (i, named) in plan.inputs.iter().enumerate() {
@@ -244,10 +245,10 @@ impl Program {
             }
         }
         match (&mut self.on, &mut session.on) {
-            (Compiled::Device(p), On::Device(_)) => p.run(),
+            (Compiled::Device(p), On::Device(s)) => p.run(s),
             (Compiled::Host(p), On::Host(s)) => p.run(s),
             (Compiled::Twin(p), On::Twin(s)) => p.run(s),
-            _ => Err(other_executor()),
+            _ => Err(other_session()),
         }
     }
 
@@ -285,7 +286,7 @@ impl Program {
             }
             (Compiled::Host(p), On::Host(s)) => p.output(i, s),
             (Compiled::Twin(p), On::Twin(s)) => p.output(i, s),
-            _ => Err(other_executor()),
+            _ => Err(other_session()),
         }
     }
 
@@ -300,11 +301,11 @@ impl Program {
     }
 }
 
-fn other_executor() -> Error {
+pub(crate) fn other_session() -> Error {
     Error::Data {
         what: "program".into(),
         expected: "the session that it was compiled for".into(),
-        found: "one on another executor".into(),
+        found: "another one".into(),
     }
 }
 

@@ -185,7 +185,8 @@ impl Builder {
         };
         self.seed = Some(seed);
         self.streams += 1;
-        let mask = self.g.bernoulli(seed, self.streams, &self.g.shape(x).to_vec(), 1.0 - p)?;
+        let shape = self.g.shape(x).to_vec();
+        let mask = self.g.bernoulli(seed, self.streams, &shape, 1.0 - p)?;
         let kept = self.g.mul(x, mask)?;
         Ok(self.g.affine(kept, 1.0 / (1.0 - f64::from(p)), 0.0)?)
     }

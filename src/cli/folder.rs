@@ -121,8 +121,14 @@ impl Folder {
         if folder.checkpoint().exists() {
             return Err(format(&folder.path, "a folder without a run (--resume goes on with one)", "a run"));
         }
-        if folder.metrics_path().exists() {
-            return Err(format(&folder.path, "a folder without a run", "metrics.jsonl of one that has no checkpoint"));
+        // A run that was stopped before its first checkpoint was whole left the line of one epoch at most.
+        let metrics = folder.metrics_path();
+        match fs::read(&metrics).map_or(0, |text| text.split(|&c| c == b'\n').count()) {
+            0 => {}
+            1..=2 => fs::remove_file(&metrics).map_err(io("write", &metrics))?,
+            _ => {
+                return Err(format(&metrics, "a folder without a run", "metrics of one whose checkpoint is not there"));
+            }
         }
         Ok(folder)
     }

@@ -43,7 +43,7 @@ impl Graph {
     ///
     /// [`Error::Shape`](crate::Error::Shape) when the seed has another shape.
     pub fn bernoulli(&mut self, seed: Var, stream: u32, shape: &[usize], p: f32) -> Result<Var> {
-        self.apply(Bernoulli(Draw { shape: shape.to_vec(), stream, p: p }), &[seed])
+        self.apply(Bernoulli(Draw { shape: shape.to_vec(), stream, p }), &[seed])
     }
 }
 

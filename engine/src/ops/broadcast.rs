@@ -1,7 +1,7 @@
 //! Repeats a value along axes.
 
 use crate::{
-    At, OutMut, Case, Graph, Launches, Op, Operand, Real, Result, Shape, Type, Var,
+    At, Case, Graph, Launches, Op, Operand, OutMut, Real, Result, Shape, Type, Var,
     case::unit,
     op::{cpu, shape_error},
     shape::{self, signed},
@@ -62,7 +62,8 @@ impl Graph {
         if self.shape(x) == shape {
             return Ok(x);
         }
-        if self.ty(x).count() == shape::count(shape) {
+        let fits = shape::broadcast(self.shape(x), shape).as_deref() == Some(shape);
+        if fits && self.ty(x).count() == shape::count(shape) {
             return self.reshape(x, shape);
         }
         self.apply(Broadcast { shape: shape.to_vec() }, &[x])

@@ -95,7 +95,7 @@ impl Op for Concat {
             .x
             .iter()
             .zip(dx)
-            .map(|(&x, &dx)| dx.map_or_else(|| g.fill(&g.shape(x).to_vec(), 0.0), Ok))
+            .map(|(&x, &dx)| dx.map_or_else(|| g.fill_like(x, 0.0), Ok))
             .collect::<Result<Vec<_>>>()?;
         Ok(vec![Some(g.concat(&dx, self.axis)?)])
     }

@@ -1,10 +1,10 @@
 //! Two-dimensional convolution, channels last.
 
 use crate::{
-    At, Bind, OutMut, Case, Conv, DType, Geometry, Graph, Launches, Op, Operand, Real, Result, Type, Var,
+    At, Bind, Case, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
-    gemm::{Product, two_terms},
-    op::{cpu, expect_dtypes, shape_error},
+    gemm::{self, Product, two_terms},
+    op::{cpu, shape_error},
 };
 
 /// The op of [`Graph::conv2d`]; the compiler makes those of two terms or with a bias.
@@ -42,9 +42,10 @@ impl Op for Conv2d {
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        expect_dtypes("conv2d", x, &vec![DType::F32; 2 * self.terms + usize::from(self.bias)])?;
+        gemm::expect_terms("conv2d", x, self.terms, self.bias)?;
         let rule = || shape_error("conv2d", format!("{RULE} ({:?})", self.conv), x);
         let g = Geometry::new(self.conv, &x[0].shape, &x[1].shape).ok_or_else(rule)?;
+        gemm::expect_bias("conv2d", x, self.bias, g.y()[3])?;
         Ok(vec![Type::f32(g.y())])
     }
 
@@ -67,6 +68,7 @@ impl Op for Conv2d {
     }
 
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        gemm::expect_plain("conv2d", "vjp", self.terms, self.bias)?;
         let Some(ct) = ct[0] else { return Ok(vec![None; 2]) };
         let (size, kernel) = (g.shape(at.x[0])[1..3].to_vec(), g.shape(at.x[1])[..2].to_vec());
         Ok(vec![
@@ -76,6 +78,7 @@ impl Op for Conv2d {
     }
 
     fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        gemm::expect_plain("conv2d", "jvp", self.terms, self.bias)?;
         let left = dx[0].map(|dx| g.conv2d(dx, at.x[1], self.conv)).transpose()?;
         let right = dx[1].map(|dw| g.conv2d(at.x[0], dw, self.conv)).transpose()?;
         Ok(vec![super::sum_terms(g, left, right)?])

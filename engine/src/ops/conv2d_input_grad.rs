@@ -2,10 +2,10 @@
 
 use super::conv2d::geometries;
 use crate::{
-    At, OutMut, Case, Conv, DType, Geometry, Graph, Launches, Op, Operand, Real, Result, Type, Var,
+    At, Case, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
-    gemm::{Product, two_terms},
-    op::{cpu, expect_dtypes, shape_error},
+    gemm::{self, Product, two_terms},
+    op::{cpu, shape_error},
 };
 
 /// The op of [`Graph::conv2d_input_grad`]; the compiler makes those of two terms.
@@ -44,7 +44,7 @@ impl Op for Conv2dInputGrad {
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        expect_dtypes("conv2d_input_grad", x, &vec![DType::F32; 2 * self.terms])?;
+        gemm::expect_terms("conv2d_input_grad", x, self.terms, false)?;
         let rule = || {
             let rule = format!("ct is a result of conv2d on {:?} by w ({:?})", self.size, self.conv);
             shape_error("conv2d_input_grad", rule, x)
@@ -70,15 +70,14 @@ impl Op for Conv2dInputGrad {
     }
 
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        gemm::expect_plain("conv2d_input_grad", "vjp", self.terms, false)?;
         let Some(u) = ct[0] else { return Ok(vec![None; 2]) };
         let kernel = [g.shape(at.x[1])[0], g.shape(at.x[1])[1]];
-        Ok(vec![
-            Some(g.conv2d(u, at.x[1], self.conv)?),
-            Some(g.conv2d_weight_grad(u, at.x[0], self.conv, kernel)?),
-        ])
+        Ok(vec![Some(g.conv2d(u, at.x[1], self.conv)?), Some(g.conv2d_weight_grad(u, at.x[0], self.conv, kernel)?)])
     }
 
     fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        gemm::expect_plain("conv2d_input_grad", "jvp", self.terms, false)?;
         let left = dx[0].map(|dct| g.conv2d_input_grad(dct, at.x[1], self.conv, self.size)).transpose()?;
         let right = dx[1].map(|dw| g.conv2d_input_grad(at.x[0], dw, self.conv, self.size)).transpose()?;
         Ok(vec![super::sum_terms(g, left, right)?])

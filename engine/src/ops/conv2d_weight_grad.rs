@@ -2,10 +2,10 @@
 
 use super::conv2d::geometries;
 use crate::{
-    At, OutMut, Case, Conv, DType, Geometry, Graph, Launches, Op, Operand, Real, Result, Type, Var,
+    At, Case, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
-    gemm::{Product, two_terms},
-    op::{cpu, expect_dtypes, shape_error},
+    gemm::{self, Product, two_terms},
+    op::{cpu, shape_error},
 };
 
 /// The op of [`Graph::conv2d_weight_grad`]; the compiler makes those of two terms.
@@ -45,7 +45,7 @@ impl Op for Conv2dWeightGrad {
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        expect_dtypes("conv2d_weight_grad", x, &vec![DType::F32; 2 * self.terms])?;
+        gemm::expect_terms("conv2d_weight_grad", x, self.terms, false)?;
         let rule = || {
             let rule = format!("ct is a result of conv2d on x by a kernel {:?} ({:?})", self.kernel, self.conv);
             shape_error("conv2d_weight_grad", rule, x)
@@ -71,15 +71,14 @@ impl Op for Conv2dWeightGrad {
     }
 
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        gemm::expect_plain("conv2d_weight_grad", "vjp", self.terms, false)?;
         let Some(u) = ct[0] else { return Ok(vec![None; 2]) };
         let size = [g.shape(at.x[0])[1], g.shape(at.x[0])[2]];
-        Ok(vec![
-            Some(g.conv2d_input_grad(at.x[1], u, self.conv, size)?),
-            Some(g.conv2d(at.x[0], u, self.conv)?),
-        ])
+        Ok(vec![Some(g.conv2d_input_grad(at.x[1], u, self.conv, size)?), Some(g.conv2d(at.x[0], u, self.conv)?)])
     }
 
     fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        gemm::expect_plain("conv2d_weight_grad", "jvp", self.terms, false)?;
         let left = dx[0].map(|dx| g.conv2d_weight_grad(dx, at.x[1], self.conv, self.kernel)).transpose()?;
         let right = dx[1].map(|dct| g.conv2d_weight_grad(at.x[0], dct, self.conv, self.kernel)).transpose()?;
         Ok(vec![super::sum_terms(g, left, right)?])

@@ -11,5 +11,5 @@ pointwise! {
         g.mul(slope, d).map(Some)
     },
     order 2,
-    [within(-4.0, 4.0).and(&[0.0, 1.5707964, 100.0, -1000.0])],
+    [within(-4.0, 4.0).and(&[0.0, std::f32::consts::FRAC_PI_2, 100.0, -1000.0])],
 }

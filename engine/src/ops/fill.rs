@@ -53,6 +53,16 @@ impl Graph {
     pub fn fill(&mut self, shape: &[usize], value: f64) -> Result<Var> {
         self.apply(Fill { shape: shape.to_vec(), value }, &[])
     }
+
+    /// `y = value` everywhere, of the shape of `x`.
+    ///
+    /// # Errors
+    ///
+    /// None today; the signature is that of every op.
+    pub fn fill_like(&mut self, x: Var, value: f64) -> Result<Var> {
+        let shape = self.shape(x).to_vec();
+        self.fill(&shape, value)
+    }
 }
 
 /// Its test cases.

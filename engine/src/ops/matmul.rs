@@ -3,10 +3,10 @@
 use rayon::prelude::*;
 
 use crate::{
-    At, Bind, OutMut, Case, DType, Graph, Launches, Mat, Op, Operand, Real, Result, Type, Var,
+    At, Bind, Case, Graph, Launches, Mat, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
-    gemm::{Product, two_terms},
-    op::{cpu, expect_dtypes, shape_error},
+    gemm::{self, Product, two_terms},
+    op::{cpu, shape_error},
     shape,
 };
 
@@ -60,7 +60,7 @@ impl Op for Matmul {
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        expect_dtypes("matmul", x, &vec![DType::F32; 2 * self.terms + usize::from(self.bias)])?;
+        gemm::expect_terms("matmul", x, self.terms, self.bias)?;
         let rule = match (self.ta, self.tb) {
             (false, false) => "[b, m, k] [b, k, n]",
             (true, false) => "[b, k, m] [b, k, n]",
@@ -70,6 +70,7 @@ impl Op for Matmul {
         let Some([batches, m, n, _]) = self.extents(&x[0].shape, &x[1].shape) else {
             return Err(shape_error("matmul", rule, x));
         };
+        gemm::expect_bias("matmul", x, self.bias, n)?;
         Ok(vec![Type::f32([batches, m, n])])
     }
 
@@ -94,6 +95,7 @@ impl Op for Matmul {
     }
 
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        gemm::expect_plain("matmul", "vjp", self.terms, self.bias)?;
         let Some(ct) = ct[0] else { return Ok(vec![None; 2]) };
         let [a, b] = [at.x[0], at.x[1]];
         let da = match self.ta {
@@ -108,6 +110,7 @@ impl Op for Matmul {
     }
 
     fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        gemm::expect_plain("matmul", "jvp", self.terms, self.bias)?;
         let left = dx[0].map(|da| product(g, da, self.ta, at.x[1], self.tb)).transpose()?;
         let right = dx[1].map(|db| product(g, at.x[0], self.ta, db, self.tb)).transpose()?;
         Ok(vec![super::sum_terms(g, left, right)?])
@@ -205,9 +208,7 @@ pub(crate) fn cases() -> Vec<Case> {
             x.extend([unit(&[2, 67, 19]), unit(&[2, 19, 35])]);
         }
         x.extend(bias.then(|| unit(&[35])));
-        let build = move |g: &mut Graph, x: &[Var]| {
-            g.apply_all(Matmul { ta: false, tb: false, terms, bias }, x)
-        };
+        let build = move |g: &mut Graph, x: &[Var]| g.apply_all(Matmul { ta: false, tb: false, terms, bias }, x);
         all.push(Case::new(format!("matmul {terms} terms, bias {bias}"), x, build).order(0));
     }
     all

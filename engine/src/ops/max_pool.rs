@@ -61,8 +61,7 @@ impl MaxPool {
                 g.each_tap(line * g.out[1] + i, |_, pixel| {
                     let x = &data[pixel * channels..][..channels];
                     for (c, ((y, argmax), &x)) in y.iter_mut().zip(&mut *argmax).zip(x).enumerate() {
-                        // The negation keeps what is not a number.
-                        if !(x <= *y) {
+                        if x > *y || x.is_nan() {
                             (*y, *argmax) = (x, (pixel * channels + c) as u32);
                         }
                     }

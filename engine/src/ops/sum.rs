@@ -1,7 +1,7 @@
 //! Sums, and the means and variances made of them.
 
 use crate::{
-    At, OutMut, Case, DType, Graph, Launches, Op, Operand, Real, Result, Shape, Type, Var,
+    At, Case, DType, Graph, Launches, Op, Operand, OutMut, Real, Result, Shape, Type, Var,
     case::unit,
     op::{cpu, expect_dtypes, shape_error},
     reduce, shape,
@@ -79,6 +79,9 @@ impl Graph {
     /// [`Error::Shape`](crate::Error::Shape) when `shape` does not broadcast to that of `x`.
     pub fn sum_to(&mut self, x: Var, shape: &[usize]) -> Result<Var> {
         let own = self.shape(x).to_vec();
+        if shape::broadcast(shape, &own).is_none_or(|all| shape::count(&all) != shape::count(&own)) {
+            return Err(shape_error("sum_to", format!("{shape:?} broadcasts to it"), &[self.ty(x)]));
+        }
         if own.len() < shape.len() {
             return self.reshape(x, shape);
         }
@@ -130,7 +133,9 @@ pub(crate) const REDUCED: &[(&[usize], &[usize])] = &[
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for &(shape, axes) in REDUCED {
-        all.push(Case::new(format!("sum {shape:?} {axes:?}"), vec![unit(shape)], move |g, x| Ok(vec![g.sum(x[0], axes)?])));
+        all.push(Case::new(format!("sum {shape:?} {axes:?}"), vec![unit(shape)], move |g, x| {
+            Ok(vec![g.sum(x[0], axes)?])
+        }));
     }
     let variance = |shift: f64| {
         move |g: &mut Graph, x: &[Var]| {
