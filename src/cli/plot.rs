@@ -26,7 +26,9 @@ fn draw<'a>(root: &Area<'a>, epochs: &[Epoch]) -> Drawn<'a> {
     root.fill(&WHITE)?;
     let (left, right) = root.split_horizontally(450);
     chart(&left, "cross-entropy (nats)", epochs, |e| (e.train_loss, e.test_loss))?;
-    chart(&right, "error (share of images)", epochs, |e| (1.0 - e.train_accuracy, 1.0 - e.test_accuracy))
+    chart(&right, "error (share of images, 0 drawn at 0.0001)", epochs, |e| {
+        (1.0 - e.train_accuracy, 1.0 - e.test_accuracy)
+    })
 }
 
 /// One quantity in training and test, on a logarithmic axis.
@@ -55,7 +57,7 @@ fn chart<'a>(area: &Area<'a>, title: &str, epochs: &[Epoch], of: fn(&Epoch) -> (
         .light_line_style(WHITE)
         .bold_line_style(BLACK.mix(0.12))
         .x_label_formatter(&|x| format!("{x:.0}"))
-        .y_label_formatter(&|y| format!("{y:.2e}"))
+        .y_label_formatter(&|y| y.to_string())
         .draw()?;
     for (name, color, pick) in
         [("training", TRAIN, (|p| p.1) as fn(&(f64, f64, f64)) -> f64), ("test", TEST, |p: &(f64, f64, f64)| p.2)]
@@ -68,5 +70,10 @@ fn chart<'a>(area: &Area<'a>, title: &str, epochs: &[Epoch], of: fn(&Epoch) -> (
             .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], color.stroke_width(2)));
         chart.draw_series(line.into_iter().map(|p| Circle::new(p, 2, color.filled())))?;
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.2)).draw()
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.2))
+        .draw()
 }
