@@ -1,8 +1,7 @@
 // Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019) in place, bias-corrected as PyTorch defines them.
 
-#import index
+#import each4
 
-override LANES: u32 = 64;
 override DECOUPLED: bool = false;
 
 // rest1 and rest2 are 1 - β₁ and 1 - β₂.
@@ -16,11 +15,7 @@ struct Params { len: u32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, eps: f
 // Learning rate, 1 - β₁ᵗ, 1 - β₂ᵗ.
 @group(0) @binding(5) var<storage, read> rates: array<f32>;
 
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-    let i = flat_group(group, groups) * LANES + lane;
-    if 4 * i >= params.len { return; }
+fn make(i: u32) {
     var x = p[i];
     var g = grad[i];
     if DECOUPLED { x -= rates[0] * params.decay * x; } else { g += params.decay * x; }

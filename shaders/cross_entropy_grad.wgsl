@@ -1,9 +1,7 @@
 // dlogits = ct (softmax - one_hot(label)), zero for a label beyond the classes. One element per invocation.
 
-#import index
+#import each
 #import math
-
-override LANES: u32 = 64;
 
 struct Params { len: u32, classes: u32 }
 
@@ -14,11 +12,7 @@ struct Params { len: u32, classes: u32 }
 @group(0) @binding(4) var<storage, read> ct: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-    let i = flat_group(group, groups) * LANES + lane;
-    if i >= params.len { return; }
+fn make(i: u32) {
     let row = i / params.classes;
     let label = labels[row];
     var v = 0.0;

@@ -1,8 +1,6 @@
 // y[i, :] = x[rows[i], :], zero where the index has no row. One element per invocation.
 
-#import index
-
-override LANES: u32 = 64;
+#import each
 
 struct Params { len: u32, run: u32, rows: u32 }
 
@@ -11,14 +9,9 @@ struct Params { len: u32, run: u32, rows: u32 }
 @group(0) @binding(2) var<storage, read> index: array<u32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-    let i = flat_group(group, groups) * LANES + lane;
-    if i < params.len {
-        let row = index[i / params.run];
-        var v = 0.0;
-        if row < params.rows { v = x[row * params.run + i % params.run]; }
-        y[i] = v;
-    }
+fn make(i: u32) {
+    let row = index[i / params.run];
+    var v = 0.0;
+    if row < params.rows { v = x[row * params.run + i % params.run]; }
+    y[i] = v;
 }

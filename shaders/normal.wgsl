@@ -1,17 +1,7 @@
-// Standard normal, by Box and Muller (1958). Four draws, one Philox block, per invocation.
+// Standard normal, by Box and Muller (1958).
 
-#import index
-#import philox
+#import draws
 #import math
-
-override LANES: u32 = 64;
-
-struct Params { len: u32, stream: u32, p: f32 }
-
-@group(0) @binding(0) var<uniform> params: Params;
-// Seed (low, high word) and step.
-@group(0) @binding(1) var<storage, read> seed: array<u32>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
 
 fn pair(a: u32, b: u32) -> vec2f {
     let radius = sqrt(-2.0 * log_f32(f32((a >> 8) + 1) * 5.9604644775390625e-8));
@@ -24,13 +14,4 @@ fn pair(a: u32, b: u32) -> vec2f {
 
 fn draw(w: vec4u) -> vec4f {
     return vec4f(pair(w.x, w.y), pair(w.z, w.w));
-}
-
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-    let i = flat_group(group, groups) * LANES + lane;
-    if 4 * i < params.len {
-        y[i] = draw(philox(vec4u(i, params.stream, seed[2], 0), vec2u(seed[0], seed[1])));
-    }
 }

@@ -1,8 +1,6 @@
 // y[i, j] = 1 where index[i] = j, else 0. One element per invocation.
 
-#import index
-
-override LANES: u32 = 64;
+#import each
 
 struct Params { len: u32, classes: u32 }
 
@@ -10,9 +8,6 @@ struct Params { len: u32, classes: u32 }
 @group(0) @binding(1) var<storage, read> index: array<u32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-    let i = flat_group(group, groups) * LANES + lane;
-    if i < params.len { y[i] = select(0.0, 1.0, index[i / params.classes] == i % params.classes); }
+fn make(i: u32) {
+    y[i] = select(0.0, 1.0, index[i / params.classes] == i % params.classes);
 }

@@ -1,8 +1,6 @@
 // y = x inside a margin of one value. Four elements per invocation.
 
-#import index
-
-override LANES: u32 = 64;
+#import each4
 
 // dims: extent of y, margin before x, extent of x, stride of x; outermost axis first.
 struct Params { len: u32, value: f32, rank: u32, pad: u32, dims: array<vec4u, 8> }
@@ -27,11 +25,6 @@ fn at(element: u32) -> f32 {
     return params.value;
 }
 
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-    let i = flat_group(group, groups) * LANES + lane;
-    if 4 * i < params.len {
-        y[i] = vec4f(at(4 * i), at(4 * i + 1), at(4 * i + 2), at(4 * i + 3));
-    }
+fn make(i: u32) {
+    y[i] = vec4f(at(4 * i), at(4 * i + 1), at(4 * i + 2), at(4 * i + 3));
 }

@@ -1,8 +1,6 @@
 // y[r, :] = Σ x[i, :] over the i with index[i] = r, in the order of i. One element of y per invocation, no atomics.
 
-#import index
-
-override LANES: u32 = 64;
+#import each
 
 struct Params { len: u32, run: u32, n: u32 }
 
@@ -11,17 +9,12 @@ struct Params { len: u32, run: u32, n: u32 }
 @group(0) @binding(2) var<storage, read> index: array<u32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-    let i = flat_group(group, groups) * LANES + lane;
-    if i < params.len {
-        let row = i / params.run;
-        let column = i % params.run;
-        var sum = 0.0;
-        for (var k = 0u; k < params.n; k++) {
-            if index[k] == row { sum += x[k * params.run + column]; }
-        }
-        y[i] = sum;
+fn make(i: u32) {
+    let row = i / params.run;
+    let column = i % params.run;
+    var sum = 0.0;
+    for (var k = 0u; k < params.n; k++) {
+        if index[k] == row { sum += x[k * params.run + column]; }
     }
+    y[i] = sum;
 }

@@ -1,9 +1,8 @@
 // g = grad + decay p, v ← momentum v + g, p ← p - rate v or p - rate (g + momentum v), in place. Four elements per
 // invocation.
 
-#import index
+#import each4
 
-override LANES: u32 = 64;
 override NESTEROV: bool = false;
 
 struct Params { len: u32, decay: f32, momentum: f32 }
@@ -14,11 +13,7 @@ struct Params { len: u32, decay: f32, momentum: f32 }
 @group(0) @binding(3) var<storage, read> rate: array<f32>;
 @group(0) @binding(4) var<storage, read_write> velocity: array<vec4f>;
 
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-    let i = flat_group(group, groups) * LANES + lane;
-    if 4 * i >= params.len { return; }
+fn make(i: u32) {
     let g = grad[i] + params.decay * p[i];
     let v = params.momentum * velocity[i] + g;
     velocity[i] = v;

@@ -1,8 +1,6 @@
 // y[i] = x[base + Σ iₐ strideₐ]: transposed, broadcast, sliced or reversed axes. Four elements per invocation, moved as bits.
 
-#import index
-
-override LANES: u32 = 64;
+#import each4
 
 // dims: extent and stride of each axis, outermost first.
 struct Params { len: u32, base: u32, rank: u32, pad: u32, dims: array<vec4u, 8> }
@@ -22,11 +20,6 @@ fn at(element: u32) -> u32 {
     return x[place];
 }
 
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-    let i = flat_group(group, groups) * LANES + lane;
-    if 4 * i < params.len {
-        y[i] = vec4u(at(4 * i), at(4 * i + 1), at(4 * i + 2), at(4 * i + 3));
-    }
+fn make(i: u32) {
+    y[i] = vec4u(at(4 * i), at(4 * i + 1), at(4 * i + 2), at(4 * i + 3));
 }

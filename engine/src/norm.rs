@@ -70,6 +70,22 @@ pub(crate) fn row_sums<F: Real>(
     sums
 }
 
+/// `Σ u` and `Σ u (x − mean)` per channel.
+pub(crate) fn sums_with_deviation<F: Real>(size: [usize; 2], x: &[F], mean: &[F], u: &[F]) -> Vec<f64> {
+    let channels = size[1];
+    row_sums(size, 2, |rows, acc: &mut [F]| {
+        let (sum, with) = acc.split_at_mut(channels);
+        for row in rows {
+            let at = row * channels;
+            let (x, u) = (&x[at..at + channels], &u[at..at + channels]);
+            for c in 0..channels {
+                sum[c] += u[c];
+                with[c] += u[c] * (x[c] - mean[c]);
+            }
+        }
+    })
+}
+
 /// Writes `y` row by row, in parallel: `f` gets the first element's place in the array and a row.
 pub(crate) fn each_row<F: Real>(y: &mut [F], channels: usize, f: impl Fn(usize, &mut [F]) + Sync) {
     let task = (SERIAL / channels).max(1) * channels;

@@ -101,6 +101,20 @@ impl Graph {
         Ok((self.reshape(moved, &[shape::count(&rest), n, 1])?, rest))
     }
 
+    /// The cotangent of a reduction's operand whose elements have these weights in it: `weights·ct`.
+    pub(crate) fn weigh_back(&mut self, weights: Var, ct: Option<Var>) -> Result<Vec<Option<Var>>> {
+        let Some(ct) = ct else { return Ok(vec![None]) };
+        let ct = self.along(ct, weights)?;
+        Ok(vec![Some(self.mul(weights, ct)?)])
+    }
+
+    /// The tangent of such a reduction: `Σ weights·dx`.
+    pub(crate) fn weigh_forth(&mut self, weights: Var, dx: Option<Var>) -> Result<Vec<Option<Var>>> {
+        let Some(dx) = dx else { return Ok(vec![None]) };
+        let terms = self.mul(weights, dx)?;
+        Ok(vec![Some(self.sum(terms, &[1])?)])
+    }
+
     /// A reduction's result `[outer, inner]` repeated along its axis, like `[outer, n, inner]`.
     pub(crate) fn along(&mut self, y: Var, x: Var) -> Result<Var> {
         let [outer, n, inner] = [0, 1, 2].map(|axis| self.shape(x)[axis]);

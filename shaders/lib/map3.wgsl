@@ -1,8 +1,7 @@
 // The loop of a pointwise op on three operands, of equal shapes or broadcast; the kernel defines f.
 
-#import index
+#import each4
 
-override LANES: u32 = 64;
 override BROADCAST: bool = false;
 
 // dims: extent and strides of a, b and c, outermost first.
@@ -25,18 +24,13 @@ fn f_at(element: u32) -> f32 {
     return f(a[at.x / 4][at.x % 4], b[at.y / 4][at.y % 4], c[at.z / 4][at.z % 4]);
 }
 
-@compute @workgroup_size(LANES)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-    let i = flat_group(group, groups) * LANES + lane;
-    if 4 * i < params.len {
-        if BROADCAST {
-            y[i] = vec4f(f_at(4 * i), f_at(4 * i + 1), f_at(4 * i + 2), f_at(4 * i + 3));
-        } else {
-            let p = a[i];
-            let q = b[i];
-            let r = c[i];
-            y[i] = vec4f(f(p.x, q.x, r.x), f(p.y, q.y, r.y), f(p.z, q.z, r.z), f(p.w, q.w, r.w));
-        }
+fn make(i: u32) {
+    if BROADCAST {
+        y[i] = vec4f(f_at(4 * i), f_at(4 * i + 1), f_at(4 * i + 2), f_at(4 * i + 3));
+    } else {
+        let p = a[i];
+        let q = b[i];
+        let r = c[i];
+        y[i] = vec4f(f(p.x, q.x, r.x), f(p.y, q.y, r.y), f(p.z, q.z, r.z), f(p.w, q.w, r.w));
     }
 }

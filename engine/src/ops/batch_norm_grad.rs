@@ -18,17 +18,7 @@ impl BatchNormGrad {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let size @ [rows, channels] = norm::rows(x[0].shape());
         let [data, gamma, mean, rstd, ct] = [0, 1, 2, 3, 4].map(|i| x[i].floats());
-        let sums = norm::row_sums(size, 2, |rows, acc: &mut [F]| {
-            let (sum, with) = acc.split_at_mut(channels);
-            for row in rows {
-                let at = row * channels;
-                let (x, ct) = (&data[at..at + channels], &ct[at..at + channels]);
-                for c in 0..channels {
-                    sum[c] += ct[c];
-                    with[c] += ct[c] * (x[c] - mean[c]);
-                }
-            }
-        });
+        let sums = norm::sums_with_deviation(size, data, mean, ct);
         let n = rows as f64;
         let dbeta: Vec<F> = sums[..channels].iter().map(|&s| F::of(s)).collect();
         let dgamma: Vec<F> = sums[channels..].iter().zip(rstd).map(|(&s, &r)| F::of(s * r.wide())).collect();

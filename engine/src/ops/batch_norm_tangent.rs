@@ -18,17 +18,7 @@ impl BatchNormTangent {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let size @ [rows, channels] = norm::rows(x[0].shape());
         let [data, gamma, mean, rstd, dx, dgamma, dbeta] = [0, 1, 2, 3, 4, 5, 6].map(|i| x[i].floats());
-        let sums = norm::row_sums(size, 2, |rows, acc: &mut [F]| {
-            let (sum, with) = acc.split_at_mut(channels);
-            for row in rows {
-                let at = row * channels;
-                let (x, dx) = (&data[at..at + channels], &dx[at..at + channels]);
-                for c in 0..channels {
-                    sum[c] += dx[c];
-                    with[c] += dx[c] * (x[c] - mean[c]);
-                }
-            }
-        });
+        let sums = norm::sums_with_deviation(size, data, mean, dx);
         let n = rows as f64;
         let column = |f: &dyn Fn(usize) -> f64| (0..channels).map(|c| F::of(f(c))).collect::<Vec<F>>();
         let r = |c: usize| rstd[c].wide();

@@ -49,17 +49,13 @@ impl Op for Logsumexp {
     }
 
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let Some(ct) = ct[0] else { return Ok(vec![None]) };
         let weights = Self::weights(g, at)?;
-        let ct = g.along(ct, at.x[0])?;
-        Ok(vec![Some(g.mul(weights, ct)?)])
+        g.weigh_back(weights, ct[0])
     }
 
     fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let Some(dx) = dx[0] else { return Ok(vec![None]) };
         let weights = Self::weights(g, at)?;
-        let terms = g.mul(weights, dx)?;
-        Ok(vec![Some(g.sum(terms, &[1])?)])
+        g.weigh_forth(weights, dx[0])
     }
 }
 
