@@ -1,28 +1,369 @@
-//! The kernels' texts: valid, portable, and owned by ops.
+//! The kernels' texts and the launches of every case: valid and translatable, portable, in agreement, and owned.
 
-use naga::{
-    back,
-    valid::{Capabilities, ValidationFlags, Validator},
+mod common;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
-#[test]
-fn kernels_translate() {
-    for (name, _) in hillshade_shaders::KERNELS {
-        let text = hillshade_shaders::compose(name).unwrap();
+use common::{Bench, each_case};
+use hillshade::engine::{Bind, DType, Launch, Place, Plan, Step, Type, ops};
+use hillshade_shaders::KERNELS;
+use naga::{
+    AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner, back,
+    proc::{BoundsCheckPolicies, Layouter},
+    valid::{Capabilities, ModuleInfo, ValidationFlags, Validator},
+};
+
+/// WebGPU's default limits, which every adapter has.
+const STORAGE_BUFFERS: usize = 8;
+const INVOCATIONS: u32 = 256;
+const WORKGROUP_BYTES: u32 = 16 << 10;
+const GROUPS: u32 = 65_535;
+
+/// A text, parsed and validated without any capability beyond the portable ones.
+struct Text {
+    module: Module,
+    info: ModuleInfo,
+}
+
+static TEXTS: LazyLock<BTreeMap<&'static str, Text>> =
+    LazyLock::new(|| KERNELS.iter().map(|&(name, _)| (name, Text::parse(name))).collect());
+
+/// What is applied in the plans of all cases, and for which case.
+static STEPS: LazyLock<Vec<(String, Step)>> = LazyLock::new(|| {
+    let mut steps = Vec::new();
+    each_case(|case| {
+        let b = Bench::new(case);
+        let plan = Plan::new(&b.g, &b.y, true).expect("cases can be planned");
+        let applied = plan.steps.into_iter().filter(|s| matches!(s, Step::Apply { .. }));
+        steps.extend(applied.map(|s| (case.what.clone(), s)));
+    });
+    assert!(steps.len() > ops::all().len(), "cases apply ops");
+    steps
+});
+
+impl Text {
+    fn parse(name: &str) -> Self {
+        let text = hillshade_shaders::compose(name).expect("the list's own name");
         let module =
             naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
-        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
-            .validate(&module)
-            .unwrap_or_else(|e| panic!("{name}: {e:?}"));
-        println!("{name}");
-        let constants = back::PipelineConstants::default();
-        let (m, i) = back::pipeline_constants::process_overrides(
-            &module,
-            &info,
-            Some((naga::ShaderStage::Compute, "main")),
-            &constants,
-        )
-        .unwrap();
-        let _ = (m, i);
+        let checked = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module);
+        let info = checked.unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
+        Text { module, info }
+    }
+
+    /// The text with a launch's constants put in.
+    fn with(&self, constants: &[(&str, f64)]) -> Text {
+        let constants = constants.iter().map(|&(name, value)| (name.into(), value)).collect();
+        let entry = Some((ShaderStage::Compute, "main"));
+        let (module, info) = back::pipeline_constants::process_overrides(&self.module, &self.info, entry, &constants)
+            .unwrap_or_else(|e| panic!("{e:?}"));
+        Text { module: module.into_owned(), info: info.into_owned() }
+    }
+
+    fn layouts(&self) -> Layouter {
+        let mut layouts = Layouter::default();
+        layouts.update(self.module.to_ctx()).expect("validated types have a layout");
+        layouts
+    }
+
+    /// Size of the uniform in words.
+    fn words(&self) -> usize {
+        let uniform = self.module.global_variables.iter().find(|(_, v)| v.space == AddressSpace::Uniform);
+        uniform.map_or(0, |(_, v)| self.layouts()[v.ty].size as usize / 4)
+    }
+
+    /// For binding 1, 2, …: whether it is written, and its numbers' kind.
+    fn storage(&self) -> Vec<(bool, ScalarKind)> {
+        let mut found = BTreeMap::new();
+        for (_, v) in self.module.global_variables.iter() {
+            let Some(at) = &v.binding else { continue };
+            assert_eq!(at.group, 0, "all bindings are in group 0");
+            match v.space {
+                AddressSpace::Uniform => assert_eq!(at.binding, 0, "the uniform is binding 0"),
+                AddressSpace::Storage { access } => {
+                    found.insert(at.binding, (access.contains(StorageAccess::STORE), self.kind(v.ty)));
+                }
+                space => panic!("binding {} is {space:?}", at.binding),
+            }
+        }
+        assert!(found.keys().copied().eq(1..=found.len() as u32), "storage bindings are numbered from 1: {found:?}");
+        found.into_values().collect()
+    }
+
+    /// Kind of the numbers in an array.
+    fn kind(&self, array: naga::Handle<naga::Type>) -> ScalarKind {
+        match self.module.types[array].inner {
+            TypeInner::Array { base, .. } => self.kind(base),
+            TypeInner::Vector { scalar, .. } | TypeInner::Scalar(scalar) => scalar.kind,
+            ref other => panic!("a storage buffer holds numbers, not {other:?}"),
+        }
+    }
+
+    /// Bytes of workgroup memory.
+    fn workgroup_bytes(&self) -> u32 {
+        let layouts = self.layouts();
+        let shared = self.module.global_variables.iter().filter(|(_, v)| v.space == AddressSpace::WorkGroup);
+        shared.map(|(_, v)| layouts[v.ty].size.next_multiple_of(16)).sum()
+    }
+}
+
+/// Calls `f` for every launch, with the launches' case and step; says which failed.
+fn each_launch(mut f: impl FnMut(&Text, &Launch)) {
+    let mut seen = 0;
+    for (what, step) in STEPS.iter() {
+        let Step::Apply { launches, .. } = step else { continue };
+        for launch in &launches.list {
+            let text = TEXTS.get(launch.kernel).unwrap_or_else(|| panic!("{what}: no kernel {}", launch.kernel));
+            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f(text, launch)));
+            assert!(caught.is_ok(), "{what}: {} {:?}", launch.kernel, launch.constants);
+            seen += 1;
+        }
+    }
+    assert!(seen > KERNELS.len(), "there are launches");
+}
+
+/// The launches that differ in kernel or constants.
+fn variants() -> Vec<(&'static str, Vec<(&'static str, f64)>)> {
+    let (mut seen, mut list) = (HashSet::new(), Vec::new());
+    each_launch(|_, launch| {
+        if seen.insert(format!("{} {:?}", launch.kernel, launch.constants)) {
+            list.push((launch.kernel, launch.constants.clone()));
+        }
+    });
+    list
+}
+
+fn to_spirv(t: &Text) {
+    let options = back::spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: "main".into() };
+    let words = back::spv::write_vec(&t.module, &t.info, &back::spv::Options::default(), Some(&options));
+    assert!(!words.expect("SPIR-V").is_empty());
+}
+
+fn to_metal(t: &Text) {
+    let options = back::msl::PipelineOptions {
+        entry_point: Some((ShaderStage::Compute, "main".into())),
+        ..back::msl::PipelineOptions::default()
+    };
+    let (text, info) =
+        back::msl::write_string(&t.module, &t.info, &back::msl::Options::default(), &options).expect("MSL");
+    assert!(text.contains("kernel void") && info.entry_point_names.iter().all(Result::is_ok));
+}
+
+fn to_direct3d(t: &Text) {
+    let entry_point = Some((ShaderStage::Compute, "main".into()));
+    let (options, pipeline) = (back::hlsl::Options::default(), back::hlsl::PipelineOptions { entry_point });
+    let mut text = String::new();
+    let info = back::hlsl::Writer::new(&mut text, &options, &pipeline).write(&t.module, &t.info, None).expect("HLSL");
+    assert!(text.contains("[numthreads(") && info.entry_point_names.iter().all(Result::is_ok));
+}
+
+fn to_gles(t: &Text) {
+    let bindings = t.module.global_variables.iter().filter_map(|(_, v)| v.binding);
+    let options = back::glsl::Options {
+        version: back::glsl::Version::new_gles(310),
+        binding_map: bindings.map(|b| (b, b.binding as u8)).collect(),
+        ..back::glsl::Options::default()
+    };
+    let pipeline =
+        back::glsl::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: "main".into(), multiview: None };
+    let (mut text, policies) = (String::new(), BoundsCheckPolicies::default());
+    back::glsl::Writer::new(&mut text, &t.module, &t.info, &options, &pipeline, policies)
+        .and_then(|mut w| w.write())
+        .expect("GLSL ES");
+    assert!(text.starts_with("#version 310 es") && text.contains("void main()"));
+}
+
+#[test]
+fn every_text_is_valid() {
+    assert!(TEXTS.len() == KERNELS.len() && !TEXTS.is_empty());
+    for (name, t) in TEXTS.iter() {
+        let entries: Vec<_> = t.module.entry_points.iter().map(|e| (e.stage, e.name.as_str())).collect();
+        assert_eq!(entries, [(ShaderStage::Compute, "main")], "{name}");
+    }
+}
+
+/// With the constants of every launch, for Vulkan, Metal, Direct3D and OpenGL ES; the browser takes the text as it is.
+#[test]
+fn every_variant_translates() {
+    let variants = variants();
+    assert!(variants.len() > KERNELS.len());
+    for (kernel, constants) in variants {
+        let translated = std::panic::catch_unwind(|| {
+            let t = TEXTS[kernel].with(&constants);
+            to_spirv(&t);
+            to_metal(&t);
+            to_direct3d(&t);
+            to_gles(&t);
+        });
+        assert!(translated.is_ok(), "{kernel} {constants:?}");
+    }
+}
+
+#[test]
+fn launches_match_texts() {
+    each_launch(|t, launch| {
+        assert_eq!(launch.bind.len(), t.storage().len(), "bindings");
+        assert_eq!(launch.params.len(), t.words(), "words of Params");
+        let overrides: HashSet<_> = t.module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+        let named: HashSet<_> = launch.constants.iter().map(|(name, _)| *name).collect();
+        assert!(named.is_subset(&overrides) && named.len() == launch.constants.len(), "{named:?} of {overrides:?}");
+    });
+}
+
+/// The dtype of what is bound, `None` for scratch.
+fn dtype(bind: Bind, x: &[(Place, Type)], y: &[(Place, Type)]) -> Option<DType> {
+    match bind {
+        Bind::In(i) => Some(x[i].1.dtype),
+        Bind::Out(i) => Some(y[i].1.dtype),
+        Bind::Scratch(_) => None,
+    }
+}
+
+/// Operands are read, results and scratch buffers are written before they are read, and all of them are.
+#[test]
+fn launches_bind_what_texts_access() {
+    /// Texts that move words, whatever they mean.
+    const MOVERS: [&str; 2] = ["strided", "concat"];
+    for (what, step) in STEPS.iter() {
+        let Step::Apply { op, x, y, scratch, launches } = step else { continue };
+        let mut written: HashSet<String> = (0..op.in_place().len()).map(|i| format!("{:?}", Bind::Out(i))).collect();
+        for launch in &launches.list {
+            let storage = TEXTS[launch.kernel].storage();
+            for (&bind, &(writes, kind)) in launch.bind.iter().zip(&storage) {
+                let is_in = matches!(bind, Bind::In(_));
+                let at = format!("{what}: {} {bind:?}", launch.kernel);
+                assert!(!(is_in && writes), "{at}: an operand is written");
+                assert!(is_in || writes || written.contains(&format!("{bind:?}")), "{at} is read before it is written");
+                let expected = dtype(bind, x, y).filter(|_| !MOVERS.contains(&launch.kernel));
+                let fits = expected.is_none_or(|d| (d == DType::U32) == (kind == ScalarKind::Uint));
+                assert!(fits, "{at}: {kind:?} for {expected:?}");
+            }
+            let writes = launch.bind.iter().zip(&storage).filter(|(_, (writes, _))| *writes);
+            written.extend(writes.map(|(bind, _)| format!("{bind:?}")));
+        }
+        let wanted = (0..y.len()).map(Bind::Out).chain((0..scratch.len()).map(Bind::Scratch));
+        for bind in wanted {
+            assert!(written.contains(&format!("{bind:?}")), "{what}: {bind:?} of {} is never written", op.name());
+        }
+    }
+}
+
+/// No launch binds a buffer for writing that it binds elsewhere too.
+#[test]
+fn launches_do_not_alias() {
+    let mut writes_seen = 0;
+    for (what, step) in STEPS.iter() {
+        let Step::Apply { x, y, scratch, launches, .. } = step else { continue };
+        let place = |bind: Bind| match bind {
+            Bind::In(i) => x[i].0,
+            Bind::Out(i) => y[i].0,
+            Bind::Scratch(i) => scratch[i],
+        };
+        for launch in &launches.list {
+            let places: Vec<Place> = launch.bind.iter().map(|&b| place(b)).collect();
+            for (p, (writes, _)) in places.iter().zip(TEXTS[launch.kernel].storage()) {
+                let times = places.iter().filter(|q| *q == p).count();
+                assert!(!writes || times == 1, "{what}: {} binds {p} {times} times", launch.kernel);
+                writes_seen += usize::from(writes);
+            }
+        }
+    }
+    assert!(writes_seen > KERNELS.len());
+}
+
+#[test]
+fn launches_are_portable() {
+    let mut largest = 0;
+    let mut known: BTreeMap<String, ([u32; 3], u32)> = BTreeMap::new();
+    each_launch(|text, launch| {
+        assert!(launch.groups.iter().all(|g| (1..=GROUPS).contains(g)), "grid {:?}", launch.groups);
+        assert!(launch.bind.len() <= STORAGE_BUFFERS, "{} storage buffers", launch.bind.len());
+        let key = format!("{} {:?}", launch.kernel, launch.constants);
+        let (size, bytes) = *known.entry(key).or_insert_with(|| {
+            let t = text.with(&launch.constants);
+            (t.module.entry_points[0].workgroup_size, t.workgroup_bytes())
+        });
+        assert!(size.iter().product::<u32>() <= INVOCATIONS && size[2] <= 64, "workgroup size {size:?}");
+        assert!(bytes <= WORKGROUP_BYTES, "{bytes} bytes of workgroup memory");
+        largest = largest.max(bytes);
+    });
+    assert!(largest > 0, "some kernel shares memory");
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+/// Stems of the files with this ending in a folder.
+fn stems(folder: &str, ending: &str) -> BTreeSet<String> {
+    let folder = root().join(folder);
+    let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let paths = entries.map(|e| e.expect("a readable entry").path());
+    let found: BTreeSet<String> = paths
+        .filter(|p| p.extension().is_some_and(|e| e == ending))
+        .filter_map(|p| p.file_stem().map(|s| s.to_string_lossy().into_owned()))
+        .collect();
+    assert!(!found.is_empty(), "{} holds .{ending} files", folder.display());
+    found
+}
+
+/// Files, list and launches name the same kernels; every fragment is imported, every op is listed.
+#[test]
+fn every_text_has_an_owner() {
+    let mut launched = BTreeSet::new();
+    each_launch(|_, launch| {
+        launched.insert(launch.kernel.to_string());
+    });
+    let listed: BTreeSet<String> = KERNELS.iter().map(|(name, _)| (*name).into()).collect();
+    assert_eq!(listed, stems("shaders", "wgsl"), "the list and the files");
+    assert_eq!(launched, listed, "what is launched and the list");
+
+    let read = |path: String| fs::read_to_string(root().join(path)).expect("a listed file");
+    let fragments = stems("shaders/lib", "wgsl");
+    let files = listed.iter().map(|k| format!("shaders/{k}.wgsl"));
+    let texts: Vec<String> = files.chain(fragments.iter().map(|f| format!("shaders/lib/{f}.wgsl"))).map(read).collect();
+    let imports = texts.iter().flat_map(|t| t.lines()).filter_map(|line| line.strip_prefix("#import "));
+    assert_eq!(imports.map(String::from).collect::<BTreeSet<_>>(), fragments, "what is imported and the fragments");
+
+    let mut modules = stems("engine/src/ops", "rs");
+    assert!(modules.remove("random"), "what the random ops share is no op");
+    let names: BTreeSet<String> = ops::all().into_iter().map(|(name, _)| name.into()).collect();
+    assert_eq!(names, modules, "the ops' list and their files");
+}
+
+/// Sections of a manifest in which a dependency is named.
+fn naming(manifest: &str, dependency: &str) -> Vec<String> {
+    let mut section = String::new();
+    let mut found = Vec::new();
+    for line in manifest.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            section = name.into();
+            if name.rsplit('.').next() == Some(dependency) {
+                found.push(section.clone());
+            }
+        } else if line.split(['.', ' ', '=']).next() == Some(dependency) {
+            found.push(section.clone());
+        }
+    }
+    found
+}
+
+/// What a session or a model needs of a device goes through the engine.
+#[test]
+fn only_the_engine_depends_on_wgpu() {
+    let top = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace's manifest");
+    let members = top.split_once("members = [").and_then(|(_, rest)| rest.split_once(']')).expect("a list").0;
+    let members: Vec<&str> = members.split(',').map(|m| m.trim().trim_matches('"')).filter(|m| !m.is_empty()).collect();
+    assert!(members.contains(&"engine") && members.contains(&"shaders"));
+    assert_eq!(naming(&top, "wgpu"), ["workspace.dependencies"], "the workspace states the version");
+    for member in members {
+        let manifest = fs::read_to_string(root().join(member).join("Cargo.toml")).expect("a member has a manifest");
+        let expected: &[&str] = if member == "engine" { &["dependencies"] } else { &[] };
+        assert_eq!(naming(&manifest, "wgpu"), expected, "{member}");
     }
 }

@@ -12,8 +12,11 @@ use crate::{
     session::{Data, missing_state, other_session},
 };
 
-/// Words of not-a-number behind every buffer of a poisoned device.
+/// Words of poison behind every buffer of a poisoned device.
 const TAIL: u64 = 256;
+
+/// Not a number, of the signalling kind: any arithmetic makes a quiet one of it, so that writing it back shows too.
+const POISON: u32 = 0x7fa0_0000;
 
 /// The states of a session on a device.
 #[derive(Debug)]
@@ -55,8 +58,8 @@ fn storage(gpu: &Gpu, what: &str, bytes: u64) -> Result<wgpu::Buffer> {
     });
     gpu.check()?;
     if tail > 0 {
-        let nan = f32::NAN.to_bits().to_le_bytes().repeat(size as usize / 4);
-        gpu.inner.queue.write_buffer(&buffer, 0, &nan);
+        let poison = POISON.to_le_bytes().repeat(size as usize / 4);
+        gpu.inner.queue.write_buffer(&buffer, 0, &poison);
     }
     Ok(buffer)
 }
@@ -87,16 +90,16 @@ impl DeviceSession {
 
     pub(crate) async fn get(&self, name: &str) -> Result<Option<Vec<u32>>> {
         match self.states.get(name) {
-            Some((ty, buffer)) => read(&self.gpu, buffer, ty).await.map(Some),
+            Some((ty, buffer)) => read(&self.gpu, &[(buffer, 0, ty.bytes() as u64)]).await.map(Some),
             None => Ok(None),
         }
     }
 }
 
-/// Reads a buffer's words back.
-async fn read(gpu: &Gpu, from: &wgpu::Buffer, ty: &Type) -> Result<Vec<u32>> {
+/// Reads words back: of each buffer, from an offset, so many bytes; one after the other.
+async fn read(gpu: &Gpu, parts: &[(&wgpu::Buffer, u64, u64)]) -> Result<Vec<u32>> {
     gpu.check()?;
-    let bytes = ty.bytes() as u64;
+    let bytes = parts.iter().map(|(_, _, bytes)| bytes).sum::<u64>();
     let staging = gpu.inner.device.create_buffer(&wgpu::BufferDescriptor {
         label: Some("read"),
         size: bytes.next_multiple_of(16),
@@ -104,7 +107,11 @@ async fn read(gpu: &Gpu, from: &wgpu::Buffer, ty: &Type) -> Result<Vec<u32>> {
         mapped_at_creation: false,
     });
     let mut encoder = gpu.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    encoder.copy_buffer_to_buffer(from, 0, &staging, 0, bytes);
+    let mut to = 0;
+    for &(from, offset, bytes) in parts {
+        encoder.copy_buffer_to_buffer(from, offset, &staging, to, bytes);
+        to += bytes;
+    }
     gpu.inner.queue.submit([encoder.finish()]);
     let mapped = Mapping::default();
     let done = mapped.clone();
@@ -296,6 +303,19 @@ impl DeviceProgram {
 
     pub(crate) async fn output(&self, i: usize) -> Result<Vec<u32>> {
         let (place, ty) = &self.plan.outputs[i];
-        read(&self.gpu, &self.buffers[place], ty).await
+        if self.gpu.inner.options.poison {
+            self.intact().await?;
+        }
+        read(&self.gpu, &[(&self.buffers[place], 0, ty.bytes() as u64)]).await
+    }
+
+    /// Fails if a kernel wrote behind the end of a poisoned buffer.
+    async fn intact(&self) -> Result<()> {
+        let tails = self.buffers.values().map(|b| (b, b.size() - 4 * TAIL, 4 * TAIL)).collect::<Vec<_>>();
+        let words = read(&self.gpu, &tails).await?;
+        match self.buffers.keys().zip(words.chunks(TAIL as usize)).find(|(_, tail)| tail.iter().any(|&w| w != POISON)) {
+            Some((place, _)) => Err(Error::Device(format!("a kernel wrote behind the end of {place}"))),
+            None => Ok(()),
+        }
     }
 }

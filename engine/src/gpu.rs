@@ -109,7 +109,8 @@ pub struct Options {
     pub adapter: Option<String>,
     /// Compile kernels with all run-time checks, as untrusted text would be. The results agree with the unchecked.
     pub checked: bool,
-    /// Fill buffers with not-a-number before they are used, and put more of it behind them: for tests.
+    /// Fill buffers with not-a-number before they are used, and put more of it behind them, where nothing may be written:
+    /// for tests.
     pub poison: bool,
 }
 

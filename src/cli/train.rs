@@ -107,6 +107,9 @@ pub struct Options {
     /// Print the result as one JSON object.
     #[arg(long)]
     json: bool,
+    /// Print the compiled training step, every dispatch with its kernel, grid, bytes and FLOPs, and train nothing.
+    #[arg(long)]
+    plan: bool,
     #[command(flatten)]
     executor: executor::Choice,
 }
@@ -169,6 +172,11 @@ impl Options {
 }
 
 pub fn run(options: &Options) -> Result<()> {
+    if options.plan {
+        let trainer = prepare(options)?;
+        print!("{}", trainer.step_program().plan());
+        return Ok(());
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     // Where no handler can be set, Ctrl-C ends the process at once; the last checkpoint is whole all the same.
@@ -186,6 +194,13 @@ pub fn run(options: &Options) -> Result<()> {
     run.report(options.json)
 }
 
+/// A new run's trainer.
+fn prepare(options: &Options) -> Result<Trainer> {
+    let config = options.config()?;
+    let dataset = data::open(&config.data, config.folder.as_deref())?;
+    Ok(Trainer::new(config, dataset, options.executor.open()?)?)
+}
+
 /// A run at work.
 struct Run {
     trainer: Trainer,
@@ -198,10 +213,7 @@ struct Run {
 
 impl Run {
     fn new(options: &Options) -> Result<Self> {
-        let config = options.config()?;
-        let dataset = data::open(&config.data, config.folder.as_deref())?;
-        let session = options.executor.open()?;
-        let trainer = Trainer::new(config, dataset, session)?;
+        let trainer = prepare(options)?;
         let folder = Folder::create(options.out.as_deref())?;
         folder.configure(trainer.config())?;
         Ok(Run { trainer, folder, metrics: Vec::new(), began: Instant::now(), training: Duration::ZERO })
@@ -230,14 +242,17 @@ impl Run {
     }
 
     fn train(&mut self, stop: &AtomicBool) -> Result<()> {
-        let config = self.trainer.config();
+        let (config, plan) = (self.trainer.config(), self.trainer.step_program().plan());
         say(format_args!(
-            "{} on {}, {}; {} in {}",
+            "{} on {}, {}; {} in {}; a step has {} dispatches, {:.3} GFLOP, {:.1} MB",
             config.model,
             config.data,
             self.trainer.session().executor(),
             plural(config.epochs, "epoch"),
-            self.folder.path().display()
+            self.folder.path().display(),
+            plan.dispatches(),
+            plan.flops() as f64 / 1e9,
+            plan.bytes() as f64 / 1e6,
         ));
         while !self.trainer.is_done() {
             self.epoch(stop)?;

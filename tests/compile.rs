@@ -1,0 +1,367 @@
+//! What the compiler does to a graph: pruning, merging, every fusion, and what must not be fused.
+
+mod common;
+
+use common::{Bench, assert_close, evaluate, feeds, gpu, input_names, noise, pollster_block};
+use hillshade::engine::{Case, Conv, Graph, Plan, Result, Sample, Session, Step, Var};
+
+fn unit(shape: &[usize]) -> Sample {
+    Sample::Range(shape.to_vec(), -1.0, 1.0)
+}
+
+/// A graph's wanted values on random operands.
+fn values(session: &mut Session, b: &Bench) -> Vec<Vec<f64>> {
+    evaluate(session, &b.g, &b.y, &feeds(&input_names(&b.g), &b.drawn))
+}
+
+/// The steps that compute something.
+fn applied(plan: &Plan) -> Vec<String> {
+    let names =
+        plan.steps.iter().filter_map(|s| if let Step::Apply { op, .. } = s { Some(format!("{op:?}")) } else { None });
+    names.collect()
+}
+
+fn copies(plan: &Plan) -> usize {
+    plan.steps.iter().filter(|s| matches!(s, Step::Copy { .. })).count()
+}
+
+fn each_executor(mut f: impl FnMut(&str, &mut Session)) {
+    f("device", &mut Session::device(gpu(false)));
+    f("host", &mut Session::host());
+    f("twin", &mut Session::twin());
+}
+
+#[test]
+fn equal_nodes_merge_and_unused_ones_vanish() {
+    let build = |g: &mut Graph, x: &[Var]| {
+        let (a, b) = (g.exp(x[0])?, g.exp(x[0])?);
+        let (c, d) = (g.affine(a, 2.0, 0.0)?, g.affine(b, 2.0, 0.0)?);
+        let other = g.affine(b, 2.5, 0.0)?;
+        g.tanh(x[1])?;
+        let sum = g.mul(c, d)?;
+        Ok(vec![g.mul(sum, other)?])
+    };
+    let b = Bench::new(&Case::new("twice the same", vec![unit(&[5]), unit(&[5])], build));
+    for fuse in [false, true] {
+        let plan = Plan::new(&b.g, &b.y, fuse).expect("the graph compiles");
+        assert_eq!(applied(&plan).len(), 5, "exp, two affine, two mul:\n{plan}");
+        assert_eq!(plan.inputs.len(), 1, "what only unused nodes read is no input of the program");
+    }
+}
+
+/// Draws of one stream are one draw, draws of two are two.
+#[test]
+fn random_draws_merge_by_stream() {
+    let mut g = Graph::new();
+    let seed = g.input_u32("seed", &[3]).expect("a free name");
+    let draws: Vec<Var> = [4, 4, 5].map(|stream| g.uniform(seed, stream, &[9]).expect("a seed")).to_vec();
+    assert_eq!(applied(&Plan::new(&g, &draws, true).expect("the graph compiles")).len(), 2);
+}
+
+/// A graph that becomes one step when it is fused.
+struct Fusion {
+    case: Case,
+    /// Steps before.
+    from: usize,
+    /// What the step is.
+    into: &'static str,
+}
+
+/// Products of one kind and their sum.
+fn two_terms() -> Vec<Fusion> {
+    let fusion = |what: &str, x: Vec<Sample>, into, build: fn(&mut Graph, &[Var]) -> Result<Var>| {
+        let case = Case::new(what, x, move |g, x| build(g, x).map(|y| vec![y]));
+        Fusion { case, from: 3, into }
+    };
+    let twice = |a: &[usize], b: &[usize]| vec![unit(a), unit(b), unit(a), unit(b)];
+    vec![
+        fusion("a b + c d", twice(&[2, 5, 7], &[2, 7, 3]), "ta: false, tb: false, terms: 2", |g, x| {
+            let (p, q) = (g.matmul(x[0], x[1])?, g.matmul(x[2], x[3])?);
+            g.add(p, q)
+        }),
+        fusion("aᵀ b + cᵀ d", twice(&[2, 7, 5], &[2, 7, 3]), "ta: true, tb: false, terms: 2", |g, x| {
+            let (p, q) = (g.matmul_as(x[0], true, x[1], false)?, g.matmul_as(x[2], true, x[3], false)?);
+            g.add(p, q)
+        }),
+        fusion("a bᵀ + c dᵀ", twice(&[2, 5, 7], &[2, 3, 7]), "ta: false, tb: true, terms: 2", |g, x| {
+            let (p, q) = (g.matmul_as(x[0], false, x[1], true)?, g.matmul_as(x[2], false, x[3], true)?);
+            g.add(p, q)
+        }),
+        fusion("x ⋆ w + x' ⋆ w'", twice(&[2, 7, 6, 4], &[3, 2, 2, 6]), "Conv2d {", |g, x| {
+            let (p, q) = (g.conv2d(x[0], x[1], CONV)?, g.conv2d(x[2], x[3], CONV)?);
+            g.add(p, q)
+        }),
+        fusion("two input gradients", twice(&[2, 4, 7, 6], &[3, 2, 2, 6]), "Conv2dInputGrad", |g, x| {
+            let p = g.conv2d_input_grad(x[0], x[1], CONV, [7, 6])?;
+            let q = g.conv2d_input_grad(x[2], x[3], CONV, [7, 6])?;
+            g.add(p, q)
+        }),
+        fusion("two weight gradients", twice(&[2, 7, 6, 4], &[2, 4, 7, 6]), "Conv2dWeightGrad", |g, x| {
+            let p = g.conv2d_weight_grad(x[0], x[1], CONV, [3, 2])?;
+            let q = g.conv2d_weight_grad(x[2], x[3], CONV, [3, 2])?;
+            g.add(p, q)
+        }),
+    ]
+}
+
+const CONV: Conv = Conv { stride: [2, 1], padding: [1, 1], dilation: [1, 1], groups: 2 };
+
+/// Products with a bias, on either side of the sum.
+fn biases() -> Vec<Fusion> {
+    let mut all = Vec::new();
+    for first in [false, true] {
+        let add = move |g: &mut Graph, a: Var, b: Var| if first { g.add(b, a) } else { g.add(a, b) };
+        let case = Case::new("a b + bias", vec![unit(&[2, 5, 7]), unit(&[2, 7, 3]), unit(&[3])], move |g, x| {
+            let p = g.matmul(x[0], x[1])?;
+            add(g, p, x[2]).map(|y| vec![y])
+        });
+        all.push(Fusion { case, from: 2, into: "Matmul { ta: false, tb: false, terms: 1, bias: true }" });
+        let x = vec![unit(&[2, 7, 6, 4]), unit(&[3, 2, 2, 6]), unit(&[6])];
+        let case = Case::new("x ⋆ w + bias", x, move |g, x| {
+            let p = g.conv2d(x[0], x[1], CONV)?;
+            add(g, p, x[2]).map(|y| vec![y])
+        });
+        all.push(Fusion { case, from: 2, into: "terms: 1, bias: true" });
+    }
+    let x = vec![unit(&[4, 5, 7]), unit(&[7, 3]), unit(&[3])];
+    let case = Case::new("a dense layer", x, |g, x| Ok(vec![g.linear(x[0], x[1], x[2])?]));
+    all.push(Fusion { case, from: 2, into: "terms: 1, bias: true" });
+    for mut fusion in two_terms().into_iter().take(4) {
+        let build = fusion.case.build.clone();
+        let n = if fusion.case.x[0].ty().shape.len() == 4 { 6 } else { 3 };
+        fusion.case.x.push(unit(&[n]));
+        fusion.case.what += " + bias";
+        fusion.case.build = std::sync::Arc::new(move |g, x| {
+            let sum = build(g, &x[..4])?[0];
+            g.add(sum, x[4]).map(|y| vec![y])
+        });
+        all.push(Fusion { from: 4, into: "terms: 2, bias: true", ..fusion });
+    }
+    all
+}
+
+/// Batch normalization with what may follow it, its statistics wanted too.
+fn norms() -> Vec<Fusion> {
+    let mut all = Vec::new();
+    for (residual, relu, first) in
+        [(true, false, false), (true, false, true), (false, true, false), (true, true, false)]
+    {
+        let x = vec![unit(&[5, 3, 7]), unit(&[7]), unit(&[7]), unit(&[5, 3, 7])];
+        let what = format!("batch_norm, residual {residual} (first {first}), relu {relu}");
+        let case = Case::new(what, x, move |g, x| {
+            let [mut y, mean, rstd] = g.batch_norm(x[0], x[1], x[2], 1e-5)?;
+            if residual {
+                y = if first { g.add(x[3], y)? } else { g.add(y, x[3])? };
+            }
+            if relu {
+                y = g.relu(y)?;
+            }
+            Ok(vec![y, mean, rstd])
+        });
+        let into = match (residual, relu) {
+            (true, true) => "residual: true, relu: true",
+            (true, false) => "residual: true, relu: false",
+            _ => "residual: false, relu: true",
+        };
+        all.push(Fusion { case, from: 1 + usize::from(residual) + usize::from(relu), into });
+    }
+    all
+}
+
+/// Every line of the table of fusions: one step, and on device and host what the twin computes unfused.
+#[test]
+fn fusions_fire_and_agree() {
+    let (mut device, mut host, mut twin) = (Session::device(gpu(false)), Session::host(), Session::twin());
+    for Fusion { case, from, into } in two_terms().into_iter().chain(biases()).chain(norms()) {
+        let b = Bench::new(&case);
+        let plain = Plan::new(&b.g, &b.y, false).expect("the graph compiles");
+        assert_eq!(applied(&plain).len(), from, "{}:\n{plain}", case.what);
+        let fused = Plan::new(&b.g, &b.y, true).expect("the graph compiles");
+        let steps = applied(&fused);
+        assert!(steps.len() == 1 && steps[0].contains(into), "{} becomes {into}:\n{fused}", case.what);
+        let want = values(&mut twin, &b);
+        for (name, session) in [("device", &mut device), ("host", &mut host)] {
+            for (got, want) in values(session, &b).iter().zip(&want) {
+                assert_close(&format!("{} on the {name}", case.what), got, want, 2e-6);
+            }
+        }
+    }
+}
+
+/// Graphs that look like a pattern but are none.
+fn near_misses() -> Vec<Case> {
+    let four = || vec![unit(&[2, 5, 5]), unit(&[2, 5, 5]), unit(&[2, 5, 5]), unit(&[2, 5, 5])];
+    let image = || vec![unit(&[2, 6, 6, 3]), unit(&[3, 3, 3, 3]), unit(&[1, 1, 3, 3])];
+    let norm = || vec![unit(&[5, 3, 7]), unit(&[7]), unit(&[7]), unit(&[7])];
+    vec![
+        Case::new("a term is wanted", four(), |g, x| {
+            let (p, q) = (g.matmul(x[0], x[1])?, g.matmul(x[2], x[3])?);
+            Ok(vec![g.add(p, q)?, p])
+        }),
+        Case::new("a term is used twice", four(), |g, x| {
+            let (p, q) = (g.matmul(x[0], x[1])?, g.matmul(x[2], x[3])?);
+            let sum = g.add(p, q)?;
+            Ok(vec![g.mul(sum, q)?])
+        }),
+        Case::new("one term twice", four(), |g, x| {
+            let p = g.matmul(x[0], x[1])?;
+            Ok(vec![g.add(p, p)?])
+        }),
+        Case::new("only one is transposed", four(), |g, x| {
+            let (p, q) = (g.matmul(x[0], x[1])?, g.matmul_as(x[2], true, x[3], false)?);
+            Ok(vec![g.add(p, q)?])
+        }),
+        Case::new(
+            "other inner extents",
+            vec![unit(&[1, 5, 7]), unit(&[1, 7, 5]), unit(&[1, 5, 2]), unit(&[1, 2, 5])],
+            |g, x| {
+                let (p, q) = (g.matmul(x[0], x[1])?, g.matmul(x[2], x[3])?);
+                Ok(vec![g.add(p, q)?])
+            },
+        ),
+        Case::new("other windows", image(), |g, x| {
+            let (p, q) = (g.conv2d(x[0], x[1], Conv::padded(1))?, g.conv2d(x[0], x[2], Conv::default())?);
+            Ok(vec![g.add(p, q)?])
+        }),
+        Case::new("a bias for each row", vec![unit(&[2, 5, 7]), unit(&[2, 7, 5]), unit(&[5, 1])], |g, x| {
+            let p = g.matmul(x[0], x[1])?;
+            Ok(vec![g.add(p, x[2])?])
+        }),
+        Case::new("a bias for all", vec![unit(&[2, 5, 7]), unit(&[2, 7, 5]), unit(&[1])], |g, x| {
+            let p = g.matmul(x[0], x[1])?;
+            Ok(vec![g.add(p, x[2])?])
+        }),
+        Case::new("the product is broadcast", vec![unit(&[1, 1, 7]), unit(&[1, 7, 1]), unit(&[5])], |g, x| {
+            let p = g.matmul(x[0], x[1])?;
+            Ok(vec![g.add(p, x[2])?])
+        }),
+        Case::new("the residual needs the statistics", norm(), |g, x| {
+            let [y, mean, _] = g.batch_norm(x[0], x[1], x[2], 1e-5)?;
+            let residual = g.broadcast(mean, &[5, 3, 7])?;
+            Ok(vec![g.add(y, residual)?])
+        }),
+        Case::new("a shift is no residual", norm(), |g, x| {
+            let [y, ..] = g.batch_norm(x[0], x[1], x[2], 1e-5)?;
+            Ok(vec![g.add(y, x[3])?])
+        }),
+        Case::new("the mean's relu", norm(), |g, x| {
+            let [_, mean, _] = g.batch_norm(x[0], x[1], x[2], 1e-5)?;
+            Ok(vec![g.relu(mean)?])
+        }),
+        Case::new("before the relu is wanted", norm(), |g, x| {
+            let [y, ..] = g.batch_norm(x[0], x[1], x[2], 1e-5)?;
+            Ok(vec![g.relu(y)?, y])
+        }),
+    ]
+}
+
+#[test]
+fn what_anything_else_needs_is_not_fused_away() {
+    let (mut host, mut twin) = (Session::host(), Session::twin());
+    for case in near_misses() {
+        let b = Bench::new(&case);
+        let [plain, fused] = [false, true].map(|fuse| Plan::new(&b.g, &b.y, fuse).expect("the graph compiles"));
+        assert_eq!(applied(&fused), applied(&plain), "{}", case.what);
+        for (got, want) in values(&mut host, &b).iter().zip(&values(&mut twin, &b)) {
+            assert_close(&case.what, got, want, 2e-6);
+        }
+    }
+}
+
+/// A value that a state is to hold is wanted too.
+#[test]
+fn assigned_values_are_not_fused_away() {
+    let mut g = Graph::new();
+    let build = |g: &mut Graph| -> Result<Var> {
+        let (a, b) = (g.input("a", &[1, 4, 4])?, g.input("b", &[1, 4, 4])?);
+        let (p, q, s) = (g.matmul(a, b)?, g.matmul(b, a)?, g.state("s", &[1, 4, 4])?);
+        g.assign(s, p)?;
+        g.add(p, q)
+    };
+    let y = build(&mut g).expect("the shapes fit");
+    let plan = Plan::new(&g, &[y], true).expect("the graph compiles");
+    assert_eq!((applied(&plan).len(), copies(&plan)), (3, 1), "{plan}");
+}
+
+/// ½ Σ y² of a model.
+fn half_square(g: &mut Graph, y: Var) -> Result<Var> {
+    let square = g.mul(y, y)?;
+    let axes: Vec<usize> = (0..g.shape(y).len()).collect();
+    let sum = g.sum(square, &axes)?;
+    g.affine(sum, 0.5, 0.0)
+}
+
+/// A Hessian-vector product adds up `x ẇ + ẋ w` in one step, for a product and all three convolutions.
+#[test]
+fn hessian_products_have_two_terms() {
+    let dense = vec![unit(&[5, 3]), unit(&[3, 4]), unit(&[4, 2]), unit(&[3, 4]), unit(&[4, 2])];
+    let dense = Case::new("a dense net", dense, |g, x| {
+        let h = g.matmul(x[0], x[1]).and_then(|h| g.tanh(h))?;
+        let y = g.matmul(h, x[2]).and_then(|y| g.tanh(y))?;
+        let loss = half_square(g, y)?;
+        g.hvp(loss, &x[1..3], &x[3..5])
+    });
+    let kernels = [[3, 3, 2, 3], [2, 3, 3, 2], [3, 3, 2, 3], [2, 3, 3, 2]];
+    let images = [vec![unit(&[2, 6, 5, 2])], kernels.map(|k| unit(&k)).to_vec()].concat();
+    let images = Case::new("a convolutional net", images, |g, x| {
+        let h = g.conv2d(x[0], x[1], Conv::padded(1)).and_then(|h| g.tanh(h))?;
+        let y = g.conv2d(h, x[2], Conv::default()).and_then(|y| g.tanh(y))?;
+        let loss = half_square(g, y)?;
+        g.hvp(loss, &x[1..3], &x[3..5])
+    });
+    let kinds: [(&Case, &[&str]); 2] =
+        [(&dense, &["Matmul {"]), (&images, &["Conv2d {", "Conv2dInputGrad {", "Conv2dWeightGrad {"])];
+    let (mut device, mut host, mut twin) = (Session::device(gpu(false)), Session::host(), Session::twin());
+    for (case, kinds) in kinds {
+        let b = Bench::new(case);
+        let plan = Plan::new(&b.g, &b.y, true).expect("the graph compiles");
+        for kind in kinds {
+            let found = applied(&plan).iter().any(|s| s.starts_with(kind) && s.contains("terms: 2"));
+            assert!(found, "{}: {kind} of two terms in\n{plan}", case.what);
+        }
+        let want = values(&mut twin, &b);
+        for (got, want) in values(&mut device, &b).iter().chain(&values(&mut host, &b)).zip(want.iter().chain(&want)) {
+            assert_close(&case.what, got, want, 2e-6);
+        }
+    }
+}
+
+/// A residual block in training: one fused step, and the running statistics that it feeds.
+#[test]
+fn a_fused_norm_keeps_its_running_statistics() {
+    let mut g = Graph::new();
+    let build = |g: &mut Graph| -> Result<Var> {
+        let (x, c) = (g.input("x", &[6, 5, 4])?, [4]);
+        let (gamma, beta) = (g.input("gamma", &c)?, g.input("beta", &c)?);
+        let running = [g.state("mean", &c)?, g.state("variance", &c)?];
+        let [y, mean, rstd] = g.batch_norm(x, gamma, beta, 1e-5)?;
+        let updated = g.batch_norm_running(x, [mean, rstd], running, 0.1, 1e-5)?;
+        g.assign(running[0], updated[0])?;
+        g.assign(running[1], updated[1])?;
+        let sum = g.tanh(x).and_then(|r| g.add(y, r))?;
+        g.relu(sum)
+    };
+    let y = build(&mut g).expect("the shapes fit");
+    let plan = Plan::new(&g, &[y], true).expect("the graph compiles");
+    let norms: Vec<_> = applied(&plan).into_iter().filter(|s| s.starts_with("BatchNorm")).collect();
+    assert_eq!(norms, ["BatchNorm { eps: 1e-5, residual: true, relu: true }"]);
+    let draw = |len, stream| noise(len, stream).iter().map(|&v| v as f32).collect::<Vec<f32>>();
+    let (x, gamma, beta) = (draw(120, 1), draw(4, 2), draw(4, 3));
+    let mut all: Vec<Vec<f64>> = Vec::new();
+    each_executor(|name, session| {
+        session.set("mean", &[4], &draw(4, 4)).expect("the sizes match");
+        session.set("variance", &[4], &[0.5, 1.0, 1.5, 2.0]).expect("the sizes match");
+        let feeds = [("x", (&x).into()), ("gamma", (&gamma).into()), ("beta", (&beta).into())];
+        let mut got = evaluate(session, &g, &[y], &feeds);
+        for state in ["mean", "variance"] {
+            got.push(pollster_block(session.get(state)).expect("a state").into_iter().map(f64::from).collect());
+        }
+        if name == "twin" {
+            all.chunks(3).for_each(|other| {
+                other.iter().zip(&got).for_each(|(got, want)| assert_close("a residual block", got, want, 3e-6));
+            });
+        }
+        all.extend(got);
+    });
+    assert_eq!(all.len(), 9);
+}

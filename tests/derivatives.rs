@@ -1,0 +1,269 @@
+//! Derivatives against closed forms: third order, products with known Hessians, detached values, fused ops and their
+//! plain graphs, the invariances of batch normalization. All in f64, on the twin.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{Bench, assert_close, dot, each_case, evaluate, feeds, input_names, noise};
+use hillshade::engine::{Case, Conv, DType, Drawn, Graph, Result, Sample, Session, Source, Var};
+
+fn unit(shape: &[usize]) -> Sample {
+    Sample::Range(shape.to_vec(), -1.0, 1.0)
+}
+
+/// A case's wanted values on the twin.
+fn truth(case: &Case) -> Vec<Vec<f64>> {
+    let b = Bench::new(case);
+    evaluate(&mut Session::twin(), &b.g, &b.y, &feeds(&input_names(&b.g), &b.drawn))
+}
+
+/// A case's operands, in f64.
+fn operand(case: &Case, i: usize) -> Vec<f64> {
+    match case.x[i].draw(i as u32) {
+        Drawn::Float(x) => x.into_iter().map(f64::from).collect(),
+        Drawn::Index(x) => x.into_iter().map(f64::from).collect(),
+    }
+}
+
+/// Σ over all elements.
+fn total(g: &mut Graph, x: Var) -> Result<Var> {
+    let axes: Vec<usize> = (0..g.shape(x).len()).collect();
+    g.sum(x, &axes)
+}
+
+/// ½ Σ (y − t)².
+fn half_square_error(g: &mut Graph, y: Var, t: Var) -> Result<Var> {
+    let d = g.sub(y, t)?;
+    let square = g.mul(d, d)?;
+    let sum = total(g, square)?;
+    g.affine(sum, 0.5, 0.0)
+}
+
+/// The derivative of elementwise values `y` in `x`, by forward (true) or reverse mode.
+fn derivative(g: &mut Graph, y: Var, x: Var, forward: bool) -> Result<Var> {
+    let shape = g.shape(x).to_vec();
+    let one = g.fill(&shape, 1.0)?;
+    let d = if forward { g.jvp(&[y], &[x], &[one])? } else { g.vjp(&[y], &[one], &[x])? };
+    Ok(d[0])
+}
+
+/// f''' of x⁴ is 24 x, of eˣ is eˣ, of 1/x is −6/x⁴, of tanh is −2 (1 − t²)(1 − 3t²), however the modes are nested.
+#[test]
+fn third_derivatives_are_right() {
+    type Function = fn(&mut Graph, Var) -> Result<Var>;
+    type Row = (&'static str, Function, fn(f64) -> f64);
+    let functions: [Row; 4] = [
+        ("x⁴", |g, x| g.mul(x, x).and_then(|s| g.mul(s, s)), |x| 24.0 * x),
+        ("exp", |g, x| g.exp(x), f64::exp),
+        ("recip", |g, x| g.recip(x), |x| -6.0 / x.powi(4)),
+        ("tanh", |g, x| g.tanh(x), |x| -2.0 * (1.0 - x.tanh().powi(2)) * (1.0 - 3.0 * x.tanh().powi(2))),
+    ];
+    for (name, f, third) in functions {
+        for modes in 0..8 {
+            let case = Case::new(name, vec![Sample::Range(vec![9], 0.5, 2.0)], move |g, x| {
+                let mut y = f(g, x[0])?;
+                for order in 0..3 {
+                    y = derivative(g, y, x[0], modes >> order & 1 == 1)?;
+                }
+                Ok(vec![y])
+            });
+            let want: Vec<f64> = operand(&case, 0).into_iter().map(third).collect();
+            assert_close(&format!("{name}''', modes {modes:03b}"), &truth(&case)[0], &want, 1e-13);
+        }
+    }
+}
+
+/// `[rows, columns]` times a vector or, transposed, its transpose times one.
+fn product(a: &[f64], columns: usize, v: &[f64], transposed: bool) -> Vec<f64> {
+    match transposed {
+        false => a.chunks(columns).map(|row| dot(row, v)).collect(),
+        true => (0..columns).map(|j| a.chunks(columns).zip(v).map(|(row, v)| row[j] * v).sum()).collect(),
+    }
+}
+
+/// The Hessian of ½ ‖X w − t‖² is Xᵀ X; of the bias in ½ ‖X w + b − t‖², the number of rows.
+#[test]
+fn a_linear_model_has_its_hessian() {
+    let x = vec![unit(&[11, 5]), unit(&[5, 1]), unit(&[1]), unit(&[11, 1]), unit(&[5, 1]), unit(&[1])];
+    let case = Case::new("a linear model", x, |g, x| {
+        let y = g.linear(x[0], x[1], x[2])?;
+        let loss = half_square_error(g, y, x[3])?;
+        g.hvp(loss, &x[1..3], &x[4..6])
+    });
+    let (x, v, u) = (operand(&case, 0), operand(&case, 4), operand(&case, 5)[0]);
+    let moved: Vec<f64> = product(&x, 5, &v, false).into_iter().map(|m| m + u).collect();
+    let got = truth(&case);
+    assert_close("Xᵀ (X v + u)", &got[0], &product(&x, 5, &moved, true), 1e-14);
+    assert_close("Σ (X v + u)", &got[1], &[moved.iter().sum()], 1e-14);
+}
+
+/// A detached value is a constant: (x · stop(x))' is x, and no derivative reaches through it alone.
+#[test]
+fn detached_values_have_no_derivative() {
+    let case = Case::new("stop_gradient", vec![unit(&[7]), unit(&[7])], |g, x| {
+        let stopped = g.stop_gradient(x[0])?;
+        let (product, alone) = (g.mul(x[0], stopped)?, g.exp(stopped)?);
+        let back = g.vjp(&[product], &[x[1]], &x[..1])?[0];
+        let forward = g.jvp(&[product], &x[..1], &x[1..])?[0];
+        let (no_back, no_forward) = (g.vjp(&[alone], &[x[1]], &x[..1])?[0], g.jvp(&[alone], &x[..1], &x[1..])?[0]);
+        Ok(vec![alone, back, forward, no_back, no_forward])
+    });
+    let (x, ct, got) = (operand(&case, 0), operand(&case, 1), truth(&case));
+    let both: Vec<f64> = x.iter().zip(&ct).map(|(x, ct)| x * ct).collect();
+    assert_close("its value", &got[0], &x.iter().map(|x| x.exp()).collect::<Vec<_>>(), 1e-15);
+    assert_eq!(got[1..3], [both.clone(), both]);
+    assert!(got[3..].iter().flatten().all(|&d| d == 0.0));
+}
+
+/// Where a result does not depend on a value, its derivative is zeros of the right shape.
+#[test]
+fn derivatives_without_a_path_are_zero() {
+    let case = Case::new("no path", vec![unit(&[2, 3]), unit(&[4])], |g, x| {
+        let y = g.exp(x[0])?;
+        let d = g.vjp(&[y], &[x[0]], &[x[1]])?[0];
+        let t = g.jvp(&[y], &[x[1]], &[x[1]])?[0];
+        Ok(vec![d, t])
+    });
+    assert_eq!(truth(&case), [vec![0.0; 4], vec![0.0; 6]]);
+}
+
+/// Every op with a plain graph, in every case: all results are those of the plain graph on the same operands.
+#[test]
+fn fused_ops_are_their_plain_graphs() {
+    let mut twin = Session::twin();
+    let mut seen = BTreeSet::new();
+    each_case(|case| {
+        let mut b = Bench::new(case);
+        let (mut fused, mut plain) = (Vec::new(), Vec::new());
+        for node in b.g.clone().nodes() {
+            let Source::Op(op) = &node.source else { continue };
+            let Some(y) = op.plain(&mut b.g, &node.x).expect("its operands fit") else { continue };
+            assert_eq!(y.len(), node.y.len(), "{}", op.name());
+            seen.insert(op.name());
+            fused.extend(&node.y);
+            plain.extend(y);
+        }
+        let names = input_names(&b.g);
+        let values = evaluate(&mut twin, &b.g, &[fused.clone(), plain].concat(), &feeds(&names, &b.drawn));
+        let (got, want) = values.split_at(fused.len());
+        for (i, (got, want)) in got.iter().zip(want).enumerate() {
+            assert_close(&format!("{}, result {i}", case.what), got, want, 1e-10);
+        }
+    });
+    let norms = ["batch_norm", "batch_norm_grad", "batch_norm_grad_tangent", "batch_norm_tangent"];
+    let others = ["adam", "cross_entropy", "cross_entropy_grad", "sgd"];
+    assert!(norms.iter().chain(&others).all(|op| seen.contains(op)), "{seen:?}");
+}
+
+/// The derivatives of a fused op are those of its plain graph: gradient, tangent, and both Hessian products.
+#[test]
+fn fused_derivatives_are_those_of_plain_graphs() {
+    let mut twin = Session::twin();
+    let mut seen = BTreeSet::new();
+    each_case(|case| {
+        let mut b = Bench::new(case);
+        let leaves: Vec<Var> = b.x.clone();
+        let plain = b.g.clone().nodes().iter().find_map(|node| match &node.source {
+            Source::Op(op) if op.in_place().is_empty() && node.x.iter().all(|x| leaves.contains(x)) => {
+                let y = op.plain(&mut b.g, &node.x).expect("its operands fit")?;
+                Some((op.name(), node.y.clone(), y))
+            }
+            _ => None,
+        });
+        let Some((name, fused, plain)) = plain else { return };
+        if case.order < 2 {
+            return;
+        }
+        seen.insert(name);
+        let wrt: Vec<Var> = leaves.into_iter().filter(|&x| b.g.ty(x).dtype == DType::F32).collect();
+        let [fused, plain] = [fused, plain].map(|y| second_order(&mut b.g, &y[..1], &wrt).expect("there are rules"));
+        let names = input_names(&b.g);
+        let values = evaluate(&mut twin, &b.g, &[fused.clone(), plain].concat(), &feeds(&names, &b.drawn));
+        let (got, want) = values.split_at(fused.len());
+        for (i, (got, want)) in got.iter().zip(want).enumerate() {
+            // Two rows cancel: what is left of their derivatives is some 1e-6 of the terms.
+            assert_close(&format!("{}, derivative {i}", case.what), got, want, 1e-9);
+        }
+    });
+    assert_eq!(seen, BTreeSet::from(["batch_norm", "cross_entropy"]));
+}
+
+/// Gradient, tangent, forward over reverse and reverse over reverse of Σ c·tanh(y) along fixed directions.
+fn second_order(g: &mut Graph, y: &[Var], wrt: &[Var]) -> Result<Vec<Var>> {
+    let literal = |g: &mut Graph, like: Var, stream: u32| -> Result<Var> {
+        let data: Vec<f32> = noise(g.ty(like).count(), stream).iter().map(|&v| v as f32).collect();
+        let shape = g.shape(like).to_vec();
+        g.literal(&shape, &data)
+    };
+    let bent = g.tanh(y[0])?;
+    let weights = literal(g, y[0], 50)?;
+    let weighted = g.mul(bent, weights)?;
+    let loss = total(g, weighted)?;
+    let v: Vec<Var> = wrt.iter().zip(60..).map(|(&x, stream)| literal(g, x, stream)).collect::<Result<_>>()?;
+    let gradient = g.grad(loss, wrt)?;
+    let tangent = g.jvp(y, wrt, &v)?;
+    let forward = g.jvp(&gradient, wrt, &v)?;
+    let reverse = g.vjp(&gradient, &v, wrt)?;
+    Ok([gradient, tangent, forward, reverse].concat())
+}
+
+/// Filter `c` of weights `[.., channels]`, the others zero.
+fn filter(w: &[f64], channels: usize, c: usize) -> Vec<f64> {
+    w.iter().enumerate().map(|(i, &w)| if i % channels == c { w } else { 0.0 }).collect()
+}
+
+const FILTERS: usize = 4;
+
+/// Convolution, batch normalization (of the batch, or evaluated) and a bent loss. Gradient in the weights and, for each
+/// filter `W_c`, the Hessian's product with it.
+fn normalized(of_batch: bool) -> Case {
+    let kernel = [3, 3, 2, FILTERS];
+    let mut x = vec![unit(&[3, 5, 6, 2]), unit(&kernel), Sample::Range(vec![FILTERS], 0.5, 1.5), unit(&[FILTERS])];
+    x.extend([unit(&[3, 5, 6, FILTERS]), unit(&[FILTERS]), Sample::Range(vec![FILTERS], 0.5, 1.5)]);
+    Case::new("conv, batch norm", x, move |g, x| {
+        let h = g.conv2d(x[0], x[1], Conv::padded(1))?;
+        let h = match of_batch {
+            true => g.batch_norm(h, x[2], x[3], 1e-12)?[0],
+            false => g.batch_norm_eval(h, [x[2], x[3]], [x[5], x[6]], 1e-12)?,
+        };
+        let bent = g.tanh(h)?;
+        let loss = g.mul(bent, x[4]).and_then(|l| total(g, l))?;
+        let gradient = g.grad(loss, &x[1..2])?[0];
+        let mut outputs = vec![gradient];
+        for c in 0..FILTERS {
+            let mask: Vec<f32> = (0..3 * 3 * 2 * FILTERS).map(|i| f32::from(i % FILTERS == c)).collect();
+            let mask = g.literal(&kernel, &mask)?;
+            let one = g.mul(x[1], mask)?;
+            outputs.extend(g.jvp(&[gradient], &x[1..2], &[one])?);
+        }
+        Ok(outputs)
+    })
+}
+
+/// Scaling a filter before batch normalization changes nothing: ⟨g_c, W_c⟩ = 0 and H W_c = −g_c, zero in other blocks.
+#[test]
+fn batch_norm_is_blind_to_scale() {
+    let case = normalized(true);
+    let (got, w) = (truth(&case), operand(&case, 1));
+    for c in 0..FILTERS {
+        let (own, g) = (filter(&w, FILTERS, c), filter(&got[0], FILTERS, c));
+        let cosine = dot(&own, &g) / (dot(&own, &own) * dot(&g, &g)).sqrt();
+        assert!(cosine.abs() < 1e-10, "filter {c}: ⟨g, W⟩ is {cosine:e} of its bound");
+        let negated: Vec<f64> = g.iter().map(|g| -g).collect();
+        assert_close(&format!("H W_{c} = −g_{c}"), &got[1 + c], &negated, 1e-9);
+    }
+}
+
+/// With given statistics the scale counts: the identities must fail.
+#[test]
+fn evaluated_batch_norm_is_not_blind_to_scale() {
+    let case = normalized(false);
+    let (got, w) = (truth(&case), operand(&case, 1));
+    for c in 0..FILTERS {
+        let (own, g) = (filter(&w, FILTERS, c), filter(&got[0], FILTERS, c));
+        let cosine = dot(&own, &g) / (dot(&own, &own) * dot(&g, &g)).sqrt();
+        let sum: Vec<f64> = got[1 + c].iter().zip(&g).map(|(h, g)| h + g).collect();
+        assert!(cosine.abs() > 1e-3 && dot(&sum, &sum) > 1e-2 * dot(&g, &g), "filter {c}: {cosine:e}");
+    }
+}

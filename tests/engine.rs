@@ -1,0 +1,393 @@
+//! What the engine refuses and how it says so; large arrays, repeated runs, a device that is gone.
+
+mod common;
+
+use common::{Bench, evaluate, feeds, gpu, input_names, noise, pollster_block};
+use hillshade::engine::{
+    Conv, DType, Data, Error, Gpu, Graph, Launches, Op, Operand, Options, OutMut, Pool, Result, Session, Sgd, Type,
+    Var,
+    ops::{Conv2d, Matmul},
+};
+
+type Build = fn(&mut Graph, &[Var]) -> Result<Var>;
+
+/// The error of building on inputs of these shapes.
+fn refusal(shapes: &[&[usize]], build: Build) -> Error {
+    let mut g = Graph::new();
+    let x: Vec<Var> = shapes.iter().zip(0..).map(|(s, i)| g.input(&format!("x{i}"), s).expect("a free name")).collect();
+    build(&mut g, &x).expect_err("the shapes do not fit")
+}
+
+const PLAIN: Sgd = Sgd { momentum: 0.0, nesterov: false, decay: 0.0 };
+const TWO: Matmul = Matmul { ta: false, tb: false, terms: 2, bias: false };
+
+/// Op, operands, and a part of the rule that they break.
+const REFUSED: &[(&str, &[&[usize]], Build, &str)] = &[
+    ("matmul", &[&[3, 4], &[5, 6]], |g, x| g.matmul(x[0], x[1]), "[b, m, k] [b, k, n]"),
+    ("matmul", &[&[3, 4], &[6, 5]], |g, x| g.matmul_as(x[0], false, x[1], true), "[b, m, k] [b, n, k]"),
+    ("matmul", &[&[4], &[4, 5]], |g, x| g.matmul(x[0], x[1]), "[…, m, k]"),
+    ("matmul", &[&[2, 3, 4], &[3, 4, 5]], |g, x| g.matmul(x[0], x[1]), "[…, m, k]"),
+    ("matmul", &[&[1, 2, 3], &[1, 3, 4], &[1, 2, 3], &[1, 3, 5]], |g, x| g.apply(TWO, x), "like the first"),
+    ("matmul", &[&[1, 2, 3], &[1, 3, 4]], |g, x| g.apply(Matmul { terms: 0, ..TWO }, x), "one or two"),
+    ("matmul", &[&[1, 2, 3], &[1, 3, 4], &[3]], |g, x| g.apply(Matmul { terms: 1, bias: true, ..TWO }, x), "[4]"),
+    ("linear", &[&[2, 3], &[4], &[4]], |g, x| g.linear(x[0], x[1], x[2]), "[…, k] [k, n] [n]"),
+    ("conv2d", &[&[2, 8, 7, 3], &[3, 3, 4, 5]], |g, x| g.conv2d(x[0], x[1], Conv::default()), "groups·ci"),
+    ("conv2d", &[&[2, 2, 7, 3], &[3, 3, 3, 5]], |g, x| g.conv2d(x[0], x[1], Conv::default()), "the window fits"),
+    ("conv2d", &[&[2, 8, 7, 3], &[3, 3, 3, 5]], |g, x| g.conv2d(x[0], x[1], Conv::default().strided(0)), "[0, 0]"),
+    (
+        "conv2d",
+        &[&[1, 3, 3, 2], &[1, 1, 2, 4], &[3]],
+        |g, x| g.apply(Conv2d { conv: Conv::default(), terms: 1, bias: true }, x),
+        "[4]",
+    ),
+    (
+        "conv2d_input_grad",
+        &[&[2, 5, 5, 4], &[3, 3, 3, 4]],
+        |g, x| g.conv2d_input_grad(x[0], x[1], Conv::default(), [8, 8]),
+        "[8, 8]",
+    ),
+    (
+        "conv2d_weight_grad",
+        &[&[2, 8, 8, 3], &[2, 8, 8, 4]],
+        |g, x| g.conv2d_weight_grad(x[0], x[1], Conv::default(), [3, 3]),
+        "[3, 3]",
+    ),
+    ("max_pool", &[&[1, 1, 5, 2]], |g, x| g.max_pool(x[0], Pool::square(2)).map(|y| y[0]), "the window fits"),
+    ("add", &[&[3, 4], &[5, 4]], |g, x| g.add(x[0], x[1]), "extents are equal or 1"),
+    ("select", &[&[3], &[3], &[2]], |g, x| g.select(x[0], x[1], x[2]), "extents are equal or 1"),
+    ("reshape", &[&[2, 3]], |g, x| g.reshape(x[0], &[7]), "[7] has as many elements"),
+    ("reshape", &[&[1]], |g, x| g.reshape(x[0], &[1; 9]), "at most 8 axes"),
+    ("concat", &[&[2, 3], &[2, 4]], |g, x| g.concat(x, 0), "equal but for axis 0"),
+    ("concat", &[&[2, 3], &[2, 3]], |g, x| g.concat(x, 2), "equal but for axis 2"),
+    ("sum", &[&[2, 3]], |g, x| g.sum(x[0], &[0, 2]), "axes [0, 2] exist"),
+    ("sum_to", &[&[2, 6]], |g, x| g.sum_to(x[0], &[3, 4]), "[3, 4] broadcasts to it"),
+    ("broadcast", &[&[2, 3]], |g, x| g.broadcast(x[0], &[3, 2]), "broadcasts to [3, 2]"),
+    ("transpose", &[&[2, 3]], |g, x| g.transpose(x[0], &[0, 0]), "permutation"),
+    ("slice", &[&[4]], |g, x| g.slice(x[0], 0, 3, 2), "axis 0 holds 3..5"),
+    ("batch_norm", &[&[4, 3], &[4], &[3]], |g, x| g.batch_norm(x[0], x[1], x[2], 1e-5).map(|y| y[0]), "[c]"),
+    ("sgd", &[&[3], &[4], &[1]], |g, x| g.sgd(PLAIN, x[0], x[1], x[2], None).map(|y| y[0]), "alike"),
+    ("grad", &[&[3]], |g, x| g.grad(x[0], x).map(|y| y[0]), "the loss is a scalar"),
+    ("vjp", &[&[3], &[4]], |g, x| g.vjp(&x[..1], &x[1..], &x[..1]).map(|y| y[0]), "types f32[3]"),
+    ("jvp", &[&[3], &[4]], |g, x| g.jvp(&x[..1], &x[..1], &x[1..]).map(|y| y[0]), "types f32[3]"),
+];
+
+/// A shape error names the op, the rule and the shapes.
+#[test]
+fn shape_errors_say_what_and_why() {
+    for (op, shapes, build, rule) in REFUSED {
+        let error = refusal(shapes, *build);
+        let text = error.to_string();
+        assert!(matches!(error, Error::Shape { op: named, .. } if named == *op), "{op}: {error:?}");
+        assert!(text.starts_with(&format!("{op}: ")) && text.contains(rule), "{op}: {text}");
+        let shape = match *op {
+            "vjp" | "jvp" => shapes[1],
+            _ => shapes[0],
+        };
+        // A matrix is a batch of one: [3, 4] is named as [1, 3, 4].
+        let extents = format!("{shape:?}");
+        assert!(text.contains(extents.trim_start_matches('[')), "{op}: {text} names {shape:?}");
+    }
+}
+
+#[test]
+fn graphs_refuse_wrong_values() {
+    let mut g = Graph::new();
+    let x = g.input("x", &[3]).expect("a free name");
+    let s = g.state("s", &[3]).expect("a free name");
+    let name = |e: Result<_>, what: &str| {
+        assert!(matches!(e, Err(Error::Name { what: w, .. }) if w == what), "{e:?}");
+    };
+    name(g.input("x", &[2]).map(drop), "input");
+    name(g.state("s", &[3]).map(drop), "state");
+    name(g.assign(x, s), "value");
+    let longer = g.input("longer", &[4]).expect("a free name");
+    assert!(matches!(g.assign(s, longer), Err(Error::Data { .. })));
+    g.assign(s, x).expect("the types match");
+    name(g.assign(s, x), "state");
+    assert!(matches!(g.literal(&[2], &[1.0]), Err(Error::Data { .. })));
+    let wrong = g.cross_entropy(x, s).expect_err("labels are indices");
+    assert_eq!(wrong.to_string(), "cross_entropy: operand 1 must be u32, got f32");
+    let index = g.input_u32("index", &[3]).expect("a free name");
+    let found = DType::U32;
+    let expected = Error::DType { op: "add", operand: 1, expected: DType::F32, found };
+    assert_eq!(g.add(x, index), Err(expected));
+}
+
+/// Nothing, too many axes, more than can be counted: refused where the value would come from.
+#[test]
+fn shapes_without_kernels_are_refused() {
+    let mut g = Graph::new();
+    for (i, shape) in [&[3, 0][..], &[1; 9], &[1 << 40, 1 << 40]].iter().enumerate() {
+        for leaf in [g.input(&format!("x{i}"), shape), g.state(&format!("s{i}"), shape), g.fill(shape, 1.0)] {
+            assert!(matches!(leaf, Err(Error::Shape { .. })), "{shape:?}: {leaf:?}");
+        }
+    }
+    let index = g.input_u32("index", &[1; 8]).expect("eight axes");
+    assert!(matches!(g.one_hot(index, 3), Err(Error::Shape { op: "one_hot", .. })));
+}
+
+/// An op without rules.
+#[derive(Debug)]
+struct Opaque;
+
+impl Op for Opaque {
+    fn name(&self) -> &'static str {
+        "opaque"
+    }
+
+    fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
+        Ok(vec![x[0].clone()])
+    }
+
+    fn launch(&self, _: &[&Type], _: &[&Type]) -> Launches {
+        Launches::default()
+    }
+
+    fn host(&self, x: &[Operand<f32>], y: &mut [OutMut<f32>]) {
+        y[0].copy_from(x[0].data);
+    }
+
+    fn twin(&self, x: &[Operand<f64>], y: &mut [OutMut<f64>]) {
+        y[0].copy_from(x[0].data);
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// A missing rule is an error that names it, also deep inside a program and for what only the compiler makes.
+#[test]
+fn missing_rules_are_errors() {
+    let ops: [(&str, Build); 4] = [
+        ("opaque", |g, x| g.apply(Opaque, &x[..1])),
+        ("matmul", |g, x| g.apply(TWO, x)),
+        ("matmul", |g, x| g.apply(Matmul { terms: 1, bias: true, ..TWO }, &x[..3])),
+        ("conv2d", |g, x| {
+            let mut image = |v| g.reshape(v, &[1, 1, 1, 4]);
+            let [a, b] = [image(x[3])?, image(x[3])?];
+            let w = g.reshape(x[0], &[1, 1, 4, 1])?;
+            g.apply(Conv2d { conv: Conv::default(), terms: 2, bias: false }, &[a, w, b, w])
+        }),
+    ];
+    let shapes: [&[&[usize]]; 4] = [
+        &[&[3]],
+        &[&[1, 2, 3], &[1, 3, 4], &[1, 2, 3], &[1, 3, 4]],
+        &[&[1, 2, 3], &[1, 3, 4], &[4]],
+        &[&[4], &[1], &[1], &[4]],
+    ];
+    for ((op, build), shapes) in ops.iter().zip(shapes) {
+        let mut g = Graph::new();
+        let x: Vec<Var> = shapes.iter().zip(0..).map(|(s, i)| g.input(&format!("x{i}"), s).expect("free")).collect();
+        let y = build(&mut g, &x).and_then(|y| g.tanh(y)).expect("the shapes fit");
+        for (rule, error) in [("vjp", g.vjp(&[y], &[y], &x)), ("jvp", g.jvp(&[y], &x, &x))] {
+            let missing = matches!(error, Err(Error::NoRule { op: o, rule: r, .. }) if o == *op && r == rule);
+            assert!(missing, "{op} {rule}: {error:?}");
+        }
+    }
+}
+
+/// `y = s + x` with a state of one element.
+fn sum_graph() -> (Graph, Var) {
+    let mut g = Graph::new();
+    let (s, x) = (g.state("s", &[3]).expect("free"), g.input("x", &[3]).expect("free"));
+    let y = g.add(s, x).expect("the shapes fit");
+    (g, y)
+}
+
+fn sessions() -> [Session; 3] {
+    [Session::device(gpu(false)), Session::host(), Session::twin()]
+}
+
+#[test]
+fn programs_refuse_wrong_feeds() {
+    let (g, y) = sum_graph();
+    for mut session in sessions() {
+        session.set("s", &[3], &[1.0, 2.0, 3.0]).expect("the sizes match");
+        let mut program = session.compile(&g, &[y]).expect("the state is there");
+        let x = [10.0; 3];
+        let mut run = |feeds: &[(&str, Data)]| program.run(&mut session, feeds).map_err(|e| e.to_string());
+        let missing = Err("input \"x\": not given".into());
+        assert_eq!(run(&[]), missing);
+        assert_eq!(run(&[("X", Data::F32(&x))]), missing, "a misspelt name");
+        assert_eq!(run(&[("x", Data::F32(&x[..2]))]), Err("input \"x\": expected f32[3], got 2 of f32".into()));
+        assert_eq!(run(&[("x", Data::U32(&[1; 3]))]), Err("input \"x\": expected f32[3], got 3 of u32".into()));
+        assert_eq!(run(&[("for another program", Data::U32(&[])), ("x", Data::F32(&x))]), Ok(()));
+        assert_eq!(program.read_now(&session, y), Ok(vec![11.0, 12.0, 13.0]));
+        let input = g.nodes()[1].y[0];
+        let other = program.read_now(&session, input).expect_err("no output");
+        assert!(matches!(other, Error::Name { what: "value", .. }), "{other}");
+    }
+}
+
+#[test]
+fn states_must_be_set() {
+    let (g, y) = sum_graph();
+    for mut session in sessions() {
+        let text = |e: Result<()>| e.expect_err("refused").to_string();
+        assert_eq!(
+            text(session.compile(&g, &[y]).map(drop)),
+            "state \"s\": expected f32[3], got nothing: it was never set"
+        );
+        assert_eq!(text(session.set("s", &[3], &[1.0])), "state \"s\": expected 3 values for [3], got 1");
+        session.set("s", &[2], &[0.0; 2]).expect("the sizes match");
+        assert_eq!(text(session.compile(&g, &[y]).map(drop)), "state \"s\": expected f32[3], got f32[2]");
+        assert!(matches!(pollster_block(session.get("t")), Err(Error::Name { what: "state", .. })));
+
+        session.set("s", &[3], &[0.0; 3]).expect("the sizes match");
+        let mut program = session.compile(&g, &[y]).expect("the state is there");
+        session.set("s", &[1, 3], &[0.0; 3]).expect("the sizes match");
+        let again = program.run(&mut session, &[("x", Data::F32(&[0.0; 3]))]);
+        assert_eq!(text(again), "state \"s\": expected f32[3], got f32[1, 3]", "set anew after it was compiled");
+        assert_eq!((session.names(), session.shape_of("s")), (vec!["s".to_string()], Some(vec![1, 3])));
+    }
+}
+
+/// A program runs on its own executor only; on a device, on its own session only.
+#[test]
+fn programs_belong_to_their_session() {
+    let (g, y) = sum_graph();
+    let mut all: Vec<Session> = sessions().into_iter().chain([Session::device(gpu(false))]).collect();
+    for session in &mut all {
+        session.set("s", &[3], &[0.0; 3]).expect("the sizes match");
+    }
+    for own in 0..all.len() {
+        let mut program = all[own].compile(&g, &[y]).expect("the state is there");
+        for (i, session) in all.iter_mut().enumerate() {
+            let ran = program.run(session, &[("x", Data::F32(&[0.0; 3]))]);
+            let read = pollster_block(program.read_wide(session, y));
+            match i == own {
+                true => assert!(ran.is_ok() && read.is_ok()),
+                false => assert!(matches!(ran, Err(Error::Data { .. })), "{own} on {i}: {ran:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_numbers() {
+    let mut g = Graph::new();
+    let x = g.input("x", &[1000]).expect("a free name");
+    let y = g.exp(x).expect("one operand");
+    for (mut session, wide) in sessions().into_iter().zip([1, 1, 2]) {
+        session.limit_memory(8000 * wide);
+        assert_eq!(session.compile(&g, &[y]).expect("it fits").plan().bytes(), 8000);
+        session.limit_memory(8000 * wide - 1);
+        let refused = session.compile(&g, &[y]).map(drop);
+        assert_eq!(refused, Err(Error::Memory { needed: 8000 * wide, available: 8000 * wide - 1 }));
+    }
+    let x = g.input("large", &[1 << 29]).expect("a free name");
+    let y = g.exp(x).expect("one operand");
+    let refused = Session::host().compile(&g, &[y]).map(drop);
+    assert!(matches!(refused, Err(Error::Limit { needed, limit, .. }) if (needed, limit) == (1 << 31, (1 << 31) - 1)));
+}
+
+#[test]
+fn a_lost_device_is_an_error() {
+    let (g, y) = sum_graph();
+    let gpu = gpu(false);
+    let mut session = Session::device(gpu.clone());
+    session.set("s", &[3], &[1.0; 3]).expect("the sizes match");
+    let mut program = session.compile(&g, &[y]).expect("the state is there");
+    let feeds = [("x", Data::F32(&[0.0; 3]))];
+    program.run(&mut session, &feeds).expect("the feed fits");
+    gpu.destroy();
+    let lost = |r: Result<()>| assert!(matches!(r, Err(Error::DeviceLost(_))), "{r:?}");
+    for _ in 0..2 {
+        lost(program.run(&mut session, &feeds));
+        lost(program.read_now(&session, y).map(drop));
+        lost(pollster_block(session.get("s")).map(drop));
+        lost(session.set("s", &[3], &[2.0; 3]));
+        lost(session.set("new", &[3], &[2.0; 3]));
+        lost(session.compile(&g, &[y]).map(drop));
+    }
+}
+
+#[test]
+fn an_unknown_adapter_is_an_error() {
+    let adapter = Some("no such adapter".to_string());
+    let opened = pollster_block(Gpu::open_with(Options { adapter, ..Options::default() }));
+    let Err(Error::NoAdapter { wanted, available }) = opened else { panic!("{opened:?}") };
+    assert!(wanted.contains("no such adapter"));
+    assert!(available.contains(&gpu(false).adapter().name), "{available}");
+}
+
+/// More workgroups than one dimension of a grid has: 20 million elements and one.
+#[test]
+fn large_arrays_are_right() {
+    const LEN: usize = 20_000_001;
+    let mut g = Graph::new();
+    let x = g.input("x", &[LEN]).expect("a free name");
+    let scalar = g.input("scalar", &[1]).expect("a free name");
+    let (y, z) = (g.neg(x).expect("one operand"), g.add(x, scalar).expect("the shapes fit"));
+    let sum = g.sum(z, &[0]).expect("an axis");
+    let data: Vec<f32> = (0..LEN).map(|i| (i % 4096) as f32).collect();
+    let mut session = Session::device(gpu(false));
+    let mut program = session.compile(&g, &[y, z, sum]).expect("it fits");
+    program.run(&mut session, &[("x", (&data).into()), ("scalar", Data::F32(&[0.5]))]).expect("the feeds fit");
+    let wrong = |got: Vec<f32>, f: fn(f32) -> f32| got.iter().zip(&data).position(|(got, &x)| *got != f(x));
+    assert_eq!(wrong(program.read_now(&session, y).expect("an output"), |x| -x), None);
+    assert_eq!(wrong(program.read_now(&session, z).expect("an output"), |x| x + 0.5), None);
+    let exact: f64 = data.iter().map(|&x| f64::from(x) + 0.5).sum();
+    let got = program.read_now(&session, sum).expect("an output")[0];
+    assert!((f64::from(got) - exact).abs() < 1e-6 * exact, "{got}, expected {exact}");
+}
+
+/// One program, ten runs, the same bits: every op on the device and on the host.
+#[test]
+fn runs_repeat_bit_for_bit() {
+    for mut session in [Session::device(gpu(false)), Session::host()] {
+        common::each_case(|case| {
+            let b = Bench::new(case);
+            let names = input_names(&b.g);
+            let mut program = session.compile(&b.g, &b.y).expect("the graph compiles");
+            let mut run = || {
+                program.run(&mut session, &feeds(&names, &b.drawn)).expect("the feeds fit");
+                let read = |&y: &Var| pollster_block(program.read_wide(&session, y)).expect("an output");
+                b.y.iter().flat_map(read).map(f64::to_bits).collect::<Vec<_>>()
+            };
+            let first = run();
+            for _ in 1..10 {
+                assert!(run() == first, "{}", case.what);
+            }
+        });
+    }
+}
+
+/// A training step of a small convolutional net, ten times from the same start: the same bits.
+#[test]
+fn training_repeats_bit_for_bit() {
+    let build = || -> Result<(Graph, Var)> {
+        let mut g = Graph::new();
+        let (x, labels) = (g.input("x", &[16, 12, 12, 3])?, g.input_u32("labels", &[16])?);
+        let [w, v] = [g.state("w", &[3, 3, 3, 8])?, g.state("v", &[8, 10])?];
+        let (gamma, beta, rate) = (g.fill(&[8], 1.0)?, g.fill(&[8], 0.0)?, g.fill(&[1], 0.1)?);
+        let h = g.conv2d(x, w, Conv::padded(1))?;
+        let [h, ..] = g.batch_norm(h, gamma, beta, 1e-5)?;
+        let h = g.relu(h).and_then(|h| g.global_avg_pool(h))?;
+        let logits = g.matmul(h, v)?;
+        let losses = g.cross_entropy(logits, labels)?[0];
+        let loss = g.mean(losses, &[0])?;
+        let d = g.grad(loss, &[w, v])?;
+        for (p, d) in [w, v].into_iter().zip(d) {
+            let new = g.sgd(PLAIN, p, d, rate, None)?[0];
+            g.assign(p, new)?;
+        }
+        Ok((g, loss))
+    };
+    let (g, loss) = build().expect("the shapes fit");
+    let draw = |len, stream| noise(len, stream).iter().map(|&v| v as f32).collect::<Vec<f32>>();
+    let (x, labels): (_, Vec<u32>) = (draw(16 * 12 * 12 * 3, 1), (0..16).map(|i| i % 10).collect());
+    let feeds = [("x", Data::F32(&x)), ("labels", Data::U32(&labels))];
+    for mut session in [Session::device(gpu(false)), Session::host()] {
+        let mut run = || {
+            session.set("w", &[3, 3, 3, 8], &draw(216, 2)).expect("the sizes match");
+            session.set("v", &[8, 10], &draw(80, 3)).expect("the sizes match");
+            let losses: Vec<_> = (0..3).map(|_| evaluate(&mut session, &g, &[loss], &feeds)[0][0].to_bits()).collect();
+            (losses, pollster_block(session.get("w")).expect("a state"))
+        };
+        let first = run();
+        assert!(first.0[0] != first.0[1], "the steps move the parameters");
+        assert!((1..10).all(|_| run() == first));
+    }
+}
