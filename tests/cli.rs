@@ -70,7 +70,7 @@ fn output_that_nobody_takes() {
     use std::{fs::File, process::Stdio};
 
     let home = Home::new();
-    for args in ["devices", "devices --json", "train --epochs 1 --json"] {
+    for args in ["devices", "devices --json", "train --plan", "train --epochs 1 --json"] {
         let mut child =
             home.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         drop(child.stdout.take());

@@ -37,8 +37,8 @@ enum Fall {
     Cosine,
 }
 
-/// The options that a run keeps from its beginning.
-const FIXED: [&str; 13] = [
+/// The options of a new run alone.
+const FIXED: [&str; 14] = [
     "data",
     "model",
     "batch",
@@ -52,6 +52,7 @@ const FIXED: [&str; 13] = [
     "crop",
     "flip",
     "out",
+    "plan",
 ];
 
 #[derive(clap::Args)]
@@ -174,8 +175,7 @@ impl Options {
 pub fn run(options: &Options) -> Result<()> {
     if options.plan {
         let trainer = prepare(options)?;
-        print!("{}", trainer.step_program().plan());
-        return Ok(());
+        return print(trainer.step_program().plan().to_string().trim_end());
     }
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();

@@ -33,7 +33,7 @@ fn a_run_leaves_its_files_and_is_scored_alike_everywhere() {
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>") && svg.contains("epoch"), "{svg}");
     let states = home.checkpoint("run");
     let states = safetensors::SafeTensors::deserialize(&states).expect("a file that others can read");
-    assert!(states.names().iter().any(|name| *name == "head.weight"), "{:?}", states.names());
+    assert!(states.names().contains(&"head.weight"), "{:?}", states.names());
 
     let eval = home.run("eval run --json").ok().json();
     assert_eq!((&eval["test_accuracy"], &eval["test_loss"]), (&line["test_accuracy"], &metrics[1]["test_loss"]));
@@ -52,6 +52,15 @@ fn a_run_leaves_its_files_and_is_scored_alike_everywhere() {
         assert!((number(&other, "test_loss") - number(&eval, "test_loss")).abs() < 1e-4, "{other}");
         assert_ne!(other["adapter"], eval["adapter"]);
     }
+}
+
+#[test]
+fn a_plan_is_printed_and_nothing_trained() {
+    let home = Home::new();
+    let plan = home.run("train --plan").ok().out;
+    assert!(["conv2d", "batch_norm", "cross_entropy", "sgd"].iter().all(|op| plan.contains(op)), "{plan}");
+    assert!(!home.path("runs").exists());
+    assert!(home.run("train --plan --resume run").code == Some(2));
 }
 
 #[test]
