@@ -188,6 +188,31 @@ fn fusions_fire_and_agree() {
     }
 }
 
+/// A long sum is split over workgroups, and its parts added up afterwards: the bias comes in once, with two terms too.
+#[test]
+fn a_split_sum_takes_its_bias_once() {
+    let product = Case::new("a long product", vec![unit(&[1, 5, 1500]), unit(&[1, 1500, 3]), unit(&[3])], |g, x| {
+        let (p, q) = (g.matmul(x[0], x[1])?, g.neg(x[1]).and_then(|b| g.matmul(x[0], b))?);
+        let two = g.affine(x[0], 0.5, 0.0).and_then(|a| g.matmul(a, x[1])).and_then(|p| g.add(p, q))?;
+        Ok(vec![g.add(p, x[2])?, g.add(two, x[2])?])
+    });
+    let x = vec![unit(&[1, 3, 3, 200]), unit(&[3, 3, 200, 5]), unit(&[5])];
+    let conv = Case::new("a deep convolution", x, |g, x| {
+        let p = g.conv2d(x[0], x[1], Conv::default())?;
+        Ok(vec![g.add(p, x[2])?])
+    });
+    let (mut device, mut twin) = (Session::device(gpu(false)), Session::twin());
+    for case in [product, conv] {
+        let b = Bench::new(&case);
+        let plan = Plan::new(&b.g, &b.y, true).expect("the graph compiles");
+        let biased = applied(&plan).iter().filter(|s| s.contains("bias: true")).count();
+        assert!(biased == b.y.len() && plan.dispatches() >= plan.steps.len() + biased, "{}:\n{plan}", case.what);
+        for (got, want) in values(&mut device, &b).iter().zip(&values(&mut twin, &b)) {
+            assert_close(&case.what, got, want, 2e-6);
+        }
+    }
+}
+
 /// Graphs that look like a pattern but are none.
 fn near_misses() -> Vec<Case> {
     let four = || vec![unit(&[2, 5, 5]), unit(&[2, 5, 5]), unit(&[2, 5, 5]), unit(&[2, 5, 5])];

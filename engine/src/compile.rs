@@ -1,6 +1,6 @@
 //! What the compiler does to a graph: drops what nothing needs, merges equal nodes, replaces patterns by fused ops.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::{Graph, Result, Source, Var, fuse::Fusions};
 
@@ -25,18 +25,6 @@ pub(crate) fn compile(g: &Graph, outputs: &[Var], fuse: bool) -> Result<Compiled
     Ok(Compiled { inputs, ..fused })
 }
 
-/// The values on which `roots` depend.
-pub(crate) fn ancestors(g: &Graph, roots: impl IntoIterator<Item = Var>) -> HashSet<usize> {
-    let mut live = HashSet::new();
-    let mut stack: Vec<usize> = roots.into_iter().map(|v| g.node_index(v)).collect();
-    while let Some(n) = stack.pop() {
-        if live.insert(n) {
-            stack.extend(g.nodes()[n].x.iter().map(|&x| g.node_index(x)));
-        }
-    }
-    live
-}
-
 struct Rebuild<'a> {
     from: &'a Graph,
     fusions: &'a Fusions,
@@ -47,7 +35,7 @@ struct Rebuild<'a> {
 
 fn rebuild(g: &Graph, outputs: &[Var], fusions: &Fusions) -> Result<Compiled> {
     let roots = outputs.iter().copied().chain(g.assigns().iter().flat_map(|&(s, v)| [s, v]));
-    let live = ancestors(g, roots);
+    let live = g.ancestors(roots);
     let (to, map, known) = (Graph::new(), HashMap::new(), HashMap::new());
     let mut r = Rebuild { from: g, fusions, to, map, known };
     for n in 0..g.nodes().len() {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, mem, sync::Arc};
 
 use crate::{
     Buf, DType, In, Op, Operand, OutMut, Place, Plan, Real, Result, Step, Type,
-    session::{Data, missing_state},
+    feed::{Data, missing_state},
 };
 
 /// A float that ops have an evaluation for.

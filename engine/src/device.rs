@@ -6,10 +6,10 @@ use wgpu::util::DeviceExt;
 
 use crate::{
     Bind, Error, Gpu, Launch, Place, Plan, Result, Step, Type,
+    feed::{Data, missing_state, other_session},
     gpu::lock,
     kernel,
     plan::bound,
-    session::{Data, missing_state, other_session},
 };
 
 /// Words of poison behind every buffer of a poisoned device.

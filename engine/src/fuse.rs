@@ -16,7 +16,7 @@ use std::{
 };
 
 use crate::{
-    Graph, Op, Pointwise, Source, Var, compile,
+    Graph, Op, Pointwise, Source, Var,
     ops::{Add, BatchNorm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, Matmul, Relu},
 };
 
@@ -196,6 +196,6 @@ impl<'a> Finder<'a> {
 
     /// Whether `v` comes from node `n`, so that the node cannot wait for it.
     fn depends(&self, v: Var, n: usize) -> bool {
-        compile::ancestors(self.g, [v]).contains(&n)
+        self.g.ancestors([v]).contains(&n)
     }
 }

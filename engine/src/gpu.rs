@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{Error, Result, kernel::Key};
+use crate::{Error, Result};
 
 /// How capable an adapter is; every kernel has a portable variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,6 +129,9 @@ async fn enumerate() -> Vec<(Adapter, wgpu::Adapter)> {
 pub async fn adapters() -> Vec<Adapter> {
     enumerate().await.into_iter().map(|(a, _)| a).collect()
 }
+
+/// What tells pipelines apart: the kernel and its constants.
+pub(crate) type Key = (&'static str, Vec<(&'static str, u64)>);
 
 /// An open device; cheap to clone.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 //! A program as data: nodes in single assignment order.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use crate::{Error, Op, Result, Type, map::DIMS};
 
@@ -220,6 +220,18 @@ impl Graph {
 
     pub(crate) fn value_count(&self) -> usize {
         self.values.len()
+    }
+
+    /// The nodes on which values depend, by their place in [`Graph::nodes`].
+    pub(crate) fn ancestors(&self, roots: impl IntoIterator<Item = Var>) -> HashSet<usize> {
+        let mut live = HashSet::new();
+        let mut stack: Vec<usize> = roots.into_iter().map(|v| self.node_index(v)).collect();
+        while let Some(n) = stack.pop() {
+            if live.insert(n) {
+                stack.extend(self.nodes[n].x.iter().map(|&x| self.node_index(x)));
+            }
+        }
+        live
     }
 
     /// The states' updates: what each holds after a run.

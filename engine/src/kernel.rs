@@ -1,9 +1,9 @@
 //! From a kernel's text to a pipeline, once for each device, text and choice of constants.
 
-use crate::{Error, Gpu, Launch, Result, gpu::lock};
-
-/// What tells pipelines apart: the kernel and its constants.
-pub(crate) type Key = (&'static str, Vec<(&'static str, u64)>);
+use crate::{
+    Error, Gpu, Launch, Result,
+    gpu::{Key, lock},
+};
 
 pub(crate) fn key(launch: &Launch) -> Key {
     (launch.kernel, launch.constants.iter().map(|&(name, value)| (name, value.to_bits())).collect())

@@ -6,6 +6,7 @@ mod conv;
 mod cpu;
 mod device;
 mod error;
+mod feed;
 mod fuse;
 mod gemm;
 mod gpu;
@@ -26,6 +27,7 @@ mod strided;
 pub use case::{Case, Drawn, Sample};
 pub use conv::{Conv, Geometry};
 pub use error::{Error, Result};
+pub use feed::Data;
 pub use gpu::{Adapter, Gpu, Options, Tier, adapters};
 pub use graph::{Graph, Node, Source, Var};
 pub use map::{Map, Pointwise};
@@ -33,7 +35,7 @@ pub use op::{At, Bind, Launch, Launches, Op, Operand, Type};
 pub use ops::{Adam, Pool, Sgd};
 pub use plan::{Named, Place, Plan, Step};
 pub use real::{Buf, In, Mat, OutMut, Real};
-pub use session::{Data, Program, Session};
+pub use session::{Program, Session};
 pub use shape::Shape;
 
 /// Element type of a value.

@@ -3,60 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    DType, Error, Gpu, Graph, Named, Plan, Result, Type, Var,
+    DType, Data, Error, Gpu, Graph, Plan, Result, Type, Var,
     cpu::{CpuProgram, CpuSession},
     device::{DeviceProgram, DeviceSession},
+    feed::{missing_state, other_session},
     shape,
 };
-
-/// Data for an input.
-#[derive(Debug, Clone, Copy)]
-pub enum Data<'a> {
-    /// For an f32 input.
-    F32(&'a [f32]),
-    /// For a u32 input.
-    U32(&'a [u32]),
-}
-
-impl Data<'_> {
-    fn describe(&self) -> String {
-        match self {
-            Data::F32(x) => format!("{} of f32", x.len()),
-            Data::U32(x) => format!("{} of u32", x.len()),
-        }
-    }
-
-    fn fits(&self, ty: &Type) -> bool {
-        match self {
-            Data::F32(x) => ty.dtype == DType::F32 && x.len() == ty.count(),
-            Data::U32(x) => ty.dtype == DType::U32 && x.len() == ty.count(),
-        }
-    }
-}
-
-impl<'a> From<&'a [f32]> for Data<'a> {
-    fn from(x: &'a [f32]) -> Self {
-        Data::F32(x)
-    }
-}
-
-impl<'a> From<&'a [u32]> for Data<'a> {
-    fn from(x: &'a [u32]) -> Self {
-        Data::U32(x)
-    }
-}
-
-impl<'a> From<&'a Vec<f32>> for Data<'a> {
-    fn from(x: &'a Vec<f32>) -> Self {
-        Data::F32(x)
-    }
-}
-
-impl<'a> From<&'a Vec<u32>> for Data<'a> {
-    fn from(x: &'a Vec<u32>) -> Self {
-        Data::U32(x)
-    }
-}
 
 /// An executor, and the states that its programs share by name.
 #[derive(Debug)]
@@ -203,14 +155,6 @@ impl Session {
     }
 }
 
-pub(crate) fn missing_state(named: &Named, found: Option<&Type>) -> Error {
-    Error::Data {
-        what: format!("state \"{}\"", named.name),
-        expected: named.ty.to_string(),
-        found: found.map_or("nothing: it was never set".into(), Type::to_string),
-    }
-}
-
 impl Program {
     /// Steps, buffers and costs.
     pub fn plan(&self) -> &Plan {
@@ -298,14 +242,6 @@ impl Program {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn read_now(&self, session: &Session, output: Var) -> Result<Vec<f32>> {
         pollster::block_on(self.read(session, output))
-    }
-}
-
-pub(crate) fn other_session() -> Error {
-    Error::Data {
-        what: "program".into(),
-        expected: "the session that it was compiled for".into(),
-        found: "another one".into(),
     }
 }
 

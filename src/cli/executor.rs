@@ -26,7 +26,8 @@ impl Choice {
                     Some(best) if !best.is_software() => device(None),
                     Some(software) => {
                         say(format_args!(
-                            "no GPU, only {software} in software: running on the host; --adapter overrides"
+                            "no GPU: {} computes in software, so this runs on the host; --adapter overrides",
+                            software.name
                         ));
                         Ok(Session::host())
                     }

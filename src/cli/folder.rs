@@ -223,9 +223,8 @@ impl Folder {
         writeln!(file, "{}", json!(epoch)).map_err(io("write", &path))
     }
 
-    /// Draws the curves.
-    pub fn plot(&self, epochs: &[Epoch]) -> Result<()> {
-        let svg = super::plot::curves(epochs);
+    /// Replaces the drawn curves.
+    pub fn draw(&self, svg: &str) -> Result<()> {
         Ok(write_atomically(&self.path.join("curves.svg"), svg.as_bytes())?)
     }
 }

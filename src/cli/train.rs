@@ -20,7 +20,7 @@ use serde_json::json;
 use super::{
     Result, executor,
     folder::{self, Epoch, Folder},
-    print, say,
+    plot, print, say,
 };
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -237,7 +237,7 @@ impl Run {
         let metrics = folder.metrics(done)?;
         folder.rewrite(&metrics)?;
         folder.configure(trainer.config())?;
-        folder.plot(&metrics)?;
+        folder.draw(&plot::curves(&metrics))?;
         Ok(Run { trainer, folder, metrics, began: Instant::now(), training: Duration::ZERO })
     }
 
@@ -316,7 +316,7 @@ impl Run {
         self.folder.append(&line)?;
         self.metrics.push(line);
         self.save()?;
-        self.folder.plot(&self.metrics)
+        self.folder.draw(&plot::curves(&self.metrics))
     }
 
     fn images_since(&self, first: u64) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Output, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -113,6 +113,8 @@ impl Done {
         for word in ["panicked", "RUST_BACKTRACE", "stack backtrace", "wgpu", "Validation"] {
             assert!(!out.contains(word) && !err.contains(word), "{what}: {word} in\n{out}{err}");
         }
+        // Paths are said as the system writes them.
+        let err = if cfg!(windows) { err.replace('\\', "/") } else { err };
         Done { what: what.into(), code: output.status.code(), out, err }
     }
 
@@ -193,6 +195,6 @@ impl Drop for Running {
 
 /// Whether this user may write into a folder in spite of its mode, as root may.
 #[cfg(unix)]
-pub fn may_write(folder: &Path) -> bool {
+pub fn may_write(folder: &std::path::Path) -> bool {
     fs::write(folder.join("probe"), "").is_ok()
 }

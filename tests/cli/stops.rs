@@ -172,14 +172,11 @@ fn a_full_disk_leaves_the_last_checkpoint() {
 #[test]
 fn divergence_is_told_and_not_kept() {
     let home = Home::new();
-    for (options, rate) in
-        [("--lr 1e6", "1000000"), ("--lr 1e10 --model mlp --warmup 0 --schedule step", "10000000000")]
-    {
-        let done = home.run(&format!("train --epochs 1 --out diverged {options}"));
-        done.failed(
-            1,
-            &["expected a finite loss, found NaN at step", &format!("the learning rate {rate} is too large")],
-        );
+    // The loss is looked at a few times a second: at which step depends on the machine.
+    let found = ["expected a finite loss, found ", " at step "];
+    for (options, rate) in [("--lr 1e6", "1000000"), ("--lr 1e10 --model mlp --schedule step", "10000000000")] {
+        let done = home.run(&format!("train --epochs 1 --warmup 0 --out diverged {options}"));
+        done.failed(1, &[found[0], found[1], &format!("the learning rate {rate} is too large")]);
         assert!(!home.path(&checkpoint("diverged")).exists());
     }
     home.run("train --epochs 1 --out diverged").ok();
@@ -197,7 +194,7 @@ fn divergence_is_told_and_not_kept() {
         let config: Value = serde_json::json!(good.config);
         home.write(&format!("{run}/config.json"), config.to_string().as_bytes());
         let before = home.checkpoint(run);
-        home.run(&format!("train --resume {run} --epochs 2")).failed(1, &["found NaN at step 44", "too large"]);
+        home.run(&format!("train --resume {run} --epochs 2")).failed(1, &[found[0], found[1], "is too large"]);
         assert!(before == home.checkpoint(run));
         assert_eq!(home.lines(run).len(), 1);
     }
