@@ -48,7 +48,12 @@ fn main() -> ExitCode {
     }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    hand_over(Command::new(cargo).args(cargo_args).current_dir(root))
+    let mut command = Command::new(cargo);
+    // Without a desktop session Mesa's device-select layer, which looks for one, complains at every start.
+    if env::var_os("XDG_RUNTIME_DIR").is_none() {
+        command.env("NODEVICE_SELECT", "1");
+    }
+    hand_over(command.args(cargo_args).current_dir(root))
 }
 
 /// What to ask of cargo for a task, or `None` if there is no such task.
