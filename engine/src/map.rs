@@ -76,8 +76,9 @@ impl<M: Map<N>, const N: usize> Pointwise<M, N> {
             let from = task * per_task;
             loops.each_run(from, from + y.len() / run, |r, at| {
                 let y = &mut y[(r - from) * run..][..run];
+                let data: [&[F]; N] = std::array::from_fn(|n| &data[n][at[n] as usize..]);
                 for (i, y) in y.iter_mut().enumerate() {
-                    *y = self.0.f(std::array::from_fn(|n| data[n][(at[n] + i as isize * inner[n]) as usize]));
+                    *y = self.0.f(std::array::from_fn(|n| data[n][i * inner[n] as usize]));
                 }
             });
         };

@@ -82,17 +82,27 @@ impl<const N: usize> Loops<N> {
     /// Calls `f` with the operands' offsets at the start of every innermost run, in row-major order.
     pub fn each_run(&self, from: usize, to: usize, mut f: impl FnMut(usize, [isize; N])) {
         let outer = self.extents.len() - 1;
+        let (mut index, mut at) = (vec![0; outer], [0isize; N]);
+        let step = |at: &mut [isize; N], axis: usize, steps: isize| {
+            at.iter_mut().zip(&self.strides[axis]).for_each(|(at, stride)| *at += steps * stride);
+        };
+        let mut rest = from;
+        for axis in (0..outer).rev() {
+            index[axis] = rest % self.extents[axis];
+            rest /= self.extents[axis];
+            step(&mut at, axis, index[axis] as isize);
+        }
         for run in from..to {
-            let mut rest = run;
-            let mut at = [0isize; N];
-            for axis in (0..outer).rev() {
-                let i = (rest % self.extents[axis]) as isize;
-                rest /= self.extents[axis];
-                for (at, stride) in at.iter_mut().zip(&self.strides[axis]) {
-                    *at += i * stride;
-                }
-            }
             f(run, at);
+            for axis in (0..outer).rev() {
+                index[axis] += 1;
+                step(&mut at, axis, 1);
+                if index[axis] < self.extents[axis] {
+                    break;
+                }
+                step(&mut at, axis, -(index[axis] as isize));
+                index[axis] = 0;
+            }
         }
     }
 
@@ -132,5 +142,13 @@ mod tests {
         assert_eq!(loops.extents, [6, 4]);
         assert_eq!(Loops::new(&[2, 3, 4], [&s]).extents, [24]);
         assert_eq!(Loops::new(&[], [&[]]).extents, [1]);
+    }
+
+    #[test]
+    fn runs_begin_where_the_strides_say() {
+        let loops = Loops::new(&[2, 3, 4], [&[1, 8, 2], &[100, 0, 1]]);
+        let mut seen = Vec::new();
+        loops.each_run(1, 6, |run, at| seen.push((run, at)));
+        assert_eq!(seen, [(1, [8, 0]), (2, [16, 0]), (3, [1, 100]), (4, [9, 100]), (5, [17, 100])]);
     }
 }
