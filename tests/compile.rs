@@ -248,6 +248,11 @@ fn near_misses() -> Vec<Case> {
             let (p, q) = (g.conv2d(x[0], x[1], Conv::padded(1))?, g.conv2d(x[0], x[2], Conv::default())?);
             Ok(vec![g.add(p, q)?])
         }),
+        Case::new("other taps", vec![unit(&[2, 6, 6, 3]), unit(&[3, 3, 3, 3]), unit(&[3, 3, 3, 3])], |g, x| {
+            let wide = Conv { dilation: [2, 2], ..Conv::padded(2) };
+            let (p, q) = (g.conv2d(x[0], x[1], Conv::padded(1))?, g.conv2d(x[0], x[2], wide)?);
+            Ok(vec![g.add(p, q)?])
+        }),
         Case::new("a bias for each row", vec![unit(&[2, 5, 7]), unit(&[2, 7, 5]), unit(&[5, 1])], |g, x| {
             let p = g.matmul(x[0], x[1])?;
             Ok(vec![g.add(p, x[2])?])

@@ -74,6 +74,45 @@ fn third_derivatives_are_right() {
     }
 }
 
+/// At a kink the slope is what the op's documentation says, in both modes; off it, that of the side.
+#[test]
+fn slopes_at_kinks_are_as_documented() {
+    type Build = fn(&mut Graph, &[Var]) -> Result<Var>;
+    type Row = (&'static str, Build, &'static [&'static [f32]], &'static [&'static [f64]]);
+    const A: &[f32] = &[1.0, 2.0, 3.0];
+    const TWO: &[f32] = &[2.0, 2.0, 2.0];
+    const SIDES: &[f32] = &[-2.0, 0.0, 3.0];
+    let rows: [Row; 7] = [
+        ("relu", |g, x| g.relu(x[0]), &[SIDES], &[&[0.0, 0.0, 1.0]]),
+        ("abs", |g, x| g.abs(x[0]), &[SIDES], &[&[-1.0, 0.0, 1.0]]),
+        ("sign", |g, x| g.sign(x[0]), &[SIDES], &[&[0.0, 0.0, 0.0]]),
+        ("clamp", |g, x| g.clamp(x[0], 1.5, 3.0), &[A], &[&[0.0, 1.0, 1.0]]),
+        ("clamp", |g, x| g.clamp(x[0], 1.0, 2.5), &[A], &[&[1.0, 1.0, 0.0]]),
+        ("max", |g, x| g.max(x[0], x[1]), &[A, TWO], &[&[0.0, 0.5, 1.0], &[1.0, 0.5, 0.0]]),
+        ("min", |g, x| g.min(x[0], x[1]), &[A, TWO], &[&[1.0, 0.5, 0.0], &[0.0, 0.5, 1.0]]),
+    ];
+    for (what, build, x, slopes) in rows {
+        let samples = x.iter().map(|x| Sample::Exact(vec![3], x.to_vec())).collect();
+        let case = Case::new(what, samples, move |g, x| {
+            let (y, one) = (build(g, x)?, g.fill(&[3], 1.0)?);
+            let mut d = g.vjp(&[y], &[one], x)?;
+            for &x in x {
+                d.extend(g.jvp(&[y], &[x], &[one])?);
+            }
+            Ok(d)
+        });
+        assert_eq!(truth(&case), [slopes, slopes].concat(), "{what}");
+    }
+    let ties = Sample::Exact(vec![2, 4], vec![1.0, 3.0, 3.0, 2.0, 5.0, 5.0, 5.0, 5.0]);
+    let case = Case::new("max_over", vec![ties, unit(&[2, 4])], |g, x| {
+        let (y, one) = (g.max_over(x[0], &[1])?, g.fill(&[2], 1.0)?);
+        Ok(vec![g.vjp(&[y], &[one], &x[..1])?[0], g.jvp(&[y], &x[..1], &x[1..])?[0]])
+    });
+    let (got, v) = (truth(&case), operand(&case, 1));
+    assert_eq!(got[0], [0.0, 0.5, 0.5, 0.0, 0.25, 0.25, 0.25, 0.25], "ties share the slope evenly");
+    assert_close("max_over along v", &got[1], &[dot(&got[0][..4], &v[..4]), dot(&got[0][4..], &v[4..])], 1e-15);
+}
+
 /// `[rows, columns]` times a vector or, transposed, its transpose times one.
 fn product(a: &[f64], columns: usize, v: &[f64], transposed: bool) -> Vec<f64> {
     match transposed {
