@@ -9,8 +9,8 @@ use crate::{Graph, Result, Source, Var, fuse::Fusions};
 pub(crate) struct Compiled {
     pub graph: Graph,
     pub outputs: Vec<Var>,
-    /// Inputs of the original graph by their place there.
-    pub inputs: HashMap<Var, Var>,
+    /// Where the values of the original graph went that are still there.
+    pub map: HashMap<Var, Var>,
 }
 
 /// Prunes and merges `g`, and fuses unless told not to.
@@ -20,9 +20,7 @@ pub(crate) fn compile(g: &Graph, outputs: &[Var], fuse: bool) -> Result<Compiled
         return Ok(merged);
     }
     let fusions = Fusions::find(&merged.graph, &merged.outputs);
-    let fused = rebuild(&merged.graph, &merged.outputs, &fusions)?;
-    let inputs = merged.inputs.iter().filter_map(|(&from, via)| Some((from, *fused.inputs.get(via)?))).collect();
-    Ok(Compiled { inputs, ..fused })
+    rebuild(&merged.graph, &merged.outputs, &fusions)
 }
 
 struct Rebuild<'a> {
@@ -33,24 +31,24 @@ struct Rebuild<'a> {
     known: HashMap<(String, Vec<Var>), Vec<Var>>,
 }
 
-fn rebuild(g: &Graph, outputs: &[Var], fusions: &Fusions) -> Result<Compiled> {
+/// Emits what is needed, in the order of the anchors: a tangent next to the value that it belongs to, so that neither has
+/// to be kept for the other.
+pub(crate) fn rebuild(g: &Graph, outputs: &[Var], fusions: &Fusions) -> Result<Compiled> {
     let roots = outputs.iter().copied().chain(g.assigns().iter().flat_map(|&(s, v)| [s, v]));
     let live = g.ancestors(roots);
     let (to, map, known) = (Graph::new(), HashMap::new(), HashMap::new());
     let mut r = Rebuild { from: g, fusions, to, map, known };
-    for n in 0..g.nodes().len() {
-        if live.contains(&n) && !fusions.is_inside(n) {
-            r.emit(n)?;
-        }
+    let mut order: Vec<usize> = live.into_iter().filter(|&n| !fusions.is_inside(n)).collect();
+    order.sort_unstable_by_key(|&n| (g.anchor(n), n));
+    for n in order {
+        r.emit(n)?;
     }
     for &(state, value) in g.assigns() {
         let (state, value) = (r.get(state)?, r.get(value)?);
         r.to.assign(state, value)?;
     }
     let outputs = outputs.iter().map(|&v| r.get(v)).collect::<Result<_>>()?;
-    let is_input = |v: &Var| matches!(g.node_of(*v).source, Source::Input(_));
-    let inputs = r.map.iter().filter(|(from, _)| is_input(from)).map(|(&a, &b)| (a, b)).collect();
-    Ok(Compiled { graph: r.to, outputs, inputs })
+    Ok(Compiled { graph: r.to, outputs, map: r.map })
 }
 
 impl Rebuild<'_> {

@@ -46,6 +46,16 @@ impl<F: Executable> CpuSession<F> {
         self.states.insert(name.into(), (ty, Buf::Float(data.collect())));
     }
 
+    pub(crate) fn reserve(&mut self, name: &str, ty: &Type) {
+        if self.ty(name) != Some(ty) {
+            self.states.insert(name.into(), (ty.clone(), Buf::zeros(ty.dtype, ty.count())));
+        }
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.states.remove(name);
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&[F]> {
         match self.states.get(name) {
             Some((_, Buf::Float(x))) => Some(x),

@@ -80,6 +80,21 @@ impl DeviceSession {
         self.gpu.check()
     }
 
+    pub(crate) fn reserve(&mut self, name: &str, ty: &Type) -> Result<()> {
+        if self.ty(name) != Some(ty) {
+            let buffer = storage(&self.gpu, name, ty.bytes() as u64)?;
+            if self.gpu.inner.options.poison {
+                self.gpu.inner.queue.write_buffer(&buffer, 0, &vec![0; ty.bytes()]);
+            }
+            self.states.insert(name.into(), (ty.clone(), buffer));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.states.remove(name);
+    }
+
     pub(crate) fn ty(&self, name: &str) -> Option<&Type> {
         self.states.get(name).map(|(ty, _)| ty)
     }

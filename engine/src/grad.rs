@@ -1,6 +1,6 @@
 //! Derivatives as graph transformations: reverse mode, forward mode, and their composition.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::{At, DType, Error, Graph, Result, Source, Var};
 
@@ -51,6 +51,27 @@ impl Graph {
     pub fn hvp(&mut self, loss: Var, wrt: &[Var], v: &[Var]) -> Result<Vec<Var>> {
         let gradient = self.grad(loss, wrt)?;
         self.jvp(&gradient, wrt, v)
+    }
+
+    /// `y` as it is when each value of `from` is the one of `to` at the same place: the ops between are added again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] when the types differ.
+    pub fn replay(&mut self, y: &[Var], from: &[Var], to: &[Var]) -> Result<Vec<Var>> {
+        self.same_types("replay", from, to)?;
+        let (nodes, _) = self.between(from, y);
+        let mut now: HashMap<Var, Var> = from.iter().copied().zip(to.iter().copied()).collect();
+        for n in nodes {
+            let node = self.nodes()[n].clone();
+            let Source::Op(op) = node.source else { continue };
+            let x: Vec<Var> = node.x.iter().map(|x| *now.get(x).unwrap_or(x)).collect();
+            let made = self.push(op, &x)?;
+            for (y, made) in node.y.into_iter().zip(made) {
+                now.entry(y).or_insert(made);
+            }
+        }
+        Ok(y.iter().map(|y| *now.get(y).unwrap_or(y)).collect())
     }
 
     fn same_types(&self, op: &'static str, x: &[Var], dx: &[Var]) -> Result<()> {
@@ -158,7 +179,10 @@ pub(crate) fn push(g: &mut Graph, y: &[Var], wrt: &[Var], dx: &[Option<Var>]) ->
         if own.iter().all(Option::is_none) {
             continue;
         }
-        let pushed = op.jvp(g, At { x: &node.x, y: &node.y }, &own)?;
+        g.place_beside(Some(n));
+        let pushed = op.jvp(g, At { x: &node.x, y: &node.y }, &own);
+        g.place_beside(None);
+        let pushed = pushed?;
         check_count(op.name(), "jvp", pushed.len(), node.y.len())?;
         for (y, term) in node.y.iter().zip(pushed) {
             if !from.contains(y) {

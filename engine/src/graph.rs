@@ -66,6 +66,10 @@ struct Value {
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
     nodes: Vec<Node>,
+    /// For each node the one beside which the compiler places it: itself, or for a tangent the node that it belongs to.
+    anchors: Vec<usize>,
+    /// The anchor of new nodes, while a tangent is built.
+    beside: Option<usize>,
     values: Vec<Value>,
     assigns: Vec<(Var, Var)>,
 }
@@ -101,6 +105,15 @@ impl Graph {
     /// [`Error::Name`] when the name is taken, [`Error::Shape`] for a shape of no elements or of more than eight axes.
     pub fn state(&mut self, name: &str, shape: &[usize]) -> Result<Var> {
         self.leaf(Source::State(name.into()), Type::f32(shape))
+    }
+
+    /// A u32 state.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Name`] when the name is taken, [`Error::Shape`] for a shape of no elements or of more than eight axes.
+    pub fn state_u32(&mut self, name: &str, shape: &[usize]) -> Result<Var> {
+        self.leaf(Source::State(name.into()), Type::u32(shape))
     }
 
     /// The same numbers in every run.
@@ -190,8 +203,18 @@ impl Graph {
         let node = self.nodes.len();
         let y: Vec<Var> = (0..types.len()).map(|i| Var((self.values.len() + i) as u32)).collect();
         self.values.extend(types.into_iter().map(|ty| Value { ty, node }));
+        self.anchors.push(self.beside.unwrap_or(node));
         self.nodes.push(Node { source, x, y: y.clone() });
         y
+    }
+
+    /// Until it is called again, new nodes belong beside this one.
+    pub(crate) fn place_beside(&mut self, node: Option<usize>) {
+        self.beside = node.map(|n| self.anchors[n]);
+    }
+
+    pub(crate) fn anchor(&self, node: usize) -> usize {
+        self.anchors[node]
     }
 
     /// Type of a value.
@@ -232,6 +255,12 @@ impl Graph {
             }
         }
         live
+    }
+
+    /// The same program without its assignments: a run changes no state.
+    #[must_use]
+    pub fn without_assigns(&self) -> Graph {
+        Graph { assigns: Vec::new(), ..self.clone() }
     }
 
     /// The states' updates: what each holds after a run.

@@ -22,6 +22,7 @@ mod real;
 mod reduce;
 mod session;
 pub mod shape;
+mod split;
 mod strided;
 
 pub use case::{Case, Drawn, Sample};
@@ -37,6 +38,7 @@ pub use plan::{Named, Place, Plan, Step};
 pub use real::{Buf, In, Mat, OutMut, Real};
 pub use session::{Program, Session};
 pub use shape::Shape;
+pub use split::Split;
 
 /// Element type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -49,6 +49,7 @@ ops! {
     gelu,
     gelu_tanh,
     gt,
+    inner_products,
     le,
     leaky_relu,
     log,
@@ -87,6 +88,7 @@ ops! {
     tanh,
     transpose,
     uniform,
+    write_rows,
 }
 
 /// The sum of the terms that there are.

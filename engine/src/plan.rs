@@ -1,6 +1,10 @@
 //! From a compiled graph to steps and buffers: which value lives where, and when its place is free again.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 use crate::{
     Bind, DType, Error, Graph, Launches, Op, Result, Source, Type, Var,
@@ -203,19 +207,30 @@ impl Planner {
         for v in self.outputs.iter().chain(g.assigns().iter().map(|(_, v)| v)) {
             self.last[self.root[v.index()].index()] = never;
         }
+        for node in g.nodes().iter().filter(|n| !matches!(n.source, Source::Op(_))) {
+            let place = self.leaf(&node.source, g.ty(node.y[0]));
+            self.places.insert(node.y[0], place);
+        }
+        let kept = self.kept();
         for (n, node) in g.nodes().iter().enumerate() {
-            match &node.source {
-                Source::Op(op) if op.is_view() => {}
-                Source::Op(op) => self.apply(n, op)?,
-                leaf => {
-                    let place = self.leaf(leaf, g.ty(node.y[0]));
-                    self.places.insert(node.y[0], place);
-                }
+            if let Source::Op(op) = &node.source
+                && !op.is_view()
+            {
+                self.apply(n, op, &kept)?;
             }
         }
         self.plan.outputs = self.wanted();
         self.assign();
         Ok(self.plan)
+    }
+
+    /// The values that are computed right into the state that is to hold them, since nothing asks what it held before.
+    fn kept(&self) -> HashMap<Var, Place> {
+        let g = &self.g;
+        let read: HashSet<Var> = g.nodes().iter().flat_map(|n| &n.x).chain(&self.outputs).copied().collect();
+        let idle =
+            g.assigns().iter().filter(|(state, value)| !read.contains(state) && *value == self.root[value.index()]);
+        idle.map(|&(state, value)| (value, self.places[&state])).collect()
     }
 
     fn leaf(&mut self, source: &Source, ty: &Type) -> Place {
@@ -272,7 +287,7 @@ impl Planner {
         }
     }
 
-    fn apply(&mut self, n: usize, op: &Arc<dyn Op>) -> Result<()> {
+    fn apply(&mut self, n: usize, op: &Arc<dyn Op>, kept: &HashMap<Var, Place>) -> Result<()> {
         let node = self.g.nodes()[n].clone();
         let typed = |s: &Self, v: &Var| (s.place(*v), s.g.ty(*v).clone());
         let x: Vec<_> = node.x.iter().map(|v| typed(self, v)).collect();
@@ -289,7 +304,10 @@ impl Planner {
             let place = match op.in_place().get(i).map(|&operand| node.x[operand]) {
                 Some(operand) if self.overwrites(n, operand, v) => self.place(operand),
                 Some(operand) => self.copied(self.place(operand), &ty),
-                None => Place::Slot(self.take(ty.dtype, ty.count())),
+                None => match kept.get(&v) {
+                    Some(&state) => state,
+                    None => Place::Slot(self.take(ty.dtype, ty.count())),
+                },
             };
             self.places.insert(v, place);
             y.push((place, ty));

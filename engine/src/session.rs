@@ -91,14 +91,40 @@ impl Session {
         Ok(())
     }
 
+    /// Makes a state of this type, holding zeros; one that is there already is left as it is, if its type is the same.
+    ///
+    /// # Errors
+    ///
+    /// The device's.
+    pub fn reserve(&mut self, name: &str, ty: &Type) -> Result<()> {
+        match &mut self.on {
+            On::Device(s) => s.reserve(name, ty)?,
+            On::Host(s) => s.reserve(name, ty),
+            On::Twin(s) => s.reserve(name, ty),
+        }
+        Ok(())
+    }
+
+    /// Drops a state; programs that use it can no longer run.
+    pub fn remove(&mut self, name: &str) {
+        match &mut self.on {
+            On::Device(s) => s.remove(name),
+            On::Host(s) => s.remove(name),
+            On::Twin(s) => s.remove(name),
+        }
+    }
+
     /// Shape of a state, if there is one of this name.
     pub fn shape_of(&self, name: &str) -> Option<Vec<usize>> {
-        let ty = match &self.on {
+        self.type_of(name).map(|ty| ty.shape.clone())
+    }
+
+    fn type_of(&self, name: &str) -> Option<&Type> {
+        match &self.on {
             On::Device(s) => s.ty(name),
             On::Host(s) => s.ty(name),
             On::Twin(s) => s.ty(name),
-        };
-        ty.map(|ty| ty.shape.clone())
+        }
     }
 
     /// Names of the states, sorted.
@@ -112,12 +138,16 @@ impl Session {
         names
     }
 
-    /// Reads a state back.
+    /// Reads an f32 state back.
     ///
     /// # Errors
     ///
-    /// [`Error::Name`] when there is none of this name, or the device's errors.
+    /// [`Error::Name`] when there is none of this name, [`Error::Data`] for one of indices, or the device's errors.
     pub async fn get(&self, name: &str) -> Result<Vec<f32>> {
+        if let Some(ty) = self.type_of(name).filter(|ty| ty.dtype != DType::F32) {
+            let (what, expected, found) = (format!("state \"{name}\""), "f32".into(), ty.to_string());
+            return Err(Error::Data { what, expected, found });
+        }
         let found = match &self.on {
             On::Device(s) => s.get(name).await?.map(|words| words.into_iter().map(f32::from_bits).collect()),
             On::Host(s) => s.get(name).map(<[f32]>::to_vec),
@@ -141,9 +171,8 @@ impl Session {
             return Err(Error::Memory { needed: plan.bytes() * wide, available });
         }
         for named in &plan.states {
-            if self.shape_of(&named.name).as_ref() != Some(&named.ty.shape) {
-                let found = self.shape_of(&named.name).map(Type::f32);
-                return Err(missing_state(named, found.as_ref()));
+            if self.type_of(&named.name) != Some(&named.ty) {
+                return Err(missing_state(named, self.type_of(&named.name)));
             }
         }
         let on = match &self.on {
