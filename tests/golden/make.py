@@ -1,4 +1,4 @@
-"""Writes the reference values in this folder with PyTorch.
+"""Writes the reference values in this folder with PyTorch, all but `curvature`, which `curvature.py` writes.
 
     pip install torch numpy safetensors
     python3 tests/golden/make.py
@@ -38,9 +38,10 @@ def channels_last(x):
     return x.permute(0, 2, 3, 1)
 
 
-def write(name, tensors, metadata):
-    """Stores float32 tensors under sorted header keys, so that the same values give the same bytes; reads them back."""
-    tensors = {key: value.detach().float().contiguous() for key, value in tensors.items()}
+def write(name, tensors, metadata, dtype=torch.float32):
+    """Stores tensors of one type under sorted header keys, so that the same values give the same bytes; reads them
+    back."""
+    tensors = {key: value.detach().to(dtype).contiguous() for key, value in tensors.items()}
     text = save(tensors, metadata=metadata)
     (length,) = struct.unpack("<Q", text[:8])
     header = json.dumps(json.loads(text[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
@@ -53,7 +54,7 @@ def write(name, tensors, metadata):
         assert set(file.keys()) == set(tensors), path
         for key, value in tensors.items():
             stored = file.get_tensor(key)
-            assert stored.dtype == torch.float32 and torch.equal(stored, value), (path, key)
+            assert stored.dtype == dtype and torch.equal(stored, value), (path, key)
             assert stored.isfinite().all(), (path, key)
     print(f"{path.name}: {len(tensors)} tensors, {path.stat().st_size} bytes")
 
