@@ -95,7 +95,7 @@ impl Graph {
     }
 
     /// The nodes between `from` and `to`, in order: those on which a value of `to` depends and that depend on `from`.
-    fn between(&self, from: &[Var], to: &[Var]) -> (Vec<usize>, HashSet<Var>) {
+    pub(crate) fn between(&self, from: &[Var], to: &[Var]) -> (Vec<usize>, HashSet<Var>) {
         let mut seen: HashSet<Var> = HashSet::new();
         let mut stack: Vec<Var> = to.to_vec();
         let mut ancestors = Vec::new();

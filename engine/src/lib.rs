@@ -1,5 +1,6 @@
 //! The engine of Hillshade: graphs of tensor operations, their derivatives of any order, a compiler, and three executors.
 
+mod batch;
 mod case;
 mod compile;
 mod conv;
@@ -25,6 +26,7 @@ pub mod shape;
 mod split;
 mod strided;
 
+pub use batch::Stacked;
 pub use case::{Case, Drawn, Sample};
 pub use conv::{Conv, Geometry};
 pub use error::{Error, Result};

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::{
     At, Bind, DType, Graph, Launch, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
+    batch::rank,
     op::{cpu, expect_dtypes, shape_error, word},
     shape::{self, Loops, signed},
 };
@@ -125,6 +126,15 @@ impl<M: Map<N>, const N: usize> Op for Pointwise<M, N> {
             launch = launch.constant("BROADCAST", broadcast);
         }
         launch.bind((0..N).map(Bind::In).chain([Bind::Out(0)])).into()
+    }
+
+    fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        let most = (0..N).map(|i| rank(g.ty(x.x[i]), x.is[i])).max().unwrap_or(0);
+        let mut own = x.x.to_vec();
+        for (own, _) in own.iter_mut().zip(x.is).filter(|(_, stacked)| **stacked) {
+            *own = g.align(*own, most)?;
+        }
+        g.apply_all(self.clone(), &own).map(Some)
     }
 
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {

@@ -207,6 +207,15 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
         }
     }
 
+    /// The results for several values of some operands at once, stacked; `None` where it is to be repeated for each.
+    ///
+    /// # Errors
+    ///
+    /// Those of the ops that it is made of.
+    fn batched(&self, _g: &mut Graph, _x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        Ok(None)
+    }
+
     /// The operand that each result overwrites, for updates in place.
     fn in_place(&self) -> &'static [usize] {
         &[]

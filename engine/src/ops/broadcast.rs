@@ -42,6 +42,11 @@ impl Op for Broadcast {
         self.view(&x[0].shape).launch(y[0])
     }
 
+    fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        let stack = g.align(x.x[0], self.shape.len())?;
+        Ok(Some(vec![g.broadcast(stack, &[&[x.k], &self.shape[..]].concat())?]))
+    }
+
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
         let shape = g.shape(at.x[0]).to_vec();
         Ok(vec![ct[0].map(|ct| g.sum_to(ct, &shape)).transpose()?])

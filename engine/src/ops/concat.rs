@@ -78,6 +78,12 @@ impl Op for Concat {
         launches
     }
 
+    fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        let each = x.x.iter().zip(x.is).map(|(&v, &stacked)| if stacked { Ok(v) } else { g.repeat(v, x.k) });
+        let all = each.collect::<Result<Vec<_>>>()?;
+        Ok(Some(vec![g.concat(&all, self.axis + 1)?]))
+    }
+
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
         let Some(ct) = ct[0] else { return Ok(vec![None; at.x.len()]) };
         let mut start = 0;

@@ -67,6 +67,23 @@ impl Op for Conv2d {
         Geometry::new(self.conv, &x[0].shape, &x[1].shape).map_or(0, |g| self.terms as u64 * g.flops())
     }
 
+    fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        let alone = self.terms == 1 && !self.bias;
+        match x.is {
+            [true, false] if alone => {
+                let images = g.fold_stack(x.x[0], 0)?;
+                let y = g.conv2d(images, x.x[1], self.conv)?;
+                Ok(Some(vec![g.unfold_stack(y, 0, x.k)?]))
+            }
+            [false, true] if alone && self.conv.groups == 1 => {
+                let weights = g.fold_stack(x.x[1], 3)?;
+                let y = g.conv2d(x.x[0], weights, self.conv)?;
+                Ok(Some(vec![g.unfold_stack(y, 3, x.k)?]))
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
         gemm::expect_plain("conv2d", "vjp", self.terms, self.bias)?;
         let Some(ct) = ct[0] else { return Ok(vec![None; 2]) };

@@ -69,6 +69,22 @@ impl Op for Conv2dInputGrad {
         self.geometry(&x[0].shape, &x[1].shape).map_or(0, |g| self.terms as u64 * g.flops())
     }
 
+    fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        match x.is {
+            [true, false] if self.terms == 1 => {
+                let cts = g.fold_stack(x.x[0], 0)?;
+                let y = g.conv2d_input_grad(cts, x.x[1], self.conv, self.size)?;
+                Ok(Some(vec![g.unfold_stack(y, 0, x.k)?]))
+            }
+            [false, true] if self.terms == 1 && self.conv.groups == 1 => {
+                let weights = g.fold_stack(x.x[1], 2)?;
+                let y = g.conv2d_input_grad(x.x[0], weights, self.conv, self.size)?;
+                Ok(Some(vec![g.unfold_stack(y, 3, x.k)?]))
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
         gemm::expect_plain("conv2d_input_grad", "vjp", self.terms, false)?;
         let Some(u) = ct[0] else { return Ok(vec![None; 2]) };

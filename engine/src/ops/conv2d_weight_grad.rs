@@ -70,6 +70,17 @@ impl Op for Conv2dWeightGrad {
         self.geometry(&x[0].shape, &x[1].shape).map_or(0, |g| self.terms as u64 * g.flops())
     }
 
+    fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        if self.terms != 1 || self.conv.groups != 1 || x.is == [true, true] {
+            return Ok(None);
+        }
+        let (operand, axis) = if x.is[0] { (0, 2) } else { (1, 3) };
+        let mut own = x.x.to_vec();
+        own[operand] = g.fold_stack(own[operand], 3)?;
+        let y = g.conv2d_weight_grad(own[0], own[1], self.conv, self.kernel)?;
+        Ok(Some(vec![g.unfold_stack(y, axis, x.k)?]))
+    }
+
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
         gemm::expect_plain("conv2d_weight_grad", "vjp", self.terms, false)?;
         let Some(u) = ct[0] else { return Ok(vec![None; 2]) };

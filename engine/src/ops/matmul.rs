@@ -94,6 +94,25 @@ impl Op for Matmul {
         2 * (self.terms * k * y[0].count()) as u64
     }
 
+    fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        let batches = g.shape(x.x[1])[usize::from(x.is[1])];
+        let alone = self.terms == 1 && !self.bias && batches == 1;
+        let (p, q) = match x.is {
+            [true, false] if alone => (g.fold_stack(x.x[0], if self.ta { 2 } else { 1 })?, x.x[1]),
+            [false, true] if alone => (x.x[0], g.fold_stack(x.x[1], if self.tb { 1 } else { 2 })?),
+            [_, _] => {
+                let each = x.x.iter().zip(x.is).map(|(&v, &stacked)| if stacked { Ok(v) } else { g.repeat(v, x.k) });
+                let all = each.collect::<Result<Vec<_>>>()?;
+                let (a, b) = (g.fold_stack(all[0], 0)?, g.fold_stack(all[1], 0)?);
+                let y = product(g, a, self.ta, b, self.tb)?;
+                return Ok(Some(vec![g.unfold_stack(y, 0, x.k)?]));
+            }
+            _ => return Ok(None),
+        };
+        let y = product(g, p, self.ta, q, self.tb)?;
+        Ok(Some(vec![g.unfold_stack(y, if x.is[0] { 1 } else { 2 }, x.k)?]))
+    }
+
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
         gemm::expect_plain("matmul", "vjp", self.terms, self.bias)?;
         let Some(ct) = ct[0] else { return Ok(vec![None; 2]) };

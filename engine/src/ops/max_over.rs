@@ -44,6 +44,12 @@ impl Op for MaxOver {
         x[0].count() as u64
     }
 
+    fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        let all = g.fold_stack(x.x[0], 0)?;
+        let y = g.apply(MaxOver, &[all])?;
+        Ok(Some(vec![g.unfold_stack(y, 0, x.k)?]))
+    }
+
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
         let weights = Self::weights(g, at)?;
         g.weigh_back(weights, ct[0])

@@ -61,6 +61,11 @@ impl Op for Pad {
         Launch::new("pad", len.div_ceil(256)).params(words).bind([Bind::In(0), Bind::Out(0)]).into()
     }
 
+    fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        let margins = [&[[0, 0]], &self.margins[..]].concat();
+        Ok(Some(vec![g.pad(x.x[0], &margins, self.value)?]))
+    }
+
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
         let Some(mut ct) = ct[0] else { return Ok(vec![None]) };
         for (axis, margin) in self.margins.iter().enumerate() {

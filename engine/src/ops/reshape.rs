@@ -47,6 +47,10 @@ impl Op for Reshape {
         0
     }
 
+    fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        Ok(Some(vec![g.reshape(x.x[0], &[&[x.k], &self.shape[..]].concat())?]))
+    }
+
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
         let shape = g.shape(at.x[0]).to_vec();
         Ok(vec![ct[0].map(|ct| g.reshape(ct, &shape)).transpose()?])

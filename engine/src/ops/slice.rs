@@ -52,6 +52,10 @@ impl Op for Slice {
         self.view(&x[0].shape).launch(y[0])
     }
 
+    fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        Ok(Some(vec![g.slice(x.x[0], self.axis + 1, self.start, self.len)?]))
+    }
+
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
         let shape = g.shape(at.x[0]);
         let mut margins = vec![[0, 0]; shape.len()];

@@ -37,6 +37,10 @@ impl Op for StopGradient {
         0
     }
 
+    fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        Ok(Some(vec![g.stop_gradient(x.x[0])?]))
+    }
+
     fn vjp(&self, _: &mut Graph, _: At, _: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
         Ok(vec![None])
     }

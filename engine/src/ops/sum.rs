@@ -46,6 +46,12 @@ impl Op for Sum {
         x[0].count() as u64
     }
 
+    fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        let all = g.fold_stack(x.x[0], 0)?;
+        let y = g.apply(Sum, &[all])?;
+        Ok(Some(vec![g.unfold_stack(y, 0, x.k)?]))
+    }
+
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
         Ok(vec![ct[0].map(|ct| g.along(ct, at.x[0])).transpose()?])
     }

@@ -49,6 +49,11 @@ impl Op for Transpose {
         self.view(&x[0].shape).1.launch(y[0])
     }
 
+    fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        let axes: Vec<usize> = [0].into_iter().chain(self.axes.iter().map(|a| a + 1)).collect();
+        Ok(Some(vec![g.transpose(x.x[0], &axes)?]))
+    }
+
     fn vjp(&self, g: &mut Graph, _: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
         let mut inverse = vec![0; self.axes.len()];
         for (i, &axis) in self.axes.iter().enumerate() {
