@@ -1,7 +1,8 @@
 //! Hillshade: a GPU training engine that can see the shape of its own loss.
 //!
 //! [`engine`] has graphs of tensor operations with handwritten WGSL kernels, derivatives of any order, and three
-//! executors: a GPU, the CPU in f32, the CPU in f64. [`models`] has layers, networks, data and training on top.
+//! executors: a GPU, the CPU in f32, the CPU in f64. [`models`] has layers, networks, data and training on top; [`lab`] measures
+//! curvature: exact products with Hessian, Gauss-Newton and Fisher matrices, spectra, traces, slices of the loss.
 //!
 //! ```
 //! use hillshade::engine::{Data, Graph, Result, Session, Sgd};
@@ -46,6 +47,7 @@
 //! ```
 
 pub use hillshade_engine as engine;
+pub use hillshade_lab as lab;
 pub use hillshade_models as models;
 
 /// The programs of the README, compiled and run with the tests.

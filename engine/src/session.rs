@@ -138,22 +138,38 @@ impl Session {
         names
     }
 
-    /// Reads an f32 state back.
+    /// Reads an f32 state back; rounds in the twin.
     ///
     /// # Errors
     ///
     /// [`Error::Name`] when there is none of this name, [`Error::Data`] for one of indices, or the device's errors.
     pub async fn get(&self, name: &str) -> Result<Vec<f32>> {
+        Ok(self.get_wide(name).await?.into_iter().map(|v| v as f32).collect())
+    }
+
+    /// Reads an f32 state back in f64.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Session::get`].
+    pub async fn get_wide(&self, name: &str) -> Result<Vec<f64>> {
         if let Some(ty) = self.type_of(name).filter(|ty| ty.dtype != DType::F32) {
             let (what, expected, found) = (format!("state \"{name}\""), "f32".into(), ty.to_string());
             return Err(Error::Data { what, expected, found });
         }
         let found = match &self.on {
-            On::Device(s) => s.get(name).await?.map(|words| words.into_iter().map(f32::from_bits).collect()),
-            On::Host(s) => s.get(name).map(<[f32]>::to_vec),
-            On::Twin(s) => s.get(name).map(|x| x.iter().map(|&v| v as f32).collect()),
+            On::Device(s) => {
+                s.get(name).await?.map(|words| words.into_iter().map(|w| f32::from_bits(w).into()).collect())
+            }
+            On::Host(s) => s.get(name).map(|x| x.iter().map(|&v| v.into()).collect()),
+            On::Twin(s) => s.get(name).map(<[f64]>::to_vec),
         };
         found.ok_or_else(|| Error::Name { what: "state", name: name.into(), problem: "not there".into() })
+    }
+
+    /// Bytes that programs may use, where that is known.
+    pub fn memory(&self) -> Option<u64> {
+        self.memory
     }
 
     /// Compiles a graph whose wanted values are `outputs`; its assignments are always carried out. Every state that it

@@ -1,0 +1,456 @@
+//! Hessian, Gauss-Newton and Fisher matrices of a loss, as operators.
+
+use std::{collections::HashMap, fmt, ops::Range};
+
+use hillshade_engine::{Data, Graph, Plan, Program, Session, Split, Var, block_on, ops::random::philox};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BatchNorm, Combination, Error, Gradient, Likelihood, Operator, Outer, Parts, Problem, Result, Setting, Vectors,
+    error::argument,
+    gradient::{Block, accumulate, chosen, flatten, layout, unflatten},
+    operator::state_named,
+    vectors::{input, output},
+};
+
+/// Which matrix. `Jᵢ` is the Jacobian of sample `i`'s outputs, `Hᵢ` the second derivative of its loss in them, `rᵢ` the first.
+/// With batch statistics `Jᵢ` is that of the whole batch's output map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The Hessian of the mean loss.
+    #[default]
+    Hessian,
+    /// Generalized Gauss-Newton: `mean Jᵢᵀ Hᵢ Jᵢ` (Schraudolph 2002).
+    Ggn,
+    /// `mean Jᵢᵀ ĝ ĝᵀ Jᵢ` with `ĝ = rᵢ` at targets drawn from the model, averaged over `draws` draws (Martens 2020).
+    Fisher {
+        /// Targets drawn for each sample.
+        draws: u32,
+    },
+    /// `mean Jᵢᵀ rᵢ rᵢᵀ Jᵢ`, with the data's own targets.
+    Empirical,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Kind::Hessian => f.write_str("hessian"),
+            Kind::Ggn => f.write_str("ggn"),
+            Kind::Fisher { draws } => write!(f, "fisher({draws})"),
+            Kind::Empirical => f.write_str("empirical fisher"),
+        }
+    }
+}
+
+/// How an operator is built.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Statistics of batch normalization.
+    pub batch_norm: BatchNorm,
+    /// Samples at once in evaluation mode; 128 by default.
+    pub micro_batch: Option<usize>,
+    /// Parameters whose names begin with one of these; all where there are none.
+    pub blocks: Vec<String>,
+    /// `λ` of a term `λ/2 ‖w‖²` over the parameters on which decay acts; 0 leaves it out.
+    pub weight_decay: f64,
+    /// Whether to keep a linearization for warm products; by default where it fits.
+    pub linearize: Option<bool>,
+    /// The most directions at once; by default as many of 16 as fit.
+    pub width: Option<usize>,
+    /// Bytes that may be used; by default what the session says.
+    pub memory: Option<u64>,
+    /// Seed of the targets that a Fisher matrix draws.
+    pub seed: u64,
+}
+
+/// Where an operator was linearized.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// The mean loss, without weight decay.
+    pub loss: f64,
+    /// Norm of its gradient.
+    pub gradient_norm: f64,
+}
+
+/// A curvature matrix of a problem at the session's parameters.
+#[derive(Debug)]
+pub struct Curvature {
+    problem: Problem,
+    kind: Kind,
+    options: Options,
+    layout: Vec<Block>,
+    pieces: Vec<Piece>,
+    /// For each number of samples the graph of one product, where no linearization is kept.
+    whole: HashMap<usize, Product>,
+    gradient: Gradient,
+    width: usize,
+    products: u64,
+}
+
+/// Samples that pass through the network together.
+#[derive(Debug)]
+struct Piece {
+    range: Range<usize>,
+    /// Computes what products reuse.
+    before: Option<Program>,
+    /// The product from it.
+    after: Option<Product>,
+    /// For a Fisher matrix the gradients in the outputs at drawn targets, `[draws, n, c]`.
+    drawn: Option<Vec<f32>>,
+}
+
+/// The graph of one product, from a direction `[n]`, and its programs by the number of directions.
+#[derive(Debug)]
+struct Product {
+    graph: Graph,
+    product: Var,
+    programs: HashMap<usize, Program>,
+}
+
+const DIRECTION: &str = "lab/direction";
+const DRAWN: &str = "lab/drawn";
+
+/// Bytes of a plan that are its own.
+fn own_bytes(plan: &Plan) -> u64 {
+    let inputs: u64 = plan.inputs.iter().map(|n| n.ty.bytes() as u64).sum();
+    plan.slot_bytes() + inputs + plan.literals.iter().map(|l| 4 * l.len() as u64).sum::<u64>()
+}
+
+impl Product {
+    /// The graph for `k` directions, which adds its products to the output block, as the share of `count` samples.
+    fn graph_for(&self, n: usize, k: usize, count: usize) -> Result<Graph> {
+        let mut g = self.graph.clone();
+        let all = g.state(&input(n, k), &[k, n])?;
+        let product = match state_named(&g, DIRECTION) {
+            Some(one) if k == 1 => {
+                let row = g.reshape(all, &[n])?;
+                g.replay(&[self.product], &[one], &[row])?[0]
+            }
+            Some(one) => g.batch(&[self.product], &[one], &[all])?[0],
+            None => g.broadcast(self.product, &[k, n])?,
+        };
+        let rows = g.reshape(product, &[k, n])?;
+        accumulate(&mut g, &output(n, k), rows, count)?;
+        Ok(g)
+    }
+
+    fn program(&mut self, session: &Session, n: usize, k: usize, count: usize) -> Result<&mut Program> {
+        if !self.programs.contains_key(&k) {
+            let g = self.graph_for(n, k, count)?;
+            self.programs.insert(k, session.compile(&g, &[])?);
+        }
+        Ok(self.programs.get_mut(&k).expect("it was just put there"))
+    }
+}
+
+impl Curvature {
+    /// Builds the operator and linearizes it at the session's parameters.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotDeterministic`] for a loss that is not the same twice, [`Error::Memory`] for one that does not fit,
+    /// [`Error::Argument`] for options that do not, and those of the problem's graph.
+    pub fn new(session: &mut Session, problem: &Problem, kind: Kind, options: &Options) -> Result<Self> {
+        if let (Kind::Fisher { .. }, None) = (kind, problem.likelihood) {
+            return Err(argument("fisher", "a problem with a likelihood to draw targets from", "none"));
+        }
+        let micro_batch = options.micro_batch.unwrap_or(128);
+        let ranges = problem.pieces(options.batch_norm, micro_batch)?;
+        let gradient = Gradient::new(session, problem, options.batch_norm, micro_batch, &options.blocks)?;
+        let pieces = ranges.into_iter().map(|range| Piece { range, before: None, after: None, drawn: None }).collect();
+        let mut c = Curvature {
+            problem: problem.clone(),
+            kind,
+            options: options.clone(),
+            layout: gradient.layout().to_vec(),
+            pieces,
+            whole: HashMap::new(),
+            gradient,
+            width: 1,
+            products: 0,
+        };
+        c.plan(session)?;
+        c.gradient.probe(session)?;
+        c.linearize(session)?;
+        Ok(c)
+    }
+
+    /// `E − g gᵀ`: the covariance of the samples' gradients, from the empirical Fisher matrix.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Curvature::new`].
+    pub fn covariance(session: &mut Session, problem: &Problem, options: &Options) -> Result<Combination<'static>> {
+        let e = Curvature::new(session, problem, Kind::Empirical, options)?;
+        let outer = Outer::new(e.gradient.state(), e.dimension());
+        Combination::new(1.0, e).plus(-1.0, outer)
+    }
+
+    /// The parameters' places in the vectors.
+    pub fn layout(&self) -> &[Block] {
+        &self.layout
+    }
+
+    /// Products with one direction that were computed so far.
+    pub fn products(&self) -> u64 {
+        self.products
+    }
+
+    /// Whether products reuse a linearization.
+    pub fn is_linearized(&self) -> bool {
+        self.pieces.iter().all(|p| p.after.is_some())
+    }
+
+    /// The graph of one product for `size` samples: a direction `[n]` to a product `[n]`.
+    fn product_graph(&self, size: usize) -> Result<(Graph, Var, Var)> {
+        let (b, parts) = self.problem.graph(self.options.batch_norm, size)?;
+        let params = chosen(b.trained(), &self.options.blocks)?;
+        let layout = layout(params.iter());
+        let n = layout.last().map_or(0, |b| b.range.end);
+        let mut g = b.g;
+        let direction = g.state(DIRECTION, &[n])?;
+        let v = unflatten(&mut g, direction, &layout)?;
+        let loss = g.mean(parts.losses, &[0])?;
+        let wrt: Vec<Var> = params.iter().map(|p| p.var).collect();
+        let mut product = product(&mut g, self.kind, loss, parts, &wrt, &v)?;
+        for ((p, v), own) in params.iter().zip(&v).zip(&mut product) {
+            if self.options.weight_decay != 0.0 && p.decayed {
+                let decay = g.affine(*v, self.options.weight_decay, 0.0)?;
+                *own = g.add(*own, decay)?;
+            }
+        }
+        let product = flatten(&mut g, &product)?;
+        Ok((g, direction, product))
+    }
+
+    /// Decides what is kept and how many directions go at once, and compiles.
+    fn plan(&mut self, session: &mut Session) -> Result<()> {
+        let n = self.dimension();
+        let (memory, count) = (self.options.memory.or(session.memory()), self.problem.samples.count());
+        let sizes: std::collections::BTreeSet<usize> = self.pieces.iter().map(|p| p.range.len()).collect();
+        let mut splits: HashMap<usize, (Split, u64)> = HashMap::new();
+        let (mut cold, mut warm) = (0, 0);
+        for &size in &sizes {
+            let (g, direction, product) = self.product_graph(size)?;
+            let split = g.split(&[], &[product], &[direction], "lab/kept")?;
+            let whole = Product { graph: g, product, programs: HashMap::new() };
+            let bytes =
+                |p: &Product, k: usize| Ok::<_, Error>(own_bytes(&Plan::new(&p.graph_for(n, k, count)?, &[], true)?));
+            cold = cold.max(bytes(&whole, 1)?);
+            let after = Product { graph: split.after.clone(), product: split.varying[0], programs: HashMap::new() };
+            let kept: u64 = split.kept.iter().map(|k| k.ty.bytes() as u64).sum();
+            let each = kept + own_bytes(&Plan::new(&split.before, &[], true)?) + bytes(&after, 1)?;
+            warm += each * self.pieces.iter().filter(|p| p.range.len() == size).count() as u64;
+            self.whole.insert(size, whole);
+            splits.insert(size, (split, each));
+        }
+        let available = memory.unwrap_or(u64::MAX);
+        if cold.min(warm) > available {
+            let fits = match self.options.batch_norm {
+                BatchNorm::Eval => {
+                    let each = cold / sizes.last().copied().unwrap_or(1) as u64;
+                    format!("a micro-batch of {} would fit", (available / each.max(1)).max(1))
+                }
+                mode => format!("{mode} needs all its samples at once: take fewer, or eval mode"),
+            };
+            return Err(Error::Memory { what: self.kind.to_string(), needed: cold, available, fits });
+        }
+        let keep = self.options.linearize.unwrap_or(warm <= available / 2);
+        if keep && warm > available {
+            let fits = format!("without a linearization it needs {cold}");
+            return Err(Error::Memory { what: format!("{} linearized", self.kind), needed: warm, available, fits });
+        }
+        if keep {
+            for (i, piece) in self.pieces.iter_mut().enumerate() {
+                let Some(whole) = self.whole.get(&piece.range.len()) else { continue };
+                let direction = state_named(&whole.graph, DIRECTION).unwrap_or(whole.product);
+                let prefix = format!("lab/{n}/{}/{i}", self.kind);
+                let split = whole.graph.split(&[], &[whole.product], &[direction], &prefix)?;
+                for kept in &split.kept {
+                    session.reserve(&kept.name, &kept.ty)?;
+                }
+                piece.before = Some(session.compile(&split.before, &[])?);
+                piece.after = Some(Product { graph: split.after, product: split.varying[0], programs: HashMap::new() });
+            }
+        }
+        self.width = match self.options.width {
+            Some(0) => return Err(argument("width", "1 or more directions at once", 0)),
+            Some(width) => width,
+            None => self.widest(memory)?,
+        };
+        if keep {
+            self.whole.clear();
+        }
+        Ok(())
+    }
+
+    /// The most directions at once that a quarter of the memory holds, up to 16; 8 where the memory is not known.
+    fn widest(&self, memory: Option<u64>) -> Result<usize> {
+        let n = self.dimension();
+        let Some(memory) = memory else { return Ok(8) };
+        let largest = self.pieces.iter().max_by_key(|p| p.range.len());
+        let product = largest.and_then(|p| p.after.as_ref().or_else(|| self.whole.get(&p.range.len())));
+        let Some(product) = product else { return Ok(1) };
+        let one = own_bytes(&Plan::new(&product.graph_for(n, 2, self.problem.samples.count())?, &[], true)?) / 2;
+        let fits = |k: &&usize| **k as u64 * one <= memory / 4 / self.pieces.len() as u64;
+        Ok([16, 8, 4, 2].iter().find(fits).copied().unwrap_or(1))
+    }
+
+    /// Takes the session's parameters as the point at which products are computed. Without a linearization products
+    /// follow the parameters by themselves; a Fisher matrix keeps the targets drawn here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFinite`] when the loss is not finite there, and the engine's.
+    pub fn linearize(&mut self, session: &mut Session) -> Result<Point> {
+        let loss = self.gradient.run(session)?;
+        let gradient_norm = self.gradient.norm(session)?;
+        if let Kind::Fisher { draws } = self.kind {
+            self.draw(session, draws)?;
+        }
+        for piece in &mut self.pieces {
+            if let Some(before) = &mut piece.before {
+                let mut feeds = self.problem.samples.feeds(piece.range.clone());
+                feeds.extend(piece.drawn.iter().map(|d| (DRAWN, Data::F32(d))));
+                before.run(session, &feeds)?;
+            }
+        }
+        Ok(Point { loss, gradient_norm })
+    }
+
+    /// Draws targets from the model: for each sample the loss's gradient in the outputs at those targets.
+    fn draw(&mut self, session: &mut Session, draws: u32) -> Result<()> {
+        let Some(likelihood) = self.problem.likelihood else { return Ok(()) };
+        let mut programs: HashMap<usize, (Program, Var)> = HashMap::new();
+        for piece in &mut self.pieces {
+            let size = piece.range.len();
+            if !programs.contains_key(&size) {
+                let (b, parts) = self.problem.graph(self.options.batch_norm, size)?;
+                programs.insert(size, (session.compile(&b.g, &[parts.outputs])?, parts.outputs));
+            }
+            let Some((program, outputs)) = programs.get_mut(&size) else { continue };
+            program.run(session, &self.problem.samples.feeds(piece.range.clone()))?;
+            let z = block_on(program.read_wide(session, *outputs))?;
+            let rows = z.chunks(z.len() / size).zip(piece.range.clone());
+            let seed = self.options.seed;
+            let of_draw = |d: u32| rows.clone().flat_map(move |(row, i)| slope_at_draw(likelihood, row, seed, i, d));
+            piece.drawn = Some((0..draws).flat_map(of_draw).collect());
+        }
+        Ok(())
+    }
+}
+
+/// The gradient in a sample's outputs at a target drawn from the likelihood: the same for a seed, sample and draw.
+fn slope_at_draw(likelihood: Likelihood, z: &[f64], seed: u64, sample: usize, draw: u32) -> Vec<f32> {
+    let uniform = |entry: usize| {
+        let word = philox(
+            [sample as u32, entry as u32, draw, u32::from_be_bytes(*b"fish")],
+            [seed as u32, (seed >> 32) as u32],
+        );
+        [word[0], word[1]].map(|w| (f64::from(w) + 0.5) / 4_294_967_296.0)
+    };
+    match likelihood {
+        Likelihood::Categorical => {
+            let most = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let weights: Vec<f64> = z.iter().map(|z| (z - most).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            let mut rest = uniform(0)[0] * total;
+            let target = weights.iter().position(|w| {
+                rest -= w;
+                rest < 0.0
+            });
+            let target = target.unwrap_or(z.len() - 1);
+            weights.iter().enumerate().map(|(c, w)| (w / total - f64::from(u8::from(c == target))) as f32).collect()
+        }
+        Likelihood::Gaussian { curvature } => (0..z.len())
+            .map(|c| {
+                let [a, b] = uniform(c);
+                let normal = (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos();
+                (curvature.sqrt() * normal) as f32
+            })
+            .collect(),
+    }
+}
+
+/// A product of a curvature matrix and a direction, both in the parameters' shapes.
+fn product(g: &mut Graph, kind: Kind, loss: Var, parts: Parts, wrt: &[Var], v: &[Var]) -> Result<Vec<Var>> {
+    let outputs = parts.outputs;
+    if kind == Kind::Hessian {
+        return Ok(g.hvp(loss, wrt, v)?);
+    }
+    let moved = g.jvp(&[outputs], wrt, v)?;
+    let pulled = match kind {
+        Kind::Ggn => {
+            let slope = g.grad(loss, &[outputs])?;
+            g.jvp(&slope, &[outputs], &moved)?[0]
+        }
+        _ => {
+            let shape = g.shape(outputs).to_vec();
+            let (slopes, draws) = match kind {
+                Kind::Fisher { draws } => (g.input(DRAWN, &[&[draws as usize], &shape[..]].concat())?, draws),
+                _ => {
+                    let total = g.sum(parts.losses, &[0])?;
+                    let own = g.grad(total, &[outputs])?[0];
+                    (g.unsqueeze(own, &[0])?, 1)
+                }
+            };
+            let axes: Vec<usize> = (2..=shape.len()).collect();
+            let along = g.mul(slopes, moved[0])?;
+            let along = g.sum(along, &axes)?;
+            let along = g.unsqueeze(along, &axes)?;
+            let scaled = g.mul(slopes, along)?;
+            let sum = g.sum(scaled, &[0])?;
+            g.affine(sum, 1.0 / (f64::from(draws) * shape[0] as f64), 0.0)?
+        }
+    };
+    Ok(g.vjp(&[outputs], &[pulled], wrt)?)
+}
+
+impl Operator for Curvature {
+    fn dimension(&self) -> usize {
+        self.layout.last().map_or(0, |b| b.range.end)
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn apply(&mut self, session: &mut Session, k: usize) -> Result<()> {
+        let n = self.dimension();
+        Vectors::new(n).ports(session, k)?;
+        let count = self.problem.samples.count();
+        let mut first = true;
+        for piece in &mut self.pieces {
+            let size = piece.range.len();
+            let (samples, keep) = ([size as f32], [f32::from(u8::from(!first))]);
+            first = false;
+            let mut feeds = self.problem.samples.feeds(piece.range.clone());
+            feeds.extend([("lab/keep", Data::F32(&keep)), ("lab/samples", Data::F32(&samples))]);
+            feeds.extend(piece.drawn.iter().map(|d| (DRAWN, Data::F32(d))));
+            let product = match &mut piece.after {
+                Some(after) => after,
+                None => self.whole.get_mut(&size).ok_or_else(|| argument("micro-batch", "a known size", size))?,
+            };
+            product.program(session, n, k, count)?.run(session, &feeds)?;
+        }
+        self.products += k as u64;
+        Ok(())
+    }
+
+    fn setting(&self) -> Setting {
+        Setting {
+            operator: self.kind.to_string(),
+            parameters: self.dimension(),
+            blocks: self.options.blocks.clone(),
+            samples: self.problem.samples.count(),
+            micro_batch: self.pieces.iter().map(|p| p.range.len()).max().unwrap_or(0),
+            batch_norm: self.options.batch_norm.to_string(),
+            reduction: "mean".into(),
+            weight_decay: self.options.weight_decay,
+            seed: self.options.seed,
+            linearized: self.is_linearized(),
+            adapter: String::new(),
+        }
+    }
+}

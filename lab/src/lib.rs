@@ -1,0 +1,24 @@
+//! The lab of Hillshade: exact curvature of any loss graph, and what one measures with it.
+
+mod curvature;
+mod eigen;
+mod error;
+mod gradient;
+mod krylov;
+mod lobpcg;
+mod operator;
+mod problem;
+mod quadrature;
+mod trace;
+mod vectors;
+
+pub use curvature::{Curvature, Kind, Options, Point};
+pub use eigen::{Eigen, End, Search, Value, Watch, eigenvalues, found, power_iteration};
+pub use error::{Error, Result};
+pub use gradient::{Block, Gradient};
+pub use lobpcg::Lobpcg;
+pub use operator::{Combination, Dense, Operator, Outer, Setting, dense};
+pub use problem::{BatchNorm, Likelihood, Parts, Problem, Samples};
+pub use quadrature::{Density, Quadrature};
+pub use trace::{Diagonal, Estimate, Sampling, diagonal, hutch_plus_plus, hutchinson, layer_traces, xtrace};
+pub use vectors::{Probe, Vectors, input, output};

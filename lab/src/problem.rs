@@ -1,0 +1,218 @@
+//! What is measured: a loss over samples, as a graph for any number of them.
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use hillshade_engine::{Data, Source, Var};
+use hillshade_models::{
+    Builder, Mode, Network,
+    data::{Dataset, Images},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Result, error::argument};
+
+/// Which statistics batch normalization takes, in everything that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchNorm {
+    /// The running ones.
+    #[default]
+    Eval,
+    /// Those of batches of exactly so many samples; what is left over is a smaller last batch, weighted by its size.
+    Batch(usize),
+    /// Those of all samples.
+    Full,
+}
+
+impl fmt::Display for BatchNorm {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            BatchNorm::Eval => f.write_str("eval"),
+            BatchNorm::Batch(size) => write!(f, "batch({size})"),
+            BatchNorm::Full => f.write_str("full"),
+        }
+    }
+}
+
+/// A distribution of targets, given a network's outputs `[n, c]`, whose negative log-likelihood the loss is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Likelihood {
+    /// Outputs are logits: softmax cross-entropy.
+    Categorical,
+    /// Outputs are means: a squared error whose second derivative in each output is `curvature`.
+    Gaussian {
+        /// Second derivative of a sample's loss in each output.
+        curvature: f64,
+    },
+}
+
+/// What a graph of a loss is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts {
+    /// The loss of each sample, `[n]`; the loss is their mean.
+    pub losses: Var,
+    /// The network's outputs, `[n, c]`, on which the losses depend, each on its own row.
+    pub outputs: Var,
+}
+
+/// Samples in memory: named arrays with the sample as first axis.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Samples {
+    count: usize,
+    floats: Vec<(String, Vec<f32>)>,
+    indices: Vec<(String, Vec<u32>)>,
+}
+
+impl Samples {
+    /// No arrays yet, of so many samples.
+    pub fn new(count: usize) -> Self {
+        Samples { count, ..Samples::default() }
+    }
+
+    /// With an input of floats.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`](crate::Error::Argument) when the numbers do not divide among the samples.
+    pub fn floats(mut self, name: &str, data: Vec<f32>) -> Result<Self> {
+        self.fits(name, data.len())?;
+        self.floats.push((name.into(), data));
+        Ok(self)
+    }
+
+    /// With an input of indices.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`](crate::Error::Argument) when the numbers do not divide among the samples.
+    pub fn indices(mut self, name: &str, data: Vec<u32>) -> Result<Self> {
+        self.fits(name, data.len())?;
+        self.indices.push((name.into(), data));
+        Ok(self)
+    }
+
+    fn fits(&self, name: &str, len: usize) -> Result<()> {
+        match self.count > 0 && len > 0 && len.is_multiple_of(self.count) {
+            true => Ok(()),
+            false => Err(argument(name, format!("as much for each of {} samples", self.count), len)),
+        }
+    }
+
+    /// The first `count` images of a data set, normalized by its training moments, as `images` and `labels`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`](crate::Error::Argument) when there are not so many.
+    pub fn images(dataset: &Dataset, images: &Images, count: usize) -> Result<Self> {
+        if count == 0 || count > images.len() {
+            return Err(argument("samples", format!("1 to {}", images.len()), count));
+        }
+        let batch = dataset.batch(images, &(0..count as u32).collect::<Vec<_>>(), None);
+        Samples::new(count).floats("images", batch.x)?.indices("labels", batch.labels)
+    }
+
+    /// The number of samples.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Samples in a range, as feeds.
+    pub fn feeds(&self, range: Range<usize>) -> Vec<(&str, Data<'_>)> {
+        let part = |len: usize| range.start * (len / self.count)..range.end * (len / self.count);
+        let floats = self.floats.iter().map(|(name, x)| (name.as_str(), Data::F32(&x[part(x.len())])));
+        let indices = self.indices.iter().map(|(name, x)| (name.as_str(), Data::U32(&x[part(x.len())])));
+        floats.chain(indices).collect()
+    }
+}
+
+type Build = dyn Fn(&mut Builder, usize) -> hillshade_models::Result<Parts> + Send + Sync;
+
+/// A loss over samples: the mean of theirs.
+#[derive(Clone)]
+pub struct Problem {
+    build: Arc<Build>,
+    /// The data.
+    pub samples: Samples,
+    /// What Fisher matrices draw targets from.
+    pub likelihood: Option<Likelihood>,
+}
+
+impl fmt::Debug for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "a problem of {} samples", self.samples.count)
+    }
+}
+
+impl Problem {
+    /// From a function that adds the loss of `n` samples to a graph, with inputs named as the samples' arrays.
+    pub fn new(
+        samples: Samples,
+        likelihood: Option<Likelihood>,
+        build: impl Fn(&mut Builder, usize) -> hillshade_models::Result<Parts> + Send + Sync + 'static,
+    ) -> Self {
+        Problem { build: Arc::new(build), samples, likelihood }
+    }
+
+    /// A network that sorts images into classes, with cross-entropy; samples as [`Samples::images`] names them.
+    pub fn classifier(network: Network, image: [usize; 3], classes: usize, samples: Samples) -> Self {
+        let [height, width, channels] = image;
+        Problem::new(samples, Some(Likelihood::Categorical), move |b, n| {
+            let x = b.g.input("images", &[n, height, width, channels])?;
+            let labels = b.g.input_u32("labels", &[n])?;
+            let outputs = network.build(b, x, classes)?;
+            let [losses, _] = b.g.cross_entropy(outputs, labels)?;
+            Ok(Parts { losses, outputs })
+        })
+    }
+
+    /// The graph for `n` samples, without assignments.
+    pub(crate) fn graph(&self, batch_norm: BatchNorm, n: usize) -> Result<(Builder, Parts)> {
+        let mode = if batch_norm == BatchNorm::Eval { Mode::Eval } else { Mode::Train };
+        let mut b = Builder::new(mode);
+        let parts = (self.build)(&mut b, n)?;
+        b.g = b.g.without_assigns();
+        let (losses, outputs) = (b.g.shape(parts.losses), b.g.shape(parts.outputs));
+        if losses != [n] || outputs.first() != Some(&n) {
+            let found = format!("losses {losses:?} and outputs {outputs:?}");
+            return Err(argument("problem", format!("losses [{n}] and outputs [{n}, …]"), found));
+        }
+        let known = |name: &String| {
+            self.samples.floats.iter().map(|a| &a.0).chain(self.samples.indices.iter().map(|a| &a.0)).any(|a| a == name)
+        };
+        let stray = b.g.nodes().iter().find_map(|node| match &node.source {
+            Source::Input(name) if !known(name) => Some(name.clone()),
+            _ => None,
+        });
+        match stray {
+            Some(name) if name == "seed" => Err(argument(
+                "problem",
+                "a loss that is the same every time",
+                "dropout, which is not drawn by sample: measure in eval mode, or without it",
+            )),
+            Some(name) => Err(argument("problem", "inputs that the samples have", format!("\"{name}\""))),
+            None => Ok((b, parts)),
+        }
+    }
+
+    /// The ranges of samples that pass through the network together.
+    pub(crate) fn pieces(&self, batch_norm: BatchNorm, micro_batch: usize) -> Result<Vec<Range<usize>>> {
+        let count = self.samples.count;
+        let size = match batch_norm {
+            BatchNorm::Eval => micro_batch.clamp(1, count),
+            BatchNorm::Batch(size) => size,
+            BatchNorm::Full => count,
+        };
+        if batch_norm != BatchNorm::Eval && (size < 2 || size > count) {
+            return Err(argument("batch-norm batch", format!("2 to {count} samples"), size));
+        }
+        let pieces: Vec<_> = (0..count).step_by(size).map(|start| start..(start + size).min(count)).collect();
+        match pieces.last() {
+            Some(last) if batch_norm != BatchNorm::Eval && last.len() < 2 => Err(argument(
+                "batch-norm batch",
+                format!("a size that does not leave one of {count} samples over"),
+                size,
+            )),
+            _ => Ok(pieces),
+        }
+    }
+}
