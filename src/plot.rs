@@ -2,6 +2,27 @@
 //!
 //! Each kind of figure is a struct that borrows what it shows; its method `figure` draws it. Figures take any numbers:
 //! what is not finite is left out, or grey.
+//!
+//! ```
+//! use hillshade::plot::{Line, Slice};
+//!
+//! let x: Vec<f64> = (-50..=50).map(|i| f64::from(i) / 50.0).collect();
+//! let loss: Vec<f64> = x.iter().map(|x| 0.2 + x * x + 0.05 * (9.0 * x).cos()).collect();
+//! let lines = [Line { name: "training loss", values: &loss, model: false }];
+//! let notes = ["128 images".to_owned()];
+//! let slice = Slice {
+//!     title: "Along the first eigenvector",
+//!     x: &x,
+//!     lines: &lines,
+//!     x_label: "distance",
+//!     y_label: "cross-entropy (nats)",
+//!     log: false,
+//!     notes: &notes,
+//! };
+//! let figure = slice.figure();
+//! assert!(figure.svg().starts_with("<svg"));
+//! assert!(figure.png().starts_with(b"\x89PNG"));
+//! ```
 
 mod axis;
 mod canvas;
@@ -11,6 +32,10 @@ mod figure;
 mod font;
 mod page;
 mod panel;
+mod slice;
+mod track;
 
 pub use curves::{Curves, Epoch};
 pub use figure::Figure;
+pub use slice::{Line, Slice};
+pub use track::{Track, TrackPoint};
