@@ -28,14 +28,17 @@ mod axis;
 mod canvas;
 mod color;
 mod curves;
+mod density;
 mod figure;
 mod font;
 mod page;
 mod panel;
+mod quadrature;
 mod slice;
 mod track;
 
 pub use curves::{Curves, Epoch};
+pub use density::Density;
 pub use figure::Figure;
 pub use slice::{Line, Slice};
 pub use track::{Track, TrackPoint};
