@@ -27,6 +27,7 @@
 mod axis;
 mod canvas;
 mod color;
+mod contour;
 mod curves;
 mod density;
 mod figure;
@@ -34,11 +35,14 @@ mod font;
 mod page;
 mod panel;
 mod quadrature;
+mod relief;
 mod slice;
+mod surface;
 mod track;
 
 pub use curves::{Curves, Epoch};
 pub use density::Density;
 pub use figure::Figure;
 pub use slice::{Line, Slice};
+pub use surface::Surface;
 pub use track::{Track, TrackPoint};
