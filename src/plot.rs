@@ -38,6 +38,8 @@ mod quadrature;
 mod relief;
 mod slice;
 mod surface;
+#[cfg(test)]
+mod tests;
 mod track;
 
 pub use curves::{Curves, Epoch};
