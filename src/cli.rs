@@ -4,7 +4,6 @@ mod devices;
 mod eval;
 mod executor;
 mod folder;
-mod plot;
 mod train;
 
 use std::{

@@ -1,8 +1,9 @@
 //! Hillshade: a GPU training engine that can see the shape of its own loss.
 //!
 //! [`engine`] has graphs of tensor operations with handwritten WGSL kernels, derivatives of any order, and three
-//! executors: a GPU, the CPU in f32, the CPU in f64. [`models`] has layers, networks, data and training on top; [`lab`] measures
-//! curvature: exact products with Hessian, Gauss-Newton and Fisher matrices, spectra, traces, slices of the loss.
+//! executors: a GPU, the CPU in f32, the CPU in f64. [`models`] has layers, networks, data and training on top. [`lab`]
+//! measures curvature: exact products with Hessian, Gauss-Newton and Fisher matrices, spectra, traces, slices of the loss.
+//! [`plot`] draws what they measure.
 //!
 //! ```
 //! use hillshade::engine::{Data, Graph, Result, Session, Sgd};
@@ -49,6 +50,8 @@
 pub use hillshade_engine as engine;
 pub use hillshade_lab as lab;
 pub use hillshade_models as models;
+
+pub mod plot;
 
 /// The programs of the README, compiled and run with the tests.
 #[cfg(doctest)]

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hillshade::models::{Checkpoint, Config, Error, Score, write_atomically};
+use hillshade::{
+    models::{Checkpoint, Config, Error, Score, write_atomically},
+    plot,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -39,6 +42,12 @@ impl Epoch {
     /// The training score.
     pub fn train(&self) -> Score {
         Score { loss: self.train_loss, accuracy: self.train_accuracy }
+    }
+
+    /// What is drawn of the epoch.
+    pub fn scores(&self) -> plot::Epoch {
+        let test = Score { loss: self.test_loss, accuracy: self.test_accuracy };
+        plot::Epoch { epoch: self.epoch, train: self.train(), test }
     }
 }
 

@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use hillshade::{
     engine::block_on,
     models::{Config, Error, Optimizer, Schedule, ScheduleShape, Score, Trainer, data},
+    plot::Curves,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -20,7 +21,7 @@ use serde_json::json;
 use super::{
     Result, executor,
     folder::{self, Epoch, Folder},
-    plot, print, say,
+    print, say,
 };
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -237,7 +238,7 @@ impl Run {
         let metrics = folder.metrics(done)?;
         folder.rewrite(&metrics)?;
         folder.configure(trainer.config())?;
-        folder.draw(&plot::curves(&metrics))?;
+        folder.draw(&curves(&metrics))?;
         Ok(Run { trainer, folder, metrics, began: Instant::now(), training: Duration::ZERO })
     }
 
@@ -316,7 +317,7 @@ impl Run {
         self.folder.append(&line)?;
         self.metrics.push(line);
         self.save()?;
-        self.folder.draw(&plot::curves(&self.metrics))
+        self.folder.draw(&curves(&self.metrics))
     }
 
     fn images_since(&self, first: u64) -> u64 {
@@ -349,6 +350,12 @@ impl Run {
             None => print(format_args!("nothing to train: the run has {}", plural(config.epochs, "epoch"))),
         }
     }
+}
+
+/// The picture of a run.
+fn curves(metrics: &[Epoch]) -> String {
+    let epochs: Vec<_> = metrics.iter().map(Epoch::scores).collect();
+    Curves { epochs: &epochs }.figure().svg()
 }
 
 fn message(score: Option<Score>, images: u64, time: Duration) -> String {
