@@ -4,6 +4,8 @@ mod devices;
 mod eval;
 mod executor;
 mod folder;
+mod spectrum;
+mod subject;
 mod train;
 
 use std::{
@@ -32,6 +34,8 @@ enum Command {
     Train(Box<train::Options>),
     /// Score a run's checkpoint on the test set.
     Eval(eval::Options),
+    /// Measure a loss's curvature: eigenvalues, trace and density, as numbers and as a plot.
+    Spectrum(spectrum::Options),
 }
 
 /// Ends in a line that says what was expected and found.
@@ -40,6 +44,9 @@ enum Error {
     /// The model layer's or the engine's.
     #[error(transparent)]
     Models(#[from] models::Error),
+    /// The lab's.
+    #[error(transparent)]
+    Lab(hillshade::lab::Error),
     /// The run was stopped from the keyboard, after a checkpoint.
     #[error("stopped; go on with: hillshade train --resume {}", quoted(.0))]
     Stopped(PathBuf),
@@ -48,6 +55,15 @@ enum Error {
 impl From<hillshade::engine::Error> for Error {
     fn from(e: hillshade::engine::Error) -> Self {
         Error::Models(e.into())
+    }
+}
+
+impl From<hillshade::lab::Error> for Error {
+    fn from(e: hillshade::lab::Error) -> Self {
+        match e {
+            hillshade::lab::Error::Models(e) => Error::Models(e),
+            e => Error::Lab(e),
+        }
     }
 }
 
@@ -65,6 +81,8 @@ impl Error {
         use hillshade::engine::Error as Engine;
         match self {
             Error::Stopped(_) => 130,
+            Error::Lab(hillshade::lab::Error::NotFinite { .. } | hillshade::lab::Error::NotDeterministic { .. }) => 1,
+            Error::Lab(_) => 2,
             Error::Models(models::Error::Diverged { .. }) => 1,
             Error::Models(models::Error::Io { what: "write", .. }) => 1,
             Error::Models(models::Error::Engine(e)) => match e {
@@ -97,6 +115,7 @@ pub fn run() -> ExitCode {
         Command::Devices(options) => devices::run(&options),
         Command::Train(options) => train::run(&options),
         Command::Eval(options) => eval::run(&options),
+        Command::Spectrum(options) => spectrum::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

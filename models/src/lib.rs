@@ -3,6 +3,7 @@
 mod checkpoint;
 pub mod data;
 mod error;
+mod import;
 mod init;
 mod layer;
 mod network;
@@ -12,6 +13,7 @@ mod train;
 
 pub use checkpoint::{Checkpoint, write_atomically};
 pub use error::{Error, Result};
+pub use import::{Tensor, import};
 pub use init::Init;
 pub use layer::{Builder, Mode, Param};
 pub use network::{Cnn, Mlp, Network, ResNet};

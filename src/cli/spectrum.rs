@@ -1,0 +1,234 @@
+//! `hillshade spectrum`.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+use hillshade::{
+    lab::{
+        Curvature, Density, Eigen, End, Estimate, Kind, Options as Curve, Quadrature, Sampling, Search, eigenvalues,
+        hutchinson,
+    },
+    models::write_atomically,
+    plot,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+
+use super::{Result, print, say, subject};
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Matrix {
+    Hessian,
+    Ggn,
+    Fisher,
+    Empirical,
+}
+
+#[derive(clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    subject: subject::Options,
+    /// Which matrix: the Hessian, the generalized Gauss-Newton matrix, the Fisher matrix at drawn labels, or the empirical
+    /// one at the data's.
+    #[arg(long, value_enum, default_value = "hessian")]
+    matrix: Matrix,
+    /// Largest eigenvalues.
+    #[arg(long, default_value_t = 5)]
+    top: usize,
+    /// Smallest eigenvalues, 0 for none.
+    #[arg(long, default_value_t = 2)]
+    bottom: usize,
+    /// Residual of an eigenvalue, as a share of it, at which it is done.
+    #[arg(long, default_value_t = 1e-3)]
+    tolerance: f64,
+    /// Standard error of the trace, as a share of it, at which it is done.
+    #[arg(long, default_value_t = 0.05)]
+    trace_tolerance: f64,
+    /// Probes of the density, 0 for none.
+    #[arg(long, default_value_t = 10)]
+    probes: usize,
+    /// Lanczos steps of each probe.
+    #[arg(long, default_value_t = 80)]
+    steps: usize,
+    /// The most products that eigenvalues and trace take each.
+    #[arg(long, default_value_t = 400)]
+    products: u64,
+    /// Width of the density's kernel, in eigenvalues; by default by the nodes.
+    #[arg(long)]
+    sigma: Option<f64>,
+    /// λ of a term λ/2 ‖w‖² in the loss.
+    #[arg(long, default_value_t = 0.0)]
+    weight_decay: f64,
+    /// Parameters whose names begin so; may be given several times. By default all.
+    #[arg(long)]
+    block: Vec<String>,
+}
+
+/// `spectrum.json`.
+#[derive(Serialize, Deserialize, Default)]
+struct Spectrum {
+    loss: f64,
+    gradient_norm: f64,
+    eigenvalues: Option<Eigen>,
+    trace: Option<Estimate>,
+    density: Option<Density>,
+    summary: Vec<(String, Estimate)>,
+    seconds: f64,
+}
+
+/// A bar of products done, with the time left.
+pub fn bar(what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(1);
+    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} products, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_prefix(what.to_string());
+    bar
+}
+
+/// A callback that moves a bar.
+pub fn moving(bar: &ProgressBar) -> impl FnMut(u64, u64) + '_ {
+    |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    }
+}
+
+fn save(path: &Path, spectrum: &Spectrum) -> Result<()> {
+    let text = serde_json::to_vec_pretty(spectrum).unwrap_or_default();
+    Ok(write_atomically(path, &text)?)
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let began = std::time::Instant::now();
+    let mut s = options.subject.open()?;
+    let kind = match options.matrix {
+        Matrix::Hessian => Kind::Hessian,
+        Matrix::Ggn => Kind::Ggn,
+        Matrix::Fisher => Kind::Fisher { draws: 1 },
+        Matrix::Empirical => Kind::Empirical,
+    };
+    let seed = options.subject.seed;
+    let curve = Curve {
+        batch_norm: s.batch_norm,
+        micro_batch: s.micro_batch,
+        blocks: options.block.clone(),
+        weight_decay: options.weight_decay,
+        seed,
+        ..Curve::default()
+    };
+    let mut a = Curvature::new(&mut s.session, &s.problem, kind, &curve)?;
+    let point = a.linearize(&mut s.session)?;
+    let mut spectrum = Spectrum { loss: point.loss, gradient_norm: point.gradient_norm, ..Spectrum::default() };
+    let path = s.out.join("spectrum.json");
+
+    let search = |count, end| Search {
+        count,
+        end,
+        tolerance: options.tolerance,
+        products: options.products,
+        seed,
+        ..Search::default()
+    };
+    if options.top > 0 {
+        let progress = bar("eigenvalues");
+        let mut found = eigenvalues(&mut s.session, &mut a, search(options.top, End::Top), &mut moving(&progress))?;
+        if options.bottom > 0 {
+            let low = eigenvalues(&mut s.session, &mut a, search(options.bottom, End::Bottom), &mut moving(&progress))?;
+            found.bottom = low.bottom;
+            found.products += low.products;
+            found.orthogonality = found.orthogonality.max(low.orthogonality);
+        }
+        progress.finish_and_clear();
+        spectrum.eigenvalues = Some(found);
+    }
+    let progress = bar("trace");
+    let sampling =
+        Sampling { tolerance: options.trace_tolerance, products: options.products, seed, ..Sampling::default() };
+    spectrum.trace = Some(hutchinson(&mut s.session, &mut a, sampling, &mut moving(&progress))?);
+    progress.finish_and_clear();
+    if options.probes > 0 {
+        let progress = bar("density");
+        let quadrature = Quadrature { steps: options.steps, probes: options.probes, seed, ..Quadrature::default() };
+        // A measurement that was stopped goes on from the probes that it has stored, if it is the same.
+        let part = s.out.join(".spectrum.part.json");
+        let stored: Option<Density> = std::fs::read(&part).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let setting =
+            hillshade::lab::Setting { adapter: s.session.executor(), ..hillshade::lab::Operator::setting(&a) };
+        let stored = stored
+            .filter(|d| d.setting == setting && d.seed == seed && d.probes.iter().all(|p| p.len() == options.steps));
+        let mut failed = None;
+        let density =
+            Density::measure(&mut s.session, &mut a, quadrature, stored, &mut moving(&progress), |density| {
+                let text = serde_json::to_vec(density).unwrap_or_default();
+                failed = write_atomically(&part, &text).err();
+                Ok(())
+            })?;
+        if let Some(e) = failed {
+            return Err(e.into());
+        }
+        // What is whole needs no part of it.
+        let _ = std::fs::remove_file(&part);
+        progress.finish_and_clear();
+        spectrum.summary = density.summary().into_iter().map(|(name, e)| (name.to_string(), e)).collect();
+        spectrum.density = Some(density);
+    }
+    spectrum.seconds = began.elapsed().as_secs_f64();
+    save(&path, &spectrum)?;
+    let drawn = draw(&s.title, options, &spectrum);
+    if let Some(figure) = drawn {
+        write_atomically(&s.out.join("spectrum.svg"), figure.svg().as_bytes())?;
+        write_atomically(&s.out.join("spectrum.png"), &figure.png())?;
+    }
+    report(options, &s.out, &spectrum)
+}
+
+fn draw(title: &str, options: &Options, spectrum: &Spectrum) -> Option<plot::Figure> {
+    let density = spectrum.density.as_ref()?;
+    let pairs = |end: fn(&Eigen) -> &Vec<hillshade::lab::Value>| {
+        let values = spectrum.eigenvalues.iter().flat_map(|e| end(e));
+        values.map(|v| (v.value, v.residual)).collect::<Vec<_>>()
+    };
+    let (top, bottom) = (pairs(|e| &e.top), pairs(|e| &e.bottom));
+    let setting = &density.setting;
+    let mut notes = vec![format!(
+        "{} of the mean loss of {} samples, batch norm {}, {} parameters",
+        setting.operator, setting.samples, setting.batch_norm, setting.parameters
+    )];
+    if let Some(trace) = &spectrum.trace {
+        let products = density.products + trace.products + spectrum.eigenvalues.as_ref().map_or(0, |e| e.products);
+        notes.push(format!("trace {:.4} ± {:.2}, {products} products", trace.value, trace.standard_error));
+    }
+    let figure = plot::Density {
+        title: &format!("Spectrum of {title}"),
+        dimension: density.dimension,
+        probes: &density.probes,
+        sigma: options.sigma,
+        top: &top,
+        bottom: &bottom,
+        notes: &notes,
+    };
+    Some(figure.figure())
+}
+
+fn report(options: &Options, out: &Path, spectrum: &Spectrum) -> Result<()> {
+    if options.subject.json {
+        return print(serde_json::to_string(spectrum).unwrap_or_default());
+    }
+    print(format_args!("loss {:.6}, gradient norm {:.6}", spectrum.loss, spectrum.gradient_norm))?;
+    if let Some(e) = &spectrum.eigenvalues {
+        for (name, values) in [("top", &e.top), ("bottom", &e.bottom)] {
+            for v in values {
+                let done = if v.converged { "" } else { "  (not converged: more --products)" };
+                print(format_args!("{name:<7} {:>14.6} ± {:.1e}{done}", v.value, v.residual))?;
+            }
+        }
+    }
+    if let Some(t) = &spectrum.trace {
+        print(format_args!("trace   {:>14.6} ± {:.1e}  ({} probes)", t.value, t.standard_error, t.samples))?;
+    }
+    for (name, e) in spectrum.summary.iter().skip(1) {
+        print(format_args!("{name}: {:.6} ± {:.1e}", e.value, e.standard_error))?;
+    }
+    say(format_args!("{:.1} s; spectrum.json, .svg and .png in {}", spectrum.seconds, out.display()));
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! What a measurement is of: a run's network at its last checkpoint, or a network with weights from a file, on some images.
+
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use clap::ValueEnum;
+use hillshade::{
+    engine::Session,
+    lab::{BatchNorm, Problem, Samples},
+    models::{Builder, Error, Mode, Network, Param, data, import},
+};
+
+use super::{Result, executor, folder};
+
+/// Which images.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Split {
+    Train,
+    Test,
+}
+
+/// Options that every measurement has.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Folder of a run, or a safetensors file of weights, ours or PyTorch's; a file needs --model and --data.
+    #[arg(value_name = "RUN|WEIGHTS")]
+    subject: PathBuf,
+    /// Network of the weights, as in `hillshade train`.
+    #[arg(long)]
+    model: Option<String>,
+    /// Data of the weights, as in `hillshade train`.
+    #[arg(long)]
+    data: Option<String>,
+    /// Folder of the data, where it has moved.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Images: the first of the training or of the test set.
+    #[arg(long, value_enum, default_value = "train")]
+    images: Split,
+    /// How many of them; by default 1,024, or all there are.
+    #[arg(long)]
+    samples: Option<usize>,
+    /// Statistics of batch normalization: eval (the running ones), batch:SIZE, or full (of all samples).
+    #[arg(long, default_value = "eval", value_parser = Statistics::from_str)]
+    batch_norm: Statistics,
+    /// Samples that pass through the network at once in eval mode.
+    #[arg(long)]
+    micro_batch: Option<usize>,
+    /// Seed of random directions.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Folder of the results; by default the run's.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    executor: executor::Choice,
+}
+
+/// Batch-norm statistics on the command line.
+#[derive(Clone, Copy)]
+struct Statistics(BatchNorm);
+
+impl FromStr for Statistics {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match (text, text.strip_prefix("batch:").and_then(|size| size.parse().ok())) {
+            ("eval", _) => Ok(Statistics(BatchNorm::Eval)),
+            ("full", _) => Ok(Statistics(BatchNorm::Full)),
+            (_, Some(size)) => Ok(Statistics(BatchNorm::Batch(size))),
+            _ => Err(format!("expected eval, batch:SIZE or full, found {text}")),
+        }
+    }
+}
+
+/// What is measured, ready on a session.
+pub struct Subject {
+    pub session: Session,
+    pub problem: Problem,
+    pub batch_norm: BatchNorm,
+    pub micro_batch: Option<usize>,
+    /// Name of network and data, for titles.
+    pub title: String,
+    /// Trained parameters, in the order of the layers.
+    pub params: Vec<Param>,
+    /// Where results go.
+    pub out: PathBuf,
+}
+
+fn argument(what: &str, expected: &str, found: &str) -> super::Error {
+    Error::Argument { what: what.into(), expected: expected.into(), found: found.into() }.into()
+}
+
+impl Options {
+    /// Opens network, weights and data.
+    pub fn open(&self) -> Result<Subject> {
+        let is_file = self.subject.is_file();
+        let (model, data, folder, weights) = if is_file {
+            let known = |option: &Option<String>, name: &str| {
+                option.clone().ok_or_else(|| argument(name, "a name: the weights do not say", "none"))
+            };
+            let (model, data) = (known(&self.model, "model")?, known(&self.data, "data")?);
+            (model, data, self.data_dir.clone(), self.subject.clone())
+        } else {
+            for (option, name) in [(&self.model, "model"), (&self.data, "data")] {
+                if let Some(given) = option {
+                    return Err(argument(name, "nothing beside a run, which has its own", given));
+                }
+            }
+            let checkpoint = folder::load(&self.subject, self.data_dir.as_deref())?;
+            let config = checkpoint.config;
+            (config.model, config.data, config.folder, folder::checkpoint_of(&self.subject)?)
+        };
+        let network = Network::parse(&model)?;
+        let dataset = data::open(&data, folder.as_deref())?;
+        let images = if self.images == Split::Train { &dataset.train } else { &dataset.test };
+        let samples = Samples::images(&dataset, images, self.samples.unwrap_or(images.len().min(1024)))?;
+        let (shape, classes) = (images.shape, dataset.classes.len());
+        let mut session = self.executor.open()?;
+        let mut b = Builder::new(Mode::Eval);
+        let x = b.g.input("images", &[1, shape[0], shape[1], shape[2]])?;
+        network.build(&mut b, x, classes)?;
+        import(&weights, &b.params, &mut session)?;
+        let out = match &self.out {
+            Some(out) => out.clone(),
+            None if is_file => self.subject.parent().map(Path::to_path_buf).unwrap_or_default(),
+            None => self.subject.clone(),
+        };
+        std::fs::create_dir_all(&out).map_err(|source| Error::Io { what: "write", path: out.clone(), source })?;
+        let title = format!("{model} on {data}");
+        let problem = Problem::classifier(network, shape, classes, samples);
+        let params = b.trained().cloned().collect();
+        let (batch_norm, micro_batch) = (self.batch_norm.0, self.micro_batch);
+        Ok(Subject { session, problem, batch_norm, micro_batch, title, params, out })
+    }
+}
