@@ -202,6 +202,14 @@ impl Curvature {
         self.pieces.iter().all(|p| p.after.is_some())
     }
 
+    /// Bytes that the largest program run so far needs at its peak: of the linearizations, and of the products.
+    pub fn peak_bytes(&self) -> u64 {
+        let products = self.pieces.iter().filter_map(|p| p.after.as_ref()).chain(self.whole.values());
+        let compiled =
+            products.flat_map(|p| p.programs.values()).chain(self.pieces.iter().filter_map(|p| p.before.as_ref()));
+        compiled.map(|p| p.plan().bytes()).max().unwrap_or(0)
+    }
+
     /// The graph of one product for `size` samples: a direction `[n]` to a product `[n]`.
     fn product_graph(&self, size: usize) -> Result<(Graph, Var, Var)> {
         let (b, parts) = self.problem.graph(self.options.batch_norm, size)?;

@@ -136,6 +136,11 @@ impl Gradient {
         &self.state
     }
 
+    /// Bytes that its largest program needs at its peak.
+    pub fn peak_bytes(&self) -> u64 {
+        self.programs.values().map(|(p, _)| p.plan().bytes()).max().unwrap_or(0)
+    }
+
     /// Computes both; returns the loss.
     ///
     /// # Errors
