@@ -1,5 +1,6 @@
 //! The curves of a run.
 
+use hillshade::models::Loss;
 use plotters::prelude::*;
 
 use super::folder::Epoch;
@@ -8,11 +9,11 @@ const TRAIN: RGBColor = RGBColor(120, 120, 120);
 const TEST: RGBColor = RGBColor(200, 70, 30);
 
 /// Loss and accuracy by epoch, in training and on the test images, as SVG.
-pub fn curves(epochs: &[Epoch]) -> String {
+pub fn curves(epochs: &[Epoch], loss: Loss) -> String {
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, (900, 340)).into_drawing_area();
-        let drawn = draw(&root, epochs).and_then(|()| root.present());
+        let drawn = draw(&root, epochs, loss).and_then(|()| root.present());
         // Writing to a string does not fail; a chart that cannot be laid out is left as it is.
         debug_assert!(drawn.is_ok(), "{drawn:?}");
     }
@@ -22,10 +23,10 @@ pub fn curves(epochs: &[Epoch]) -> String {
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
-fn draw<'a>(root: &Area<'a>, epochs: &[Epoch]) -> Drawn<'a> {
+fn draw<'a>(root: &Area<'a>, epochs: &[Epoch], loss: Loss) -> Drawn<'a> {
     root.fill(&WHITE)?;
     let (left, right) = root.split_horizontally(450);
-    chart(&left, "cross-entropy (nats)", epochs, |e| (e.train_loss, e.test_loss))?;
+    chart(&left, loss.label(), epochs, |e| (e.train_loss, e.test_loss))?;
     chart(&right, "error (share of images, 0 drawn at 0.0001)", epochs, |e| {
         (1.0 - e.train_accuracy, 1.0 - e.test_accuracy)
     })
