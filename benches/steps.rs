@@ -88,18 +88,16 @@ fn steps(c: &mut Criterion) {
     for (model, size, batch) in [("cnn", [8, 8, 1], 64), ("cnn", [28, 28, 1], 128), ("resnet20", [32, 32, 3], 32)] {
         for (name, session) in sessions() {
             let classes = (0..10).map(|c| c.to_string()).collect();
-            let dataset = Dataset::new("grey", classes, grey(size, batch), grey(size, 10));
+            // More images than a step takes, so that a step brings its own to the session.
+            let dataset = Dataset::new("grey", classes, grey(size, 2 * batch), grey(size, 10));
             let config = Config {
                 model: model.into(),
                 data: "grey".into(),
-                folder: None,
                 epochs: 1,
                 batch,
                 optimizer: Optimizer::Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 },
                 schedule: Schedule { rate: 0.01, shape: ScheduleShape::Constant, warmup: 0 },
-                seed: 0,
-                crop: 0,
-                flip: false,
+                ..Config::default()
             };
             let mut trainer = Trainer::new(config, dataset, session).expect("a fitting configuration");
             group.throughput(Throughput::Elements(batch as u64));

@@ -151,7 +151,6 @@ fn trainer(session: Session, model: &str, optimizer: Optimizer) -> Trainer {
     let config = Config {
         model: model.into(),
         data: "noise".into(),
-        folder: None,
         epochs: 4,
         batch: 16,
         optimizer,
@@ -159,6 +158,7 @@ fn trainer(session: Session, model: &str, optimizer: Optimizer) -> Trainer {
         seed: 5,
         crop: 1,
         flip: true,
+        ..Config::default()
     };
     Trainer::new(config, dataset(), session).expect("a fitting configuration")
 }

@@ -42,10 +42,14 @@ impl Graph {
             let Source::Op(op) = &node.source else { continue };
             let x: Vec<Var> = node.x.iter().map(|x| *now.get(x).unwrap_or(x)).collect();
             let is: Vec<bool> = node.x.iter().map(|x| now.contains_key(x)).collect();
-            let made = match op.batched(self, Stacked { k, x: &x, is: &is })? {
-                Some(made) => made,
-                None => self.one_by_one(op, Stacked { k, x: &x, is: &is })?,
+            // Beside the node that they are many of, so that the compiler keeps its order.
+            self.place_beside(Some(n));
+            let made = match op.batched(self, Stacked { k, x: &x, is: &is }) {
+                Ok(None) => self.one_by_one(op, Stacked { k, x: &x, is: &is }).map(Some),
+                made => made,
             };
+            self.place_beside(None);
+            let made = made?.unwrap_or_default();
             for (&y, made) in node.y.iter().zip(made) {
                 now.entry(y).or_insert(made);
             }

@@ -100,7 +100,7 @@ struct Piece {
     drawn: Option<Vec<f32>>,
 }
 
-/// The graph of one product, from a direction `[n]`, and its programs by the number of directions.
+/// The graph of one product `[n]`, from the direction in the input block, and its programs by the number of directions.
 #[derive(Debug)]
 struct Product {
     graph: Graph,
@@ -108,7 +108,6 @@ struct Product {
     programs: HashMap<usize, Program>,
 }
 
-const DIRECTION: &str = "lab/direction";
 const DRAWN: &str = "lab/drawn";
 
 /// Bytes of a plan that are its own.
@@ -121,13 +120,13 @@ impl Product {
     /// The graph for `k` directions, which adds its products to the output block, as the share of `count` samples.
     fn graph_for(&self, n: usize, k: usize, count: usize) -> Result<Graph> {
         let mut g = self.graph.clone();
-        let all = g.state(&input(n, k), &[k, n])?;
-        let product = match state_named(&g, DIRECTION) {
-            Some(one) if k == 1 => {
-                let row = g.reshape(all, &[n])?;
-                g.replay(&[self.product], &[one], &[row])?[0]
+        let product = match state_named(&g, &input(n, 1)) {
+            Some(_) if k == 1 => self.product,
+            Some(one) => {
+                let all = g.state(&input(n, k), &[k, n])?;
+                let rows = g.reshape(all, &[k, 1, n])?;
+                g.batch(&[self.product], &[one], &[rows])?[0]
             }
-            Some(one) => g.batch(&[self.product], &[one], &[all])?[0],
             None => g.broadcast(self.product, &[k, n])?,
         };
         let rows = g.reshape(product, &[k, n])?;
@@ -210,15 +209,16 @@ impl Curvature {
         compiled.map(|p| p.plan().bytes()).max().unwrap_or(0)
     }
 
-    /// The graph of one product for `size` samples: a direction `[n]` to a product `[n]`.
+    /// The graph of one product for `size` samples, its direction and the product `[n]`.
     fn product_graph(&self, size: usize) -> Result<(Graph, Var, Var)> {
         let (b, parts) = self.problem.graph(self.options.batch_norm, size)?;
         let params = chosen(b.trained(), &self.options.blocks)?;
         let layout = layout(params.iter());
         let n = layout.last().map_or(0, |b| b.range.end);
         let mut g = b.g;
-        let direction = g.state(DIRECTION, &[n])?;
-        let v = unflatten(&mut g, direction, &layout)?;
+        let direction = g.state(&input(n, 1), &[1, n])?;
+        let flat = g.reshape(direction, &[n])?;
+        let v = unflatten(&mut g, flat, &layout)?;
         let loss = g.mean(parts.losses, &[0])?;
         let wrt: Vec<Var> = params.iter().map(|p| p.var).collect();
         let mut product = product(&mut g, self.kind, loss, parts, &wrt, &v)?;
@@ -272,7 +272,7 @@ impl Curvature {
         if keep {
             for (i, piece) in self.pieces.iter_mut().enumerate() {
                 let Some(whole) = self.whole.get(&piece.range.len()) else { continue };
-                let direction = state_named(&whole.graph, DIRECTION).unwrap_or(whole.product);
+                let direction = state_named(&whole.graph, &input(n, 1)).unwrap_or(whole.product);
                 let prefix = format!("lab/{n}/{}/{i}", self.kind);
                 let split = whole.graph.split(&[], &[whole.product], &[direction], &prefix)?;
                 for kept in &split.kept {

@@ -4,7 +4,7 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use hillshade_engine::{Data, Source, Var};
 use hillshade_models::{
-    Builder, Mode, Network,
+    Builder, Loss, Mode, Network,
     data::{Dataset, Images},
 };
 use serde::{Deserialize, Serialize};
@@ -153,15 +153,18 @@ impl Problem {
         Problem { build: Arc::new(build), samples, likelihood }
     }
 
-    /// A network that sorts images into classes, with cross-entropy; samples as [`Samples::images`] names them.
-    pub fn classifier(network: Network, image: [usize; 3], classes: usize, samples: Samples) -> Self {
+    /// A network that sorts images into classes; samples as [`Samples::images`] names them.
+    pub fn classifier(network: Network, loss: Loss, image: [usize; 3], classes: usize, samples: Samples) -> Self {
         let [height, width, channels] = image;
-        Problem::new(samples, Some(Likelihood::Categorical), move |b, n| {
+        let likelihood = match loss {
+            Loss::CrossEntropy => Likelihood::Categorical,
+            Loss::Squared => Likelihood::Gaussian { curvature: 1.0 },
+        };
+        Problem::new(samples, Some(likelihood), move |b, n| {
             let x = b.g.input("images", &[n, height, width, channels])?;
             let labels = b.g.input_u32("labels", &[n])?;
             let outputs = network.build(b, x, classes)?;
-            let [losses, _] = b.g.cross_entropy(outputs, labels)?;
-            Ok(Parts { losses, outputs })
+            Ok(Parts { losses: loss.build(&mut b.g, outputs, labels)?, outputs })
         })
     }
 

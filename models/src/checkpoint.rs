@@ -1,4 +1,4 @@
-//! Checkpoints: every state of a session, and where the run stood, in one safetensors file.
+//! Checkpoints: every state of a run, and where it stood, in one safetensors file.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -36,16 +36,16 @@ const KEY: &str = "hillshade";
 const VERSION: u32 = 1;
 
 impl Checkpoint {
-    /// Reads every state of a session back.
+    /// Reads the states of these names back. Others, which programs beside the run's may have, are left out.
     ///
     /// # Errors
     ///
-    /// The device's.
-    pub async fn take(session: &Session, config: &Config, progress: Progress) -> Result<Self> {
+    /// The engine's, when one is not there, and the device's.
+    pub async fn take(session: &Session, names: &[String], config: &Config, progress: Progress) -> Result<Self> {
         let mut states = BTreeMap::new();
-        for name in session.names() {
-            let data = session.get(&name).await?;
-            states.insert(name.clone(), (session.shape_of(&name).unwrap_or_default(), data));
+        for name in names {
+            let data = session.get(name).await?;
+            states.insert(name.clone(), (session.shape_of(name).unwrap_or_default(), data));
         }
         Ok(Checkpoint { config: config.clone(), progress, states })
     }
@@ -111,13 +111,12 @@ impl Checkpoint {
         Ok(Checkpoint { config: header.config, progress: header.progress, states })
     }
 
-    /// Sets a session's states, which must be those of the same network and optimizer.
+    /// Sets a session's states of these names, which must be those of the same network and optimizer.
     ///
     /// # Errors
     ///
     /// [`Error::Format`] that names what is missing, extra or of another shape.
-    pub fn restore(&self, session: &mut Session, path: &Path) -> Result<()> {
-        let names = session.names();
+    pub fn restore(&self, session: &mut Session, names: &[String], path: &Path) -> Result<()> {
         let missing = names.iter().find(|n| !self.states.contains_key(*n));
         let extra = self.states.keys().find(|n| !names.contains(n));
         let other = |expected: String, found: String| Error::Format { path: path.into(), expected, found };

@@ -65,6 +65,13 @@ impl Dataset {
         let (mean, std) = (0..train.shape[2]).map(|channel| moments(&train, channel)).unzip();
         Dataset { name: name.into(), classes, train, test, mean, std }
     }
+
+    /// Keeps the first `n` training images, or all where there are no more. [`mean`](Self::mean) and [`std`](Self::std)
+    /// stay what they are, those of all images that there were, so that each image gives the same numbers as before.
+    pub fn limit(&mut self, n: usize) {
+        self.train.pixels.truncate(self.train.shape.iter().product::<usize>().saturating_mul(n));
+        self.train.labels.truncate(n);
+    }
 }
 
 /// Mean and standard deviation of one channel, in units of 255.
@@ -210,6 +217,18 @@ mod tests {
         // 0, 0.2, 0.4, 1: mean 0.4, variance (0.16 + 0.04 + 0 + 0.36) / 4.
         assert_eq!(data.mean, [0.4, 7.0 / 255.0]);
         assert_eq!(data.std, [0.14f64.sqrt() as f32, 1.0 / 255.0]);
+    }
+
+    #[test]
+    fn the_first_images_keep_the_scale_of_all() {
+        let train = Images { shape: [1, 2, 1], pixels: vec![1, 2, 3, 4, 250, 255], labels: vec![2, 1, 0] };
+        let whole = Dataset::new("three", vec![], train.clone(), train);
+        let mut first = whole.clone();
+        first.limit(2);
+        assert_eq!((first.train.pixels.as_slice(), first.train.labels.as_slice()), (&[1, 2, 3, 4][..], &[2, 1][..]));
+        assert_eq!((&first.test, &first.mean, &first.std), (&whole.test, &whole.mean, &whole.std));
+        first.limit(9);
+        assert_eq!(first.train.len(), 2);
     }
 
     #[test]

@@ -1,22 +1,28 @@
 //! The model layer of Hillshade: parameters and layers, networks, optimizers, data, training, checkpoints.
 
 mod checkpoint;
+mod config;
 pub mod data;
 mod error;
 mod import;
 mod init;
 mod layer;
+mod loss;
 mod network;
 mod optim;
 mod schedule;
+mod sharpness;
 mod train;
 
 pub use checkpoint::{Checkpoint, write_atomically};
+pub use config::{Config, Progress, Score};
 pub use error::{Error, Result};
 pub use import::{Tensor, import};
 pub use init::Init;
 pub use layer::{Builder, Mode, Param};
-pub use network::{Cnn, Mlp, Network, ResNet};
+pub use loss::Loss;
+pub use network::{Activation, Cnn, Mlp, Network, Norm, ResNet};
 pub use optim::Optimizer;
 pub use schedule::{Schedule, Shape as ScheduleShape};
-pub use train::{Config, Progress, Score, Trainer};
+pub use sharpness::Perturbation;
+pub use train::Trainer;

@@ -8,7 +8,7 @@ pub use cnn::Cnn;
 pub use mlp::Mlp;
 pub use resnet::ResNet;
 
-use hillshade_engine::Var;
+use hillshade_engine::{Conv, Var};
 
 use crate::{Builder, Error, Result};
 
@@ -17,18 +17,94 @@ use crate::{Builder, Error, Result};
 pub enum Network {
     /// Dense layers.
     Mlp(Mlp),
-    /// Convolutions with batch normalization, for small images.
+    /// Convolutions for small images.
     Cnn(Cnn),
     /// The residual networks of He et al. 2015 for CIFAR.
     ResNet(ResNet),
 }
 
 /// The known names, with their options.
-const KNOWN: &str =
-    "mlp[:widths=256-256,dropout=0], cnn[:widths=16-32-64], resnet20, resnet32, resnet44, resnet56, resnet110";
+const KNOWN: &str = "mlp[:widths=256-256,activation=relu,dropout=0], cnn[:widths=16-32-64,norm=batch], \
+                     resnet20[:norm=batch], resnet32, resnet44, resnet56, resnet110";
+
+/// What hidden features go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activation {
+    /// `max(x, 0)`.
+    #[default]
+    Relu,
+    /// `tanh x`.
+    Tanh,
+    /// `x Φ(x)`, with the normal distribution function (Hendrycks and Gimpel 2016).
+    Gelu,
+    /// `log(1 + eˣ)`.
+    Softplus,
+    /// `x/(1 + e⁻ˣ)`.
+    Silu,
+}
+
+impl Activation {
+    const ALL: [(&str, Activation); 5] = [
+        ("relu", Activation::Relu),
+        ("tanh", Activation::Tanh),
+        ("gelu", Activation::Gelu),
+        ("softplus", Activation::Softplus),
+        ("silu", Activation::Silu),
+    ];
+
+    fn build(self, b: &mut Builder, x: Var) -> Result<Var> {
+        Ok(match self {
+            Activation::Relu => b.g.relu(x)?,
+            Activation::Tanh => b.g.tanh(x)?,
+            Activation::Gelu => b.g.gelu(x)?,
+            Activation::Softplus => b.g.softplus(x)?,
+            Activation::Silu => b.g.silu(x)?,
+        })
+    }
+}
+
+/// What follows a convolution. Either way its weights begin as those of He et al. 2015; without normalization the
+/// variance of a residual network's features doubles from block to block at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Norm {
+    /// Batch normalization.
+    #[default]
+    Batch,
+    /// A bias.
+    None,
+}
+
+impl Norm {
+    const ALL: [(&str, Norm); 2] = [("batch", Norm::Batch), ("none", Norm::None)];
+
+    /// A convolution and what follows it, under these two names; the bias goes by the convolution's.
+    fn conv2d(
+        self,
+        b: &mut Builder,
+        [name, norm]: [&str; 2],
+        x: Var,
+        outs: usize,
+        k: usize,
+        conv: Conv,
+    ) -> Result<Var> {
+        match self {
+            Norm::Batch => {
+                let y = b.conv2d(name, x, outs, k, conv)?;
+                b.batch_norm(norm, y)
+            }
+            Norm::None => b.conv2d_bias(name, x, outs, k, conv),
+        }
+    }
+}
 
 impl Network {
-    /// From a name with options: `cnn`, `mlp:widths=512-256,dropout=0.5`, `resnet20`.
+    /// From a name with options: `cnn`, `mlp:widths=512-256,activation=tanh,dropout=0.5`, `resnet20:norm=none`.
+    ///
+    /// | | options |
+    /// |---|---|
+    /// | `mlp` | `widths`, positive; `activation` among relu, tanh, gelu, softplus, silu; `dropout`, from 0 to below 1 |
+    /// | `cnn` | `widths`, positive; `norm`, batch or none |
+    /// | `resnetN` | `norm`, batch or none; the depth `N` is `6n + 2` |
     ///
     /// # Errors
     ///
@@ -48,8 +124,11 @@ impl Network {
             let (key, value) = option.split_once('=').ok_or_else(unknown)?;
             match (&mut network, key) {
                 (Network::Mlp(mlp), "widths") => mlp.widths = widths(value)?,
+                (Network::Mlp(mlp), "activation") => mlp.activation = choice(key, value, &Activation::ALL)?,
                 (Network::Mlp(mlp), "dropout") => mlp.dropout = probability(value)?,
                 (Network::Cnn(cnn), "widths") => cnn.widths = widths(value)?,
+                (Network::Cnn(cnn), "norm") => cnn.norm = choice(key, value, &Norm::ALL)?,
+                (Network::ResNet(resnet), "norm") => resnet.norm = choice(key, value, &Norm::ALL)?,
                 _ => return Err(unknown()),
             }
         }
@@ -79,6 +158,14 @@ fn widths(value: &str) -> Result<Vec<usize>> {
     })
 }
 
+fn choice<T: Copy>(what: &str, value: &str, known: &[(&str, T)]) -> Result<T> {
+    known.iter().find(|(name, _)| *name == value).map(|&(_, choice)| choice).ok_or_else(|| Error::Argument {
+        what: what.into(),
+        expected: known.iter().map(|&(name, _)| name).collect::<Vec<_>>().join(" or "),
+        found: format!("\"{value}\""),
+    })
+}
+
 fn probability(value: &str) -> Result<f32> {
     value.parse().ok().filter(|p| (0.0..1.0).contains(p)).ok_or_else(|| Error::Argument {
         what: "dropout".into(),
@@ -89,6 +176,8 @@ fn probability(value: &str) -> Result<f32> {
 
 #[cfg(test)]
 mod tests {
+    use hillshade_engine::Source;
+
     use super::*;
     use crate::Mode;
 
@@ -108,9 +197,35 @@ mod tests {
     }
 
     #[test]
+    fn without_normalization_a_bias_stands_for_gain_and_offset() {
+        assert_eq!(count("cnn", [8, 8, 1]) - count("cnn:norm=none", [8, 8, 1]), 16 + 32 + 64);
+        // 7 convolutions of 16 channels, 6 + 1 of 32 and of 64.
+        let channels = 7 * (16 + 32 + 64);
+        assert_eq!(count("resnet20:norm=none", [32, 32, 3]), 272_474 - channels);
+        assert_eq!(count("resnet20:norm=batch", [32, 32, 3]), 272_474);
+    }
+
+    #[test]
+    fn every_activation_is_the_one_it_is_called() {
+        for (name, _) in Activation::ALL {
+            let mut b = Builder::new(Mode::Train);
+            let x = b.g.input("x", &[2, 3, 3, 1]).expect("a fresh graph");
+            let spec = format!("mlp:widths=5-4,activation={name}");
+            Network::parse(&spec).and_then(|n| n.build(&mut b, x, 10)).expect("known and fitting");
+            let is = |n: &&hillshade_engine::Node| matches!(&n.source, Source::Op(op) if op.name() == name);
+            assert_eq!(b.g.nodes().iter().filter(is).count(), 2, "{name}");
+        }
+        assert_eq!(Network::parse("mlp").ok(), Network::parse("mlp:activation=relu,widths=256-256").ok());
+    }
+
+    #[test]
     fn unknown_names_and_options_are_refused() {
-        for spec in ["vgg", "resnet21", "cnn:depth=3", "mlp:widths=0", "mlp:dropout=1", "cnn:widths"] {
+        for spec in ["vgg", "resnet21", "cnn:depth=3", "mlp:widths=0", "mlp:dropout=1", "cnn:widths", "mlp:norm=none"] {
             assert!(Network::parse(spec).is_err(), "{spec}");
         }
+        let told = |spec| Network::parse(spec).map(|_| ()).map_err(|e| e.to_string());
+        assert_eq!(told("cnn:norm=layer"), Err("norm: expected batch or none, found \"layer\"".into()));
+        let known = "relu or tanh or gelu or softplus or silu";
+        assert_eq!(told("mlp:activation=sin"), Err(format!("activation: expected {known}, found \"sin\"")));
     }
 }

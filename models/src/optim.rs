@@ -90,4 +90,29 @@ impl Optimizer {
             Optimizer::Adam { .. } | Optimizer::AdamW { .. } => self.adam().rates(rate as f32, t).to_vec(),
         }
     }
+
+    /// The greatest curvature at which steps at `rate` are stable on a quadratic: along an eigenvector of the Hessian the
+    /// iterates shrink where its eigenvalue is below this and grow without bound where it is above.
+    ///
+    /// | rule | threshold |
+    /// |---|---|
+    /// | gradient descent | `2/η` |
+    /// | with momentum β (Polyak 1964) | `(2 + 2β)/η` |
+    /// | with Nesterov's step (Nesterov 1983) | `(2 + 2β)/((1 + 2β) η)` |
+    /// | Adam, AdamW | none |
+    ///
+    /// Weight decay does not move the threshold: with it, what is to be compared is the Hessian of what is descended, the
+    /// loss plus `½ λ ‖w‖²` over the decayed parameters, whose eigenvalues decay raises by up to `λ`. Adam's step is
+    /// preconditioned by its second moments, so no eigenvalue of the Hessian decides; with full batches and β₁ = 0.9 the
+    /// threshold of the *preconditioned* Hessian is `38/η` (Cohen et al. 2022). The others are those of Cohen et al. 2021.
+    /// A [`Perturbation`](crate::Perturbation) has other thresholds.
+    pub fn stability_threshold(&self, rate: f64) -> Option<f64> {
+        match *self {
+            Optimizer::Sgd { momentum, nesterov: false, .. } => Some((2.0 + 2.0 * momentum) / rate),
+            Optimizer::Sgd { momentum, nesterov: true, .. } => {
+                Some((2.0 + 2.0 * momentum) / ((1.0 + 2.0 * momentum) * rate))
+            }
+            Optimizer::Adam { .. } | Optimizer::AdamW { .. } => None,
+        }
+    }
 }

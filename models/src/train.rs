@@ -1,71 +1,32 @@
 //! Training: a step program and a test program on one session.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hillshade_engine::{Data, Graph, Program, Session, Var};
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    Builder, Checkpoint, Error, Mode, Network, Optimizer, Param, Result, Schedule,
+    Builder, Checkpoint, Config, Error, Mode, Network, Param, Progress, Result, Score,
     data::{Augment, Dataset, Images, permutation},
     optim::RATES,
 };
 
-/// What is trained, and how: everything that a run's numbers depend on beside the executor.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Config {
-    /// The network: [`Network::parse`].
-    pub model: String,
-    /// The data set: [`crate::data::open`].
-    pub data: String,
-    /// Its folder, where it does not have a usual one.
-    pub folder: Option<PathBuf>,
-    /// Passes over the training images.
-    pub epochs: u32,
-    /// Images of a step; the rest of an epoch that does not fill one is left to the next epochs' shuffles.
-    pub batch: usize,
-    /// The update rule.
-    pub optimizer: Optimizer,
-    /// The learning rate over the run.
-    pub schedule: Schedule,
-    /// Seed of parameters, shuffles, augmentation and dropout.
-    pub seed: u64,
-    /// Zero margin in pixels for random crops.
-    pub crop: usize,
-    /// Whether images are mirrored at random.
-    pub flip: bool,
-}
-
-/// Where a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Progress {
-    /// Epochs that are done.
-    pub epoch: u32,
-    /// Steps of the current epoch that are done.
-    pub batch: u64,
-    /// Steps of the run that are done.
-    pub step: u64,
-}
-
-/// Loss and accuracy over some images.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Score {
-    /// Mean cross-entropy in nats.
-    pub loss: f64,
-    /// Share of images whose largest logit is that of their label.
-    pub accuracy: f64,
-}
-
 /// The state that adds up loss and hits over an epoch.
 const TOTALS: &str = "epoch/totals";
+
+/// The state that holds the images of a step which takes all of them, unchanged: it is set once.
+const RESIDENT: &str = "train/images";
 
 /// Images of a test batch.
 const TEST_BATCH: usize = 250;
 
 /// A run: data, session, programs.
+///
+/// Other programs may work in its [session](Trainer::session_mut) between steps, beside its states or with them; a
+/// checkpoint has the run's own states alone.
 #[derive(Debug)]
 pub struct Trainer {
     config: Config,
+    network: Network,
     dataset: Dataset,
     session: Session,
     progress: Progress,
@@ -73,12 +34,40 @@ pub struct Trainer {
     test: Program,
     test_totals: Var,
     order: Vec<u32>,
+    /// Names of the states that make up the run.
+    own: Vec<String>,
+    /// Whether the images of a step stay in the session.
+    resident: bool,
 }
 
-/// Inputs of both graphs.
-fn inputs(b: &mut Builder, batch: usize, [height, width, channels]: [usize; 3]) -> Result<[Var; 2]> {
-    let x = b.g.input("images", &[batch, height, width, channels])?;
+/// Inputs of both graphs; the images may be a state.
+fn inputs(b: &mut Builder, batch: usize, [h, w, c]: [usize; 3], resident: bool) -> Result<[Var; 2]> {
+    let shape = [batch, h, w, c];
+    let x = if resident { b.g.state(RESIDENT, &shape)? } else { b.g.input("images", &shape)? };
     Ok([x, b.g.input_u32("labels", &[batch])?])
+}
+
+/// The order of an epoch's images. A step that takes all of them needs none but their own.
+fn order(config: &Config, epoch: u32, images: usize) -> Vec<u32> {
+    if config.batch == images {
+        return (0..u32::MAX).take(images).collect();
+    }
+    permutation(config.seed, epoch, images)
+}
+
+/// How images are changed at random, if at all.
+fn augment(config: &Config) -> Option<Augment> {
+    let augment = Augment { crop: config.crop, flip: config.flip };
+    (augment != Augment::default()).then_some(augment)
+}
+
+/// Refuses a number of images that there are not.
+fn within(what: &str, images: usize, found: usize) -> Result<()> {
+    if (2..=images).contains(&found) {
+        return Ok(());
+    }
+    let expected = format!("2 to {images}, the number of training images");
+    Err(Error::Argument { what: what.into(), expected, found: found.to_string() })
 }
 
 /// The sum of the losses and the number of hits, `[2]`.
@@ -115,48 +104,60 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for a batch of fewer than 2 images or more than there are and for a network that is too
-    /// large, [`Error::Name`] for an unknown one, and the engine's.
-    pub fn new(config: Config, dataset: Dataset, mut session: Session) -> Result<Self> {
-        let images = dataset.train.len();
-        if !(2..=images).contains(&config.batch) {
-            return Err(Error::Argument {
-                what: "batch".into(),
-                expected: format!("2 to {images}, the number of training images"),
-                found: config.batch.to_string(),
-            });
+    /// [`Error::Argument`] for a batch or limit of fewer than 2 images or more than there are and for a network that is
+    /// too large, [`Error::Name`] for an unknown one, and the engine's.
+    pub fn new(config: Config, mut dataset: Dataset, mut session: Session) -> Result<Self> {
+        if let Some(limit) = config.limit {
+            within("limit", dataset.train.len(), limit)?;
+            dataset.limit(limit);
         }
+        let images = dataset.train.len();
+        within("batch", images, config.batch)?;
         let network = Network::parse(&config.model)?;
         let classes = dataset.classes.len();
+        let resident = config.batch == images && augment(&config).is_none();
         let mut b = Builder::new(Mode::Train);
-        let [x, labels] = inputs(&mut b, config.batch, dataset.train.shape)?;
+        let [x, labels] = inputs(&mut b, config.batch, dataset.train.shape, resident)?;
         let logits = network.build(&mut b, x, classes)?;
-        let [losses, _] = b.g.cross_entropy(logits, labels)?;
+        let losses = config.loss.build(&mut b.g, logits, labels)?;
         let loss = b.g.mean(losses, &[0])?;
         let trained: Vec<Param> = b.trained().cloned().collect();
-        let gradients = b.g.grad(loss, &trained.iter().map(|p| p.var).collect::<Vec<_>>())?;
-        let states = config.optimizer.build(&mut b.g, &trained.iter().collect::<Vec<_>>(), &gradients)?;
+        let trained: Vec<&Param> = trained.iter().collect();
+        let gradients = match config.perturbation {
+            Some(perturbation) => perturbation.gradient(&mut b.g, loss, &trained)?,
+            None => b.g.grad(loss, &trained.iter().map(|p| p.var).collect::<Vec<_>>())?,
+        };
+        let states = config.optimizer.build(&mut b.g, &trained, &gradients)?;
         let before = b.g.state(TOTALS, &[2])?;
         let batch = totals(&mut b.g, losses, logits, labels)?;
         let after = b.g.add(before, batch)?;
         b.g.assign(before, after)?;
         fits(&b, &session, &config)?;
         b.initialize(&mut session, config.seed)?;
-        for s in states {
+        for s in &states {
             session.set(&s.name, &s.shape, &vec![0.0; s.shape.iter().product()])?;
         }
         session.set(TOTALS, &[2], &[0.0; 2])?;
+        if resident {
+            let all = dataset.batch(&dataset.train, &order(&config, 0, images), None);
+            let [h, w, c] = dataset.train.shape;
+            session.set(RESIDENT, &[images, h, w, c], &all.x)?;
+        }
         let step = session.compile(&b.g, &[])?;
+        let names = b.params.iter().chain(&states).map(|p| p.name.clone());
+        let own = names.chain([TOTALS.into()]).collect();
 
         let mut b = Builder::new(Mode::Eval);
-        let [x, labels] = inputs(&mut b, TEST_BATCH.min(dataset.test.len()).max(1), dataset.test.shape)?;
+        let size = TEST_BATCH.min(dataset.test.len()).max(1);
+        let [x, labels] = inputs(&mut b, size, dataset.test.shape, false)?;
         let logits = network.build(&mut b, x, classes)?;
-        let [losses, _] = b.g.cross_entropy(logits, labels)?;
+        let losses = config.loss.build(&mut b.g, logits, labels)?;
         let test_totals = totals(&mut b.g, losses, logits, labels)?;
         let test = session.compile(&b.g, &[test_totals])?;
 
-        let order = permutation(config.seed, 0, images);
-        Ok(Trainer { config, dataset, session, progress: Progress::default(), step, test, test_totals, order })
+        let order = order(&config, 0, images);
+        let progress = Progress::default();
+        Ok(Trainer { config, network, dataset, session, progress, step, test, test_totals, order, own, resident })
     }
 
     /// A run that goes on from a checkpoint. The configuration is the checkpoint's but for its length, `epochs`.
@@ -166,9 +167,9 @@ impl Trainer {
     /// [`Error::Format`] when the checkpoint is not one of this network and optimizer, and those of [`Trainer::new`].
     pub fn resume(checkpoint: &Checkpoint, path: &Path, dataset: Dataset, session: Session) -> Result<Self> {
         let mut trainer = Self::new(checkpoint.config.clone(), dataset, session)?;
-        checkpoint.restore(&mut trainer.session, path)?;
+        checkpoint.restore(&mut trainer.session, &trainer.own, path)?;
         trainer.progress = checkpoint.progress;
-        trainer.order = permutation(trainer.config.seed, trainer.progress.epoch, trainer.dataset.train.len());
+        trainer.order = order(&trainer.config, trainer.progress.epoch, trainer.dataset.train.len());
         Ok(trainer)
     }
 
@@ -177,7 +178,12 @@ impl Trainer {
         &self.config
     }
 
-    /// The data.
+    /// The network that is trained.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The data, of which the training images are those that are trained on.
     pub fn dataset(&self) -> &Dataset {
         &self.dataset
     }
@@ -185,6 +191,13 @@ impl Trainer {
     /// Where it runs.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Where it runs, for other programs: they may read the run's parameters, which are states of the names that its
+    /// [`network`](Trainer::network) gives them, and have states of their own under other names. Whoever sets the run's
+    /// own states changes the run.
+    pub fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
     }
 
     /// The compiled training step.
@@ -205,6 +218,13 @@ impl Trainer {
     /// Whether all epochs are done.
     pub fn is_done(&self) -> bool {
         self.progress.epoch >= self.config.epochs
+    }
+
+    /// How many epochs are done when the test images are to be scored next: a multiple of [`Config::test_every`], or the
+    /// end. From a checkpoint between two tests it is what it was without one.
+    pub fn next_test(&self) -> u32 {
+        let every = self.config.test_every.max(1);
+        (self.progress.epoch / every).saturating_add(1).saturating_mul(every).min(self.config.epochs)
     }
 
     /// The learning rate of the next step.
@@ -238,17 +258,13 @@ impl Trainer {
         let Progress { epoch, batch, step } = self.progress;
         let (size, seed) = (self.config.batch, self.config.seed);
         let index = &self.order[batch as usize * size..][..size];
-        let augment = Augment { crop: self.config.crop, flip: self.config.flip };
-        let drawn = (augment != Augment::default()).then_some((augment, seed, epoch));
-        let images = self.dataset.batch(&self.dataset.train, index, drawn);
+        let drawn = augment(&self.config).map(|augment| (augment, seed, epoch));
+        let images = (!self.resident).then(|| self.dataset.batch(&self.dataset.train, index, drawn));
         let rates = self.config.optimizer.rates(self.rate(), step + 1);
         let words = [seed as u32, (seed >> 32) as u32, step as u32];
-        let feeds = [
-            ("images", Data::F32(&images.x)),
-            ("labels", Data::U32(&images.labels)),
-            (RATES, Data::F32(&rates)),
-            ("seed", Data::U32(&words)),
-        ];
+        let labels = images.as_ref().map_or(&self.dataset.train.labels, |images| &images.labels);
+        let mut feeds = vec![("labels", Data::U32(labels)), (RATES, Data::F32(&rates)), ("seed", Data::U32(&words))];
+        feeds.extend(images.as_ref().map(|images| ("images", Data::F32(&images.x))));
         self.step.run(&mut self.session, &feeds)?;
         self.progress.batch += 1;
         self.progress.step += 1;
@@ -287,7 +303,7 @@ impl Trainer {
         self.session.set(TOTALS, &[2], &[0.0; 2])?;
         self.progress.epoch += 1;
         self.progress.batch = 0;
-        self.order = permutation(self.config.seed, self.progress.epoch, self.dataset.train.len());
+        self.order = order(&self.config, self.progress.epoch, self.dataset.train.len());
         Ok(())
     }
 
@@ -320,7 +336,7 @@ impl Trainer {
     ///
     /// [`Error::Diverged`] when a state is not finite, from which there is no going on, and the device's.
     pub async fn checkpoint(&self) -> Result<Checkpoint> {
-        let checkpoint = Checkpoint::take(&self.session, &self.config, self.progress).await?;
+        let checkpoint = Checkpoint::take(&self.session, &self.own, &self.config, self.progress).await?;
         match checkpoint.states.values().flat_map(|(_, data)| data).find(|v| !v.is_finite()) {
             Some(_) => Err(self.diverged(f64::NAN)),
             None => Ok(checkpoint),

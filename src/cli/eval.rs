@@ -35,17 +35,18 @@ pub fn run(options: &Options) -> Result<()> {
     let score = block_on(trainer.test())?;
     if options.json {
         let line = json!({
-            "model": config.model, "data": config.data, "adapter": trainer.session().executor(),
+            "model": config.model, "data": config.data, "loss": config.loss.name(), "adapter": trainer.session().executor(),
             "epochs": checkpoint.progress.epoch, "test_images": images, "test_loss": score.loss,
             "test_accuracy": score.accuracy,
         });
         return print(line);
     }
     print(format_args!(
-        "{} on {}: test loss {:.4}, test accuracy {:.2} % of {images} images",
+        "{} on {}: test loss {:.4} ({}), test accuracy {:.2} % of {images} images",
         config.model,
         config.data,
         score.loss,
+        config.loss.label(),
         100.0 * score.accuracy
     ))
 }

@@ -34,7 +34,7 @@ pub struct Epoch {
     pub test_accuracy: f64,
     /// Training time since this process began, in seconds.
     pub seconds: f64,
-    /// Training throughput of the epoch.
+    /// Training throughput since the line before, or since this process began.
     pub images_per_second: f64,
 }
 
@@ -199,7 +199,8 @@ impl Folder {
         Ok(write_atomically(&self.path.join("config.json"), format!("{text}\n").as_bytes())?)
     }
 
-    /// The metrics up to epoch `epochs`; what a stopped process wrote beyond its last checkpoint is dropped.
+    /// The metrics up to epoch `epochs`; what a stopped process wrote beyond its last checkpoint is dropped, half a line
+    /// too: the checkpoint comes after the whole line.
     pub fn metrics(&self, epochs: u32) -> Result<Vec<Epoch>> {
         let path = self.metrics_path();
         if !path.exists() {
@@ -207,7 +208,8 @@ impl Folder {
         }
         let text = fs::read_to_string(&path).map_err(io("read", &path))?;
         let mut kept: Vec<Epoch> = Vec::new();
-        for (i, line) in text.lines().enumerate() {
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        for (i, line) in whole.lines().enumerate() {
             if kept.last().map_or(0, |last| last.epoch) >= epochs {
                 break;
             }

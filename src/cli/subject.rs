@@ -9,10 +9,10 @@ use clap::ValueEnum;
 use hillshade::{
     engine::Session,
     lab::{BatchNorm, Problem, Samples},
-    models::{Builder, Error, Mode, Network, Param, data, import},
+    models::{Builder, Error, Loss, Mode, Network, Param, data, import},
 };
 
-use super::{Result, executor, folder};
+use super::{Result, executor, folder, train::Goal};
 
 /// Which images.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -33,6 +33,9 @@ pub struct Options {
     /// Data of the weights, as in `hillshade train`.
     #[arg(long)]
     data: Option<String>,
+    /// Loss of the weights, as in `hillshade train`.
+    #[arg(long, value_enum)]
+    loss: Option<Goal>,
     /// Folder of the data, where it has moved.
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -100,12 +103,19 @@ impl Options {
     /// Opens network, weights and data.
     pub fn open(&self) -> Result<Subject> {
         let is_file = self.subject.is_file();
-        let (model, data, folder, weights) = if is_file {
+        let (model, data, folder, loss, limit, weights) = if is_file {
             let known = |option: &Option<String>, name: &str| {
                 option.clone().ok_or_else(|| argument(name, "a name: the weights do not say", "none"))
             };
             let (model, data) = (known(&self.model, "model")?, known(&self.data, "data")?);
-            (model, data, self.data_dir.clone(), self.subject.clone())
+            (
+                model,
+                data,
+                self.data_dir.clone(),
+                self.loss.map_or(Loss::default(), Loss::from),
+                None,
+                self.subject.clone(),
+            )
         } else {
             for (option, name) in [(&self.model, "model"), (&self.data, "data")] {
                 if let Some(given) = option {
@@ -114,10 +124,14 @@ impl Options {
             }
             let checkpoint = folder::load(&self.subject, self.data_dir.as_deref())?;
             let config = checkpoint.config;
-            (config.model, config.data, config.folder, folder::checkpoint_of(&self.subject)?)
+            let weights = folder::checkpoint_of(&self.subject)?;
+            (config.model, config.data, config.folder, config.loss, config.limit, weights)
         };
         let network = Network::parse(&model)?;
-        let dataset = data::open(&data, folder.as_deref())?;
+        let mut dataset = data::open(&data, folder.as_deref())?;
+        if let Some(limit) = limit {
+            dataset.limit(limit);
+        }
         let images = if self.images == Split::Train { &dataset.train } else { &dataset.test };
         let samples = Samples::images(&dataset, images, self.samples.unwrap_or(images.len().min(1024)))?;
         let (shape, classes) = (images.shape, dataset.classes.len());
@@ -133,7 +147,7 @@ impl Options {
         };
         std::fs::create_dir_all(&out).map_err(|source| Error::Io { what: "write", path: out.clone(), source })?;
         let title = format!("{model} on {data}");
-        let problem = Problem::classifier(network, shape, classes, samples);
+        let problem = Problem::classifier(network, loss, shape, classes, samples);
         let params = b.trained().cloned().collect();
         let (batch_norm, micro_batch) = (self.batch_norm.0, self.micro_batch);
         Ok(Subject { session, problem, batch_norm, micro_batch, title, params, out })

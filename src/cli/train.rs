@@ -1,7 +1,8 @@
 //! `hillshade train`.
 
+mod options;
+
 use std::{
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,169 +10,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::ValueEnum;
 use hillshade::{
     engine::block_on,
-    models::{Config, Error, Optimizer, Schedule, ScheduleShape, Score, Trainer, data},
+    models::{Error, Loss, Score, Trainer, data},
     plot::Curves,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::{
-    Result, executor,
+    Result,
     folder::{self, Epoch, Folder},
     print, say,
 };
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Rule {
-    Sgd,
-    Adam,
-    Adamw,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Fall {
-    Constant,
-    Step,
-    Cosine,
-}
-
-/// The options of a new run alone.
-const FIXED: [&str; 14] = [
-    "data",
-    "model",
-    "batch",
-    "optimizer",
-    "lr",
-    "momentum",
-    "weight_decay",
-    "schedule",
-    "warmup",
-    "seed",
-    "crop",
-    "flip",
-    "out",
-    "plan",
-];
-
-#[derive(clap::Args)]
-pub struct Options {
-    /// Data: digits (built in), mnist, cifar10, or folder:PATH with images by class.
-    #[arg(long, default_value = "digits")]
-    data: String,
-    /// Folder of the data; by default $HILLSHADE_DATA/<data> or data/<data>.
-    #[arg(long)]
-    data_dir: Option<PathBuf>,
-    /// Network: cnn, mlp, resnet20 …, with options as in mlp:widths=512-256,dropout=0.5.
-    #[arg(long, default_value = "cnn")]
-    model: String,
-    /// Passes over the training images; 15 by default.
-    #[arg(long)]
-    epochs: Option<u32>,
-    /// Images of a step.
-    #[arg(long, default_value_t = 64)]
-    batch: usize,
-    /// Update rule.
-    #[arg(long, value_enum, default_value = "sgd")]
-    optimizer: Rule,
-    /// Highest learning rate; 0.05 for sgd, 0.001 for adam and adamw by default.
-    #[arg(long, allow_negative_numbers = true)]
-    lr: Option<f64>,
-    /// Momentum of sgd, with Nesterov's step.
-    #[arg(long, default_value_t = 0.9, allow_negative_numbers = true)]
-    momentum: f64,
-    /// Weight decay; 5e-4 for sgd, 0 for adam, 0.01 for adamw by default.
-    #[arg(long, allow_negative_numbers = true)]
-    weight_decay: Option<f64>,
-    /// How the learning rate falls.
-    #[arg(long, value_enum, default_value = "cosine")]
-    schedule: Fall,
-    /// Steps over which the learning rate rises first.
-    #[arg(long, default_value_t = 20)]
-    warmup: u64,
-    /// Seed of parameters, shuffles, augmentation and dropout.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Pixels by which images are shifted at random, at most.
-    #[arg(long, default_value_t = 0)]
-    crop: usize,
-    /// Mirror images at random.
-    #[arg(long)]
-    flip: bool,
-    /// Folder of the run; by default the first free runs/<number>.
-    #[arg(long)]
-    out: Option<PathBuf>,
-    /// Go on with the run in this folder, as it was begun; only --epochs, --data-dir, --adapter and --json go with this.
-    #[arg(long, value_name = "RUN", conflicts_with_all = FIXED)]
-    resume: Option<PathBuf>,
-    /// Print the result as one JSON object.
-    #[arg(long)]
-    json: bool,
-    /// Print the compiled training step, every dispatch with its kernel, grid, bytes and FLOPs, and train nothing.
-    #[arg(long)]
-    plan: bool,
-    #[command(flatten)]
-    executor: executor::Choice,
-}
-
-impl Options {
-    fn config(&self) -> Result<Config> {
-        let argument = |what: &str, expected: &str, found: String| Error::Argument {
-            what: what.into(),
-            expected: expected.into(),
-            found,
-        };
-        let (rate, decay) = match self.optimizer {
-            Rule::Sgd => (0.05, 5e-4),
-            Rule::Adam => (1e-3, 0.0),
-            Rule::Adamw => (1e-3, 0.01),
-        };
-        let (rate, decay) = (self.lr.unwrap_or(rate), self.weight_decay.unwrap_or(decay));
-        // As f32, in which it is applied, it must be neither 0 nor infinite.
-        if !(rate > 0.0 && (rate as f32).is_normal()) {
-            return Err(argument("lr", "a positive number from 1e-37 to 1e38", format!("{rate:?}")).into());
-        }
-        if !(decay >= 0.0 && (decay as f32).is_finite()) {
-            return Err(argument("weight-decay", "a number from 0 to 1e38", format!("{decay:?}")).into());
-        }
-        if !(0.0..1.0).contains(&self.momentum) {
-            return Err(argument("momentum", "a number from 0 to below 1", self.momentum.to_string()).into());
-        }
-        if self.epochs == Some(0) {
-            return Err(argument("epochs", "1 or more", "0".into()).into());
-        }
-        if let (Some((_, path)), Some(dir)) = (self.data.split_once(':'), &self.data_dir) {
-            let expected = format!("no other folder beside {path} in --data");
-            return Err(argument("data-dir", &expected, dir.display().to_string()).into());
-        }
-        let momentum = self.momentum;
-        let optimizer = match self.optimizer {
-            Rule::Sgd => Optimizer::Sgd { momentum, nesterov: momentum > 0.0, decay },
-            Rule::Adam => Optimizer::Adam { decay },
-            Rule::Adamw => Optimizer::AdamW { decay },
-        };
-        let shape = match self.schedule {
-            Fall::Constant => ScheduleShape::Constant,
-            Fall::Step => ScheduleShape::Step,
-            Fall::Cosine => ScheduleShape::Cosine,
-        };
-        let schedule = Schedule { rate, shape, warmup: self.warmup };
-        Ok(Config {
-            model: self.model.clone(),
-            data: self.data.clone(),
-            folder: self.data_dir.clone(),
-            epochs: self.epochs.unwrap_or(15),
-            batch: self.batch,
-            optimizer,
-            schedule,
-            seed: self.seed,
-            crop: self.crop,
-            flip: self.flip,
-        })
-    }
-}
+pub use options::{Goal, Options};
 
 pub fn run(options: &Options) -> Result<()> {
     if options.plan {
@@ -197,8 +49,7 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// A new run's trainer.
 fn prepare(options: &Options) -> Result<Trainer> {
-    let config = options.config()?;
-    let dataset = data::open(&config.data, config.folder.as_deref())?;
+    let (config, dataset) = options.prepare()?;
     Ok(Trainer::new(config, dataset, options.executor.open()?)?)
 }
 
@@ -238,16 +89,17 @@ impl Run {
         let metrics = folder.metrics(done)?;
         folder.rewrite(&metrics)?;
         folder.configure(trainer.config())?;
-        folder.draw(&curves(&metrics))?;
+        folder.draw(&curves(&metrics, trainer.config().loss))?;
         Ok(Run { trainer, folder, metrics, began: Instant::now(), training: Duration::ZERO })
     }
 
     fn train(&mut self, stop: &AtomicBool) -> Result<()> {
         let (config, plan) = (self.trainer.config(), self.trainer.step_program().plan());
         say(format_args!(
-            "{} on {}, {}; {} in {}; a step has {} dispatches, {:.3} GFLOP, {:.1} MB",
+            "{} on {}, {}; {}; {} in {}; a step has {} dispatches, {:.3} GFLOP, {:.1} MB",
             config.model,
             config.data,
+            config.loss.label(),
             self.trainer.session().executor(),
             plural(config.epochs, "epoch"),
             self.folder.path().display(),
@@ -256,47 +108,62 @@ impl Run {
             plan.bytes() as f64 / 1e6,
         ));
         while !self.trainer.is_done() {
-            self.epoch(stop)?;
+            self.stretch(stop)?;
         }
         Ok(())
     }
 
-    fn epoch(&mut self, stop: &AtomicBool) -> Result<()> {
-        let (epoch, steps) = (self.trainer.progress().epoch, self.trainer.steps_per_epoch());
-        let bar = ProgressBar::new(steps);
+    /// Epochs up to the next test: one, or the `--test-every` of them.
+    fn stretch(&mut self, stop: &AtomicBool) -> Result<()> {
+        let (epoch, end) = (self.trainer.progress().epoch, self.trainer.next_test());
+        let bar = ProgressBar::new(self.trainer.steps_per_epoch() * u64::from(end - epoch));
         let style = "{prefix} {wide_bar} {pos}/{len} {msg}";
         bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_prefix(format!("epoch {}", epoch + 1));
-        bar.set_position(self.trainer.progress().batch);
-        let began = Instant::now();
-        let (first, mut shown) = (self.trainer.progress().batch, Instant::now());
-        while !self.trainer.epoch_is_over() {
-            self.trainer.step()?;
-            if stop.load(Ordering::SeqCst) {
-                bar.finish_and_clear();
-                block_on(self.trainer.score())?;
-                self.save()?;
-                return Err(super::Error::Stopped(self.folder.path().to_path_buf()));
+        bar.set_prefix(if end == epoch + 1 {
+            format!("epoch {end}")
+        } else {
+            format!("epochs {} to {end}", epoch + 1)
+        });
+        let (first, began) = (self.trainer.progress(), Instant::now());
+        bar.set_position(first.batch);
+        let mut shown = began;
+        loop {
+            while !self.trainer.epoch_is_over() {
+                self.trainer.step()?;
+                if stop.load(Ordering::SeqCst) {
+                    bar.finish_and_clear();
+                    block_on(self.trainer.score())?;
+                    self.save()?;
+                    return Err(super::Error::Stopped(self.folder.path().to_path_buf()));
+                }
+                if shown.elapsed() > Duration::from_millis(200) {
+                    let score = block_on(self.trainer.score())?;
+                    bar.set_position(first.batch + self.trainer.progress().step - first.step);
+                    bar.set_message(message(score, self.images_since(first.step), began.elapsed()));
+                    shown = Instant::now();
+                }
             }
-            if shown.elapsed() > Duration::from_millis(200) {
-                let score = block_on(self.trainer.score())?;
-                let done = self.trainer.progress().batch;
-                bar.set_position(done);
-                bar.set_message(message(score, self.images_since(first), began.elapsed()));
-                shown = Instant::now();
+            if self.trainer.progress().epoch + 1 >= end {
+                break;
             }
+            self.trainer.next_epoch()?;
         }
-        let train = block_on(self.trainer.score())?.unwrap_or(Score { loss: 0.0, accuracy: 0.0 });
+        bar.finish_and_clear();
         self.training += began.elapsed();
-        let images_per_second = per_second(self.images_since(first), began.elapsed());
+        self.record(per_second(self.images_since(first.step), began.elapsed()))
+    }
+
+    /// The end of an epoch that is tested: score, metrics, checkpoint, curves.
+    fn record(&mut self, images_per_second: f64) -> Result<()> {
+        let train = block_on(self.trainer.score())?.unwrap_or(Score { loss: 0.0, accuracy: 0.0 });
         let test = block_on(self.trainer.test())?;
         if !test.loss.is_finite() {
             return Err(self.trainer.diverged(test.loss).into());
         }
-        bar.finish_and_clear();
+        let progress = self.trainer.progress();
         let line = Epoch {
-            epoch: epoch + 1,
-            step: self.trainer.progress().step,
+            epoch: progress.epoch + 1,
+            step: progress.step,
             rate: self.trainer.last_rate(),
             train_loss: train.loss,
             train_accuracy: train.accuracy,
@@ -317,11 +184,11 @@ impl Run {
         self.folder.append(&line)?;
         self.metrics.push(line);
         self.save()?;
-        self.folder.draw(&curves(&self.metrics))
+        self.folder.draw(&curves(&self.metrics, self.trainer.config().loss))
     }
 
     fn images_since(&self, first: u64) -> u64 {
-        (self.trainer.progress().batch - first) * self.trainer.config().batch as u64
+        (self.trainer.progress().step - first) * self.trainer.config().batch as u64
     }
 
     fn save(&self) -> Result<()> {
@@ -334,7 +201,7 @@ impl Run {
         let accuracy = last.map(|e| e.test_accuracy);
         if as_json {
             let line = json!({
-                "model": config.model, "data": config.data, "adapter": self.trainer.session().executor(),
+                "model": config.model, "data": config.data, "loss": config.loss.name(), "adapter": self.trainer.session().executor(),
                 "epochs": config.epochs, "seconds": seconds, "train_loss": last.map(|e| e.train().loss),
                 "test_accuracy": accuracy, "run": self.folder.path().display().to_string(),
             });
@@ -353,9 +220,9 @@ impl Run {
 }
 
 /// The picture of a run.
-fn curves(metrics: &[Epoch]) -> String {
+fn curves(metrics: &[Epoch], loss: Loss) -> String {
     let epochs: Vec<_> = metrics.iter().map(Epoch::scores).collect();
-    Curves { epochs: &epochs }.figure().svg()
+    Curves { epochs: &epochs, loss: loss.label() }.figure().svg()
 }
 
 fn message(score: Option<Score>, images: u64, time: Duration) -> String {

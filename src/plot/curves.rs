@@ -26,6 +26,8 @@ pub struct Epoch {
 pub struct Curves<'a> {
     /// The scores in order.
     pub epochs: &'a [Epoch],
+    /// What the loss is, with its unit.
+    pub loss: &'a str,
 }
 
 impl Curves<'_> {
@@ -40,7 +42,7 @@ impl Curves<'_> {
         let loss = |s: &Score| s.loss;
         let error = |s: &Score| 1.0 - s.accuracy;
         let name = "share of errors (0 drawn at 0.0001)";
-        self.panel(&mut figure, left, "cross-entropy (nats)", loss, [train, test]);
+        self.panel(&mut figure, left, self.loss, loss, [train, test]);
         self.panel(&mut figure, right, name, error, [train, test]);
         figure
     }

@@ -155,7 +155,7 @@ fn curves() -> Figure {
             Epoch { epoch: i, train, test: score(train.loss + 0.04, 0.995 * train.accuracy) }
         })
         .collect();
-    Curves { epochs: &epochs }.figure()
+    Curves { epochs: &epochs, loss: "cross-entropy (nats)" }.figure()
 }
 
 /// The figure is whole in both formats.
@@ -321,6 +321,6 @@ fn curves_of_odd_epochs_are_drawn() {
         .iter()
         .enumerate()
     {
-        check(&format!("curves-{i}"), &Curves { epochs }.figure());
+        check(&format!("curves-{i}"), &Curves { epochs, loss: "loss" }.figure());
     }
 }

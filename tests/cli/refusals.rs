@@ -38,6 +38,14 @@ fn options_out_of_range() {
         ("--momentum -0.5", ["momentum: expected", "found -0.5"]),
         ("--weight-decay -1", ["weight-decay: expected", "found -1"]),
         ("--epochs 0", ["epochs: expected 1 or more", "found 0"]),
+        ("--batch full --limit 1", ["limit: expected 2 to 1437", "found 1"]),
+        ("--limit 1438", ["limit: expected 2 to 1437", "found 1438"]),
+        ("--limit 50", ["batch: expected 2 to 50", "found 64"]),
+        ("--test-every 0", ["test-every: expected 1 or more", "found 0"]),
+        ("--sam 0", ["sam: expected a positive number", "found 0"]),
+        ("--sam nan", ["sam: expected a positive number", "found NaN"]),
+        ("--asam -0.5", ["asam: expected a positive number", "found -0.5"]),
+        ("--sam 0.05 --asam 0.5", ["asam: expected one of --sam and --asam", "found both"]),
         ("--data minst", ["expected a data set among digits, mnist", "found \"minst\""]),
         ("--data folder", ["expected folder:PATH", "found no path"]),
         ("--data mnist:a --data-dir b", ["data-dir: expected no other folder beside a", "found b"]),
@@ -45,13 +53,20 @@ fn options_out_of_range() {
         ("--model cnn:depth=3", ["expected a network among", "found \"cnn:depth=3\""]),
         ("--model mlp:widths=0", ["widths: expected positive numbers", "found \"0\""]),
         ("--model mlp:dropout=1", ["dropout: expected a probability", "found \"1\""]),
+        ("--model mlp:activation=step", ["activation: expected relu or tanh", "found \"step\""]),
+        ("--model resnet20:norm=layer", ["norm: expected batch or none", "found \"layer\""]),
         ("--model mlp:widths=999999999", ["expected parameters of at most", "[64, 999999999]"]),
         ("--adapter nonesuch", ["no adapter matches \"nonesuch\"; there are: ", "host, twin"]),
     ] {
         home.run(&format!("train --out run {options}")).refused(2, &words);
         assert!(!home.path("run").exists(), "{options}");
     }
-    for (args, word) in [("train --batch many", "--batch"), ("train --depth 3", "--depth"), ("trian", "trian")] {
+    for (args, word) in [
+        ("train --batch many", "expected a number or full"),
+        ("train --loss hinge", "squared"),
+        ("train --depth 3", "--depth"),
+        ("trian", "trian"),
+    ] {
         let done = home.run(args);
         assert!(done.code == Some(2) && done.err.contains(word), "{}", done.err);
     }
@@ -122,8 +137,12 @@ fn folders_with_other_runs() {
     let before = home.files("run");
     home.run("train --out run").refused(2, &["run: expected a folder without a run", "--resume", "found a run"]);
     home.run("train --resume run --epochs 1").refused(2, &["epochs: expected 2 or more", "found 1"]);
-    let done = home.run("train --resume run --lr 0.1");
-    assert!(done.code == Some(2) && done.err.contains("--resume"), "{}", done.err);
+    for option in
+        ["--lr 0.1", "--limit 50", "--loss squared", "--sam 0.1", "--asam 0.1", "--test-every 2", "--heavy-ball"]
+    {
+        let done = home.run(&format!("train --resume run {option}"));
+        assert!(done.code == Some(2) && done.err.contains("--resume"), "{}", done.err);
+    }
     home.run("train --resume nowhere").refused(2, &["expected a run's folder, found nothing at nowhere"]);
     assert!(before == home.files("run"), "files were changed");
 

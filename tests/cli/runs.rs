@@ -93,6 +93,8 @@ fn a_resumed_run_is_the_run() {
         "--crop 1 --flip",
         "--model mlp:widths=64,dropout=0.5 --lr 0.0123456789",
         "--model mlp:widths=64,dropout=0.5 --optimizer adamw --crop 1",
+        "--model cnn:widths=8,norm=none --test-every 2 --sam 0.05 --heavy-ball",
+        "--model mlp:widths=16,activation=silu --test-every 2 --asam 0.5 --optimizer adam --loss squared",
     ] {
         let home = Home::new();
         home.run(&format!("train --schedule constant --epochs 4 --out straight {options}")).ok();
@@ -102,6 +104,32 @@ fn a_resumed_run_is_the_run() {
         home.assert_same("straight", "parts");
         assert_eq!(home.read("straight/config.json"), home.read("parts/config.json"));
     }
+}
+
+/// Gradient descent on the first images, a step an epoch.
+#[test]
+fn full_batches_are_tested_now_and_then() {
+    let home = Home::new();
+    let options = "--limit 100 --batch full --model mlp:widths=12,activation=tanh --loss squared --momentum 0 \
+                   --weight-decay 0 --lr 0.05 --schedule constant --warmup 0 --test-every 8";
+    home.run(&format!("train --epochs 20 --out straight {options}")).ok();
+    let metrics = home.metrics("straight");
+    assert_eq!(metrics.iter().map(|m| number(m, "epoch")).collect::<Vec<_>>(), [8.0, 16.0, 20.0]);
+    assert_eq!(metrics.iter().map(|m| number(m, "step")).collect::<Vec<_>>(), [8.0, 16.0, 20.0]);
+    // Descent at a small rate never goes up.
+    let losses: Vec<f64> = metrics.iter().map(|m| number(m, "train_loss")).collect();
+    assert!(losses.is_sorted_by(|a, b| a > b), "{losses:?}");
+    let config: Value = serde_json::from_slice(&home.read("straight/config.json")).expect("JSON");
+    assert_eq!((&config["limit"], &config["batch"], &config["loss"]), (&100.into(), &100.into(), &"squared".into()));
+    let svg = String::from_utf8(home.read("straight/curves.svg")).expect("text");
+    assert!(svg.contains("half squared error") && !svg.contains("cross-entropy"), "{svg}");
+    let eval = home.run("eval straight --json").ok().json();
+    assert_eq!((&eval["loss"], &eval["test_loss"]), (&"squared".into(), &metrics[2]["test_loss"]));
+    assert!(home.run("eval straight").ok().out.contains("half squared error"));
+
+    home.run(&format!("train --epochs 16 --out parts {options}")).ok();
+    home.run("train --resume parts --epochs 20").ok();
+    home.assert_same("straight", "parts");
 }
 
 #[test]

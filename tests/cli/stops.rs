@@ -82,6 +82,32 @@ fn checkpoints_within_epochs_go_on() {
     }
 }
 
+/// Between two tests, too, and where the next line of the metrics was cut off.
+#[test]
+fn checkpoints_between_tests_go_on() {
+    let home = Home::new();
+    home.run("train --model mlp:widths=16 --epochs 5 --test-every 3 --batch 300 --out whole").ok();
+    let lines = home.lines("whole");
+    assert_eq!(home.metrics("whole").iter().map(|m| m["epoch"].as_u64()).collect::<Vec<_>>(), [Some(3), Some(5)]);
+    for (epochs, steps) in [(0, 2), (1, 0), (2, 4), (3, 1), (4, 0)] {
+        let mut trainer = trainer(&home, "whole");
+        for _ in 0..epochs {
+            (0..4).for_each(|_| trainer.step().expect("a step"));
+            trainer.next_epoch().expect("a session");
+        }
+        (0..steps).for_each(|_| trainer.step().expect("a step"));
+        home.write("run/config.json", &home.read("whole/config.json"));
+        let done = usize::from(epochs >= 3);
+        let half = &lines[done][..lines[done].len() / 2];
+        let metrics = lines[..done].iter().map(|line| format!("{line}\n")).collect::<String>() + half;
+        home.write("run/metrics.jsonl", metrics.as_bytes());
+        let checkpoint = block_on(trainer.checkpoint()).expect("finite states");
+        checkpoint.save(&home.path("run/checkpoint.safetensors")).expect("a disk");
+        home.run("train --resume run").ok();
+        home.assert_same("whole", "run");
+    }
+}
+
 /// A state that is no longer finite is not kept, even where the loss does not show it yet.
 #[test]
 fn broken_states_are_not_kept() {

@@ -1,0 +1,121 @@
+//! What a run is, where it stands, and how it scores.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Loss, Optimizer, Perturbation, Schedule, ScheduleShape};
+
+/// What is trained, and how: everything that a run's numbers depend on beside the executor.
+///
+/// The default is what `hillshade train` does without options. Parts that configurations of earlier versions lack are
+/// read as the default's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// The network: [`Network::parse`](crate::Network::parse).
+    pub model: String,
+    /// The data set: [`crate::data::open`].
+    pub data: String,
+    /// Its folder, where it does not have a usual one.
+    pub folder: Option<PathBuf>,
+    /// How many training images there are, the first ones of the data set; all where it is not said. The scale of the
+    /// pixels stays that of all.
+    #[serde(default)]
+    pub limit: Option<usize>,
+    /// Passes over the training images.
+    pub epochs: u32,
+    /// Images of a step; the rest of an epoch that does not fill one is left to the next epochs' shuffles. A step on all
+    /// training images takes them in the order of the data set.
+    pub batch: usize,
+    /// What is made small.
+    #[serde(default)]
+    pub loss: Loss,
+    /// The update rule.
+    pub optimizer: Optimizer,
+    /// Where the gradient is taken, if not at the parameters.
+    #[serde(default)]
+    pub perturbation: Option<Perturbation>,
+    /// The learning rate over the run.
+    pub schedule: Schedule,
+    /// Seed of parameters, shuffles, augmentation and dropout.
+    pub seed: u64,
+    /// Zero margin in pixels for random crops.
+    pub crop: usize,
+    /// Whether images are mirrored at random.
+    pub flip: bool,
+    /// After how many epochs the test images are scored again; they are after the last one, too. 0 counts as 1.
+    #[serde(default = "one")]
+    pub test_every: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            model: "cnn".into(),
+            data: "digits".into(),
+            folder: None,
+            limit: None,
+            epochs: 15,
+            batch: 64,
+            loss: Loss::default(),
+            optimizer: Optimizer::Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 },
+            perturbation: None,
+            schedule: Schedule { rate: 0.05, shape: ScheduleShape::Cosine, warmup: 20 },
+            seed: 0,
+            crop: 0,
+            flip: false,
+            test_every: 1,
+        }
+    }
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs that are done.
+    pub epoch: u32,
+    /// Steps of the current epoch that are done.
+    pub batch: u64,
+    /// Steps of the run that are done.
+    pub step: u64,
+}
+
+/// Loss and accuracy over some images.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Mean of the run's [`Config::loss`]: cross-entropy in nats, or half the squared error.
+    pub loss: f64,
+    /// Share of images whose largest logit is that of their label.
+    pub accuracy: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the first version wrote.
+    const OLD: &str = r#"{"model": "cnn", "data": "digits", "folder": null, "epochs": 15, "batch": 64,
+        "optimizer": {"kind": "sgd", "momentum": 0.9, "nesterov": true, "decay": 0.0005},
+        "schedule": {"rate": 0.05, "shape": "cosine", "warmup": 20}, "seed": 0, "crop": 0, "flip": false}"#;
+
+    #[test]
+    fn old_configurations_are_read_as_they_were_meant() {
+        let old: Config = serde_json::from_str(OLD).expect("all that is needed");
+        assert_eq!(old, Config::default());
+    }
+
+    #[test]
+    fn configurations_are_read_as_written() {
+        for perturbation in [None, Some(Perturbation::Sam { rho: 0.1 }), Some(Perturbation::Asam { rho: 0.5 })] {
+            let config =
+                Config { limit: Some(5000), loss: Loss::Squared, perturbation, test_every: 20, ..Config::default() };
+            let text = serde_json::to_string(&config).expect("text");
+            assert!(text.contains(r#""loss":"squared""#), "{text}");
+            assert_eq!(serde_json::from_str::<Config>(&text).expect("the same"), config);
+        }
+    }
+}

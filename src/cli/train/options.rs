@@ -1,0 +1,245 @@
+//! The options of `hillshade train`, and the configuration that they make.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use hillshade::models::{
+    Config, Error, Loss, Optimizer, Perturbation, Schedule, ScheduleShape,
+    data::{self, Dataset},
+};
+
+use crate::cli::{Result, executor};
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Rule {
+    Sgd,
+    Adam,
+    Adamw,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Fall {
+    Constant,
+    Step,
+    Cosine,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Goal {
+    CrossEntropy,
+    Squared,
+}
+
+impl From<Goal> for Loss {
+    fn from(goal: Goal) -> Loss {
+        match goal {
+            Goal::CrossEntropy => Loss::CrossEntropy,
+            Goal::Squared => Loss::Squared,
+        }
+    }
+}
+
+/// Images of a step.
+#[derive(Clone, Copy)]
+enum Batch {
+    Of(usize),
+    Full,
+}
+
+fn batch(text: &str) -> std::result::Result<Batch, String> {
+    match text {
+        "full" => Ok(Batch::Full),
+        _ => text.parse().map(Batch::Of).map_err(|_| "expected a number or full".into()),
+    }
+}
+
+/// The options of a new run alone.
+const FIXED: [&str; 20] = [
+    "data",
+    "limit",
+    "model",
+    "batch",
+    "loss",
+    "optimizer",
+    "lr",
+    "momentum",
+    "heavy_ball",
+    "weight_decay",
+    "schedule",
+    "warmup",
+    "seed",
+    "crop",
+    "flip",
+    "sam",
+    "asam",
+    "test_every",
+    "out",
+    "plan",
+];
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Data: digits (built in), mnist, cifar10, or folder:PATH with images by class.
+    #[arg(long, default_value = "digits")]
+    data: String,
+    /// Folder of the data; by default $HILLSHADE_DATA/<data> or data/<data>.
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// Use the first N training images alone.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Network: cnn, mlp, resnet20 …, with options as in mlp:widths=512-256,activation=tanh,dropout=0.5 or
+    /// resnet20:norm=none.
+    #[arg(long, default_value = "cnn")]
+    model: String,
+    /// Passes over the training images; 15 by default.
+    #[arg(long)]
+    pub epochs: Option<u32>,
+    /// Images of a step, or full: all of them in every step, in the order of the data.
+    #[arg(long, default_value = "64", value_parser = batch)]
+    batch: Batch,
+    /// What is made small: cross-entropy, or half the squared distance of the logits to the label's unit vector.
+    #[arg(long, value_enum, default_value = "cross-entropy")]
+    loss: Goal,
+    /// Update rule.
+    #[arg(long, value_enum, default_value = "sgd")]
+    optimizer: Rule,
+    /// Highest learning rate; 0.05 for sgd, 0.001 for adam and adamw by default.
+    #[arg(long, allow_negative_numbers = true)]
+    lr: Option<f64>,
+    /// Momentum of sgd, with Nesterov's step.
+    #[arg(long, default_value_t = 0.9, allow_negative_numbers = true)]
+    momentum: f64,
+    /// Momentum without Nesterov's step.
+    #[arg(long)]
+    heavy_ball: bool,
+    /// Weight decay; 5e-4 for sgd, 0 for adam, 0.01 for adamw by default.
+    #[arg(long, allow_negative_numbers = true)]
+    weight_decay: Option<f64>,
+    /// How the learning rate falls.
+    #[arg(long, value_enum, default_value = "cosine")]
+    schedule: Fall,
+    /// Steps over which the learning rate rises first.
+    #[arg(long, default_value_t = 20)]
+    warmup: u64,
+    /// Seed of parameters, shuffles, augmentation and dropout.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Pixels by which images are shifted at random, at most.
+    #[arg(long, default_value_t = 0)]
+    crop: usize,
+    /// Mirror images at random.
+    #[arg(long)]
+    flip: bool,
+    /// Take gradients at a distance RHO uphill: sharpness-aware minimization, around any update rule.
+    #[arg(long, value_name = "RHO", allow_negative_numbers = true)]
+    sam: Option<f64>,
+    /// The same at a distance in units of the weights: adaptive sharpness-aware minimization.
+    #[arg(long, value_name = "RHO", allow_negative_numbers = true)]
+    asam: Option<f64>,
+    /// Score the test images, add to the metrics and save after every N epochs, and at the end.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    test_every: u32,
+    /// Folder of the run; by default the first free runs/<number>.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Go on with the run in this folder, as it was begun; only --epochs, --data-dir, --adapter and --json go with this.
+    #[arg(long, value_name = "RUN", conflicts_with_all = FIXED)]
+    pub resume: Option<PathBuf>,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Print the compiled training step, every dispatch with its kernel, grid, bytes and FLOPs, and train nothing.
+    #[arg(long)]
+    pub plan: bool,
+    #[command(flatten)]
+    pub executor: executor::Choice,
+}
+
+impl Options {
+    /// The configuration and its data.
+    pub fn prepare(&self) -> Result<(Config, Dataset)> {
+        let mut config = self.config()?;
+        let dataset = data::open(&config.data, config.folder.as_deref())?;
+        if let Batch::Full = self.batch {
+            config.batch = config.limit.unwrap_or(dataset.train.len());
+        }
+        Ok((config, dataset))
+    }
+
+    fn config(&self) -> Result<Config> {
+        let argument = |what: &str, expected: &str, found: String| Error::Argument {
+            what: what.into(),
+            expected: expected.into(),
+            found,
+        };
+        let (rate, decay) = match self.optimizer {
+            Rule::Sgd => (0.05, 5e-4),
+            Rule::Adam => (1e-3, 0.0),
+            Rule::Adamw => (1e-3, 0.01),
+        };
+        let (rate, decay) = (self.lr.unwrap_or(rate), self.weight_decay.unwrap_or(decay));
+        // As f32, in which it is applied, it must be neither 0 nor infinite.
+        if !(rate > 0.0 && (rate as f32).is_normal()) {
+            return Err(argument("lr", "a positive number from 1e-37 to 1e38", format!("{rate:?}")).into());
+        }
+        if !(decay >= 0.0 && (decay as f32).is_finite()) {
+            return Err(argument("weight-decay", "a number from 0 to 1e38", format!("{decay:?}")).into());
+        }
+        if !(0.0..1.0).contains(&self.momentum) {
+            return Err(argument("momentum", "a number from 0 to below 1", self.momentum.to_string()).into());
+        }
+        if self.epochs == Some(0) {
+            return Err(argument("epochs", "1 or more", "0".into()).into());
+        }
+        if let (Some((_, path)), Some(dir)) = (self.data.split_once(':'), &self.data_dir) {
+            let expected = format!("no other folder beside {path} in --data");
+            return Err(argument("data-dir", &expected, dir.display().to_string()).into());
+        }
+        if self.test_every == 0 {
+            return Err(argument("test-every", "1 or more", "0".into()).into());
+        }
+        for (what, rho) in [("sam", self.sam), ("asam", self.asam)] {
+            if let Some(rho) = rho.filter(|&rho| !(rho > 0.0 && (rho as f32).is_normal())) {
+                return Err(argument(what, "a positive number from 1e-37 to 1e38", format!("{rho:?}")).into());
+            }
+        }
+        let perturbation = match (self.sam, self.asam) {
+            (Some(_), Some(_)) => return Err(argument("asam", "one of --sam and --asam", "both".into()).into()),
+            (Some(rho), None) => Some(Perturbation::Sam { rho }),
+            (None, Some(rho)) => Some(Perturbation::Asam { rho }),
+            (None, None) => None,
+        };
+        let momentum = self.momentum;
+        let optimizer = match self.optimizer {
+            Rule::Sgd => Optimizer::Sgd { momentum, nesterov: momentum > 0.0 && !self.heavy_ball, decay },
+            Rule::Adam => Optimizer::Adam { decay },
+            Rule::Adamw => Optimizer::AdamW { decay },
+        };
+        let shape = match self.schedule {
+            Fall::Constant => ScheduleShape::Constant,
+            Fall::Step => ScheduleShape::Step,
+            Fall::Cosine => ScheduleShape::Cosine,
+        };
+        let schedule = Schedule { rate, shape, warmup: self.warmup };
+        Ok(Config {
+            model: self.model.clone(),
+            data: self.data.clone(),
+            folder: self.data_dir.clone(),
+            limit: self.limit,
+            epochs: self.epochs.unwrap_or(15),
+            batch: match self.batch {
+                Batch::Of(images) => images,
+                Batch::Full => 0,
+            },
+            loss: self.loss.into(),
+            optimizer,
+            perturbation,
+            schedule,
+            seed: self.seed,
+            crop: self.crop,
+            flip: self.flip,
+            test_every: self.test_every,
+        })
+    }
+}
