@@ -1,7 +1,7 @@
 //! Batch normalization with batch statistics, and with running ones.
 
 use crate::{
-    At, Bind, OutMut, Case, Error, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
+    At, Bind, OutMut, Case, Class, Error, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
     case::{range, unit},
     norm::{self, Normed, or_zeros},
     op::{cpu, word},
@@ -69,7 +69,7 @@ impl Op for BatchNorm {
         Ok(vec![Type::f32(shape), Type::f32([channels]), Type::f32([channels])])
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let size @ [rows, channels] = norm::rows(&x[0].shape);
         let [chunk, chunks] = norm::chunks(size);
         let (partial, mean, rstd) = (Bind::Scratch(0), Bind::Out(1), Bind::Out(2));

@@ -2,7 +2,7 @@
 
 use super::batch_norm::SHAPES;
 use crate::{
-    At, Bind, OutMut, Case, Graph, Launches, Op, Operand, Real, Result, Type, Var,
+    At, Bind, OutMut, Case, Class, Graph, Launches, Op, Operand, Real, Result, Type, Var,
     case::{range, unit},
     norm::{self, Normed, or_zeros},
     op::cpu,
@@ -49,7 +49,7 @@ impl Op for BatchNormGrad {
         Ok(vec![Type::f32(shape), Type::f32([channels]), Type::f32([channels])])
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let size @ [_, channels] = norm::rows(&x[0].shape);
         let [_, chunks] = norm::chunks(size);
         let (x, gamma, mean, rstd, ct) = (Bind::In(0), Bind::In(1), Bind::In(2), Bind::In(3), Bind::In(4));

@@ -2,7 +2,7 @@
 
 use super::batch_norm::SHAPES;
 use crate::{
-    Bind, OutMut, Case, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
+    Bind, OutMut, Case, Class, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
     case::{range, unit},
     norm::{self, Normed},
     op::{cpu, word},
@@ -52,7 +52,7 @@ impl Op for BatchNormTangent {
         Ok(vec![Type::f32(shape), Type::f32([channels]), Type::f32([channels])])
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let size @ [rows, channels] = norm::rows(&x[0].shape);
         let [_, chunks] = norm::chunks(size);
         let (x, mean, rstd, dx) = (Bind::In(0), Bind::In(2), Bind::In(3), Bind::In(4));

@@ -2,7 +2,7 @@
 
 use super::sum::{REDUCED, infer_middle};
 use crate::{
-    At, OutMut, Case, DType, Graph, Launches, Op, Operand, Real, Result, Sample, Type, Var, case::unit, op::cpu, reduce,
+    At, OutMut, Case, Class, DType, Graph, Launches, Op, Operand, Real, Result, Sample, Type, Var, case::unit, op::cpu, reduce,
 };
 
 /// The op of [`Graph::logsumexp`]: `[outer, n, inner]` to `[outer, inner]`.
@@ -40,7 +40,7 @@ impl Op for Logsumexp {
         infer_middle("logsumexp", x, DType::F32)
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
         reduce::launches("logsumexp", x[0], true)
     }
 
