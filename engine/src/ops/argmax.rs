@@ -29,8 +29,8 @@ impl Op for Argmax {
         infer_middle("argmax", x, DType::U32)
     }
 
-    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
-        reduce::launches("argmax", x[0], false)
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
+        reduce::launches(class, "argmax", x[0], false)
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {

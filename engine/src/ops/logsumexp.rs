@@ -40,8 +40,8 @@ impl Op for Logsumexp {
         infer_middle("logsumexp", x, DType::F32)
     }
 
-    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
-        reduce::launches("logsumexp", x[0], true)
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
+        reduce::launches(class, "logsumexp", x[0], true)
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {

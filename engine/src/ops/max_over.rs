@@ -36,8 +36,8 @@ impl Op for MaxOver {
         infer_middle("max_over", x, DType::F32)
     }
 
-    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
-        reduce::launches("max_over", x[0], true)
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
+        reduce::launches(class, "max_over", x[0], true)
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {

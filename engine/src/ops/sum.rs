@@ -38,8 +38,8 @@ impl Op for Sum {
         infer_middle("sum", x, DType::F32)
     }
 
-    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
-        reduce::launches("sum", x[0], true)
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
+        reduce::launches(class, "sum", x[0], true)
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
