@@ -13,12 +13,15 @@ override RELU: bool = false;
 @group(0) @binding(6) var<storage, read> residual: array<vec4f>;
 @group(0) @binding(7) var<storage, read_write> y: array<vec4f>;
 
-fn f(i: u32, c: vec4u) {
-    let m = vec4f(mean[c.x], mean[c.y], mean[c.z], mean[c.w]);
-    let r = vec4f(rstd[c.x], rstd[c.y], rstd[c.z], rstd[c.w]);
-    let s = vec4f(gamma[c.x], gamma[c.y], gamma[c.z], gamma[c.w]);
-    let t = vec4f(beta[c.x], beta[c.y], beta[c.z], beta[c.w]);
-    var v = (x[i] - m) * r * s + t;
+struct Own { mean: vec4f, rstd: vec4f, gamma: vec4f, beta: vec4f }
+
+fn own(c: vec4u) -> Own {
+    return Own(vec4f(mean[c.x], mean[c.y], mean[c.z], mean[c.w]), vec4f(rstd[c.x], rstd[c.y], rstd[c.z], rstd[c.w]),
+               vec4f(gamma[c.x], gamma[c.y], gamma[c.z], gamma[c.w]), vec4f(beta[c.x], beta[c.y], beta[c.z], beta[c.w]));
+}
+
+fn f(i: u32, own: Own) {
+    var v = (x[i] - own.mean) * own.rstd * own.gamma + own.beta;
     if RESIDUAL { v += residual[i]; }
     if RELU { v = select(v, vec4f(), v < vec4f()); }
     y[i] = v;

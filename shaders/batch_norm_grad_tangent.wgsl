@@ -16,9 +16,15 @@ fn scale(k: u32, c: vec4u) -> vec4f {
     return vec4f(scales[at.x], scales[at.y], scales[at.z], scales[at.w]);
 }
 
-fn f(i: u32, c: vec4u) {
+struct Own { mean: vec4f, rstd: vec4f, s0: vec4f, s1: vec4f, s2: vec4f, s3: vec4f, s4: vec4f }
+
+fn own(c: vec4u) -> Own {
     let m = vec4f(mean[c.x], mean[c.y], mean[c.z], mean[c.w]);
     let r = vec4f(rstd[c.x], rstd[c.y], rstd[c.z], rstd[c.w]);
-    y[i] = scale(0, c) * ct[i] + scale(1, c) * dct[i] + scale(2, c) * dx[i] + scale(3, c) * ((x[i] - m) * r)
-        + scale(4, c);
+    return Own(m, r, scale(0, c), scale(1, c), scale(2, c), scale(3, c), scale(4, c));
+}
+
+fn f(i: u32, own: Own) {
+    let normed = (x[i] - own.mean) * own.rstd;
+    y[i] = own.s0 * ct[i] + own.s1 * dct[i] + own.s2 * dx[i] + own.s3 * normed + own.s4;
 }

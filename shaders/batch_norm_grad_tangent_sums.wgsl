@@ -14,8 +14,13 @@ struct Acc { g: vec3f, dg: vec2f }
 
 fn identity() -> Acc { return Acc(); }
 
-fn add_row(a: Acc, at: u32, channel: u32) -> Acc {
-    let normed = (x[at] - mean[channel]) * rstd[channel];
+// Mean and rstd.
+alias Own = vec2f;
+
+fn own(channel: u32) -> Own { return vec2f(mean[channel], rstd[channel]); }
+
+fn add_row(a: Acc, at: u32, own: Own) -> Acc {
+    let normed = (x[at] - own.x) * own.y;
     return Acc(a.g + ct[at] * vec3f(1.0, normed, dx[at]), a.dg + dct[at] * vec2f(1.0, normed));
 }
 

@@ -12,7 +12,11 @@ alias Acc = vec4f;
 
 fn identity() -> Acc { return vec4f(); }
 
-fn add_row(a: Acc, at: u32, channel: u32) -> Acc {
+alias Own = u32;
+
+fn own(channel: u32) -> Own { return channel; }
+
+fn add_row(a: Acc, at: u32, own: Own) -> Acc {
     let v = x[at];
     let first = select(a.y, v, a.x == 0.0);
     let d = v - first;

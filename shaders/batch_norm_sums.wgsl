@@ -12,8 +12,13 @@ alias Acc = vec2f;
 
 fn identity() -> Acc { return vec2f(); }
 
-fn add_row(a: Acc, at: u32, channel: u32) -> Acc {
-    return a + u[at] * vec2f(1.0, (x[at] - mean[channel]) * rstd[channel]);
+// Mean and rstd.
+alias Own = vec2f;
+
+fn own(channel: u32) -> Own { return vec2f(mean[channel], rstd[channel]); }
+
+fn add_row(a: Acc, at: u32, own: Own) -> Acc {
+    return a + u[at] * vec2f(1.0, (x[at] - own.x) * own.y);
 }
 
 fn close(a: Acc) -> Acc { return a; }

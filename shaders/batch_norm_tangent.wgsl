@@ -14,8 +14,14 @@ fn scale(k: u32, c: vec4u) -> vec4f {
     return vec4f(scales[at.x], scales[at.y], scales[at.z], scales[at.w]);
 }
 
-fn f(i: u32, c: vec4u) {
+struct Own { mean: vec4f, rstd: vec4f, s0: vec4f, s1: vec4f, s2: vec4f }
+
+fn own(c: vec4u) -> Own {
     let m = vec4f(mean[c.x], mean[c.y], mean[c.z], mean[c.w]);
     let r = vec4f(rstd[c.x], rstd[c.y], rstd[c.z], rstd[c.w]);
-    y[i] = scale(0, c) * dx[i] + scale(1, c) * ((x[i] - m) * r) + scale(2, c);
+    return Own(m, r, scale(0, c), scale(1, c), scale(2, c));
+}
+
+fn f(i: u32, own: Own) {
+    y[i] = own.s0 * dx[i] + own.s1 * ((x[i] - own.mean) * own.rstd) + own.s2;
 }

@@ -139,7 +139,7 @@ impl Op for Opaque {
         Ok(vec![x[0].clone()])
     }
 
-    fn launch(&self, _: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, _: hillshade::engine::Class, _: &[&Type], _: &[&Type]) -> Launches {
         Launches::default()
     }
 

@@ -3,19 +3,23 @@
 mod common;
 
 use common::*;
-use hillshade::engine::{Data, Drawn, Session};
+use hillshade::engine::{Class, Data, Drawn, Plan, Session};
 
-/// The kernel, in f32 on the device, and the host are the twin, in f64.
+/// The kernels of both classes, in f32 on the device, and the host are the twin, in f64.
 #[test]
 fn kernels_and_host_match_twins() {
-    let mut device = Session::device(gpu(false));
+    let [mut device, mut software] = [Class::Gpu, Class::Software].map(|c| Session::device(gpu_as(Some(c), false)));
     let (mut host, mut twin) = (Session::host(), Session::twin());
     each_case(|case| {
         let b = Bench::new(case);
         let names = input_names(&b.g);
         let feeds = feeds(&names, &b.drawn);
         let want = evaluate(&mut twin, &b.g, &b.y, &feeds);
-        for (name, session) in [("device", &mut device), ("host", &mut host)] {
+        let differ = differs(&b);
+        for (name, session) in [("device", &mut device), ("software", &mut software), ("host", &mut host)] {
+            if name == "software" && !differ {
+                continue;
+            }
             let got = evaluate(session, &b.g, &b.y, &feeds);
             for (i, (got, want)) in got.iter().zip(&want).enumerate() {
                 assert_close(&format!("{}, result {i}, {name}", case.what), got, want, case.tolerance);
@@ -24,18 +28,30 @@ fn kernels_and_host_match_twins() {
     });
 }
 
+/// Whether the classes' kernels differ.
+fn differs(b: &Bench) -> bool {
+    let [gpu, software] = [Class::Gpu, Class::Software].map(|c| Plan::for_class(c, &b.g, &b.y, true));
+    gpu.expect("the graph compiles").to_string() != software.expect("the graph compiles").to_string()
+}
+
 /// Kernels compiled with all checks give the same bits as without.
 #[test]
 fn checked_kernels_agree() {
-    let (mut unchecked, mut checked) = (Session::device(gpu(false)), Session::device(gpu(true)));
-    each_case(|case| {
-        let b = Bench::new(case);
-        let names = input_names(&b.g);
-        let feeds = feeds(&names, &b.drawn);
-        let [want, got] = [&mut unchecked, &mut checked].map(|s| evaluate(s, &b.g, &b.y, &feeds));
-        let bits = |v: &[Vec<f64>]| v.iter().flatten().map(|v| v.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&got), bits(&want), "{}", case.what);
-    });
+    for class in [Class::Gpu, Class::Software] {
+        let (mut unchecked, mut checked) =
+            (Session::device(gpu_as(Some(class), false)), Session::device(gpu_as(Some(class), true)));
+        each_case(|case| {
+            let b = Bench::new(case);
+            if class == Class::Software && !differs(&b) {
+                return;
+            }
+            let names = input_names(&b.g);
+            let feeds = feeds(&names, &b.drawn);
+            let [want, got] = [&mut unchecked, &mut checked].map(|s| evaluate(s, &b.g, &b.y, &feeds));
+            let bits = |v: &[Vec<f64>]| v.iter().flatten().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&got), bits(&want), "{}", case.what);
+        });
+    }
 }
 
 /// A case with its operands rounded to multiples of 2^-14, so that a step of 2^-13 moves them exactly.

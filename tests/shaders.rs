@@ -10,7 +10,7 @@ use std::{
 };
 
 use common::{Bench, each_case};
-use hillshade::engine::{Bind, DType, Launch, Place, Plan, Step, Type, ops};
+use hillshade::engine::{Bind, Class, DType, Launch, Place, Plan, Step, Type, ops};
 use hillshade_shaders::KERNELS;
 use naga::{
     AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner, back,
@@ -38,9 +38,11 @@ static STEPS: LazyLock<Vec<(String, Step)>> = LazyLock::new(|| {
     let mut steps = Vec::new();
     each_case(|case| {
         let b = Bench::new(case);
-        let plan = Plan::new(&b.g, &b.y, true).expect("cases can be planned");
-        let applied = plan.steps.into_iter().filter(|s| matches!(s, Step::Apply { .. }));
-        steps.extend(applied.map(|s| (case.what.clone(), s)));
+        for class in [Class::Gpu, Class::Software] {
+            let plan = Plan::for_class(class, &b.g, &b.y, true).expect("cases can be planned");
+            let applied = plan.steps.into_iter().filter(|s| matches!(s, Step::Apply { .. }));
+            steps.extend(applied.map(|s| (format!("{} {class:?}", case.what), s)));
+        }
     });
     assert!(steps.len() > ops::all().len(), "cases apply ops");
     steps

@@ -1,7 +1,7 @@
 //! The launches of kernels that are matrix products, and their tiles.
 
 use crate::{
-    Bind, DType, Error, Launch, Launches, Result, Type,
+    Bind, Class, DType, Error, Launch, Launches, Result, Type,
     op::{expect_dtypes, shape_error, word},
 };
 
@@ -12,62 +12,124 @@ pub(crate) struct Product {
     pub n: usize,
     pub k: usize,
     pub batches: usize,
-    /// Whether neighbouring lanes load neighbouring k of the left factor (else neighbouring rows).
-    pub a_along_k: bool,
-    /// Whether neighbouring lanes load neighbouring k of the right factor (else neighbouring columns).
-    pub b_along_k: bool,
+    /// Along which axis neighbours of the left and of the right factor lie together.
+    pub along: [Along; 2],
+    /// Whether those neighbours come in aligned fours.
+    pub fours: [bool; 2],
+    /// What pieces of the summed axis are multiples of, on software adapters.
+    pub unit: usize,
 }
 
-/// Workgroups below which a long summed axis is split.
-const ENOUGH: usize = 128;
+/// An axis of a factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Along {
+    /// The summed axis.
+    K,
+    /// Rows of the left factor, columns of the right one.
+    Other,
+}
 
-/// Shortest piece of a split axis.
-const PIECE: usize = 512;
+/// A product's kernels, one for GPUs and one for software adapters, with what they share.
+#[derive(Debug, Clone)]
+pub(crate) struct Kernels<'a> {
+    pub names: [&'static str; 2],
+    /// The words after the six of the product itself.
+    pub words: &'a [usize],
+    /// The operands, to which those that the kernel does not use are added.
+    pub x: &'a [Bind],
+    pub terms: usize,
+    pub bias: Option<bool>,
+}
+
+/// Workgroups below which a long summed axis is split, and its shortest piece.
+const ENOUGH: [usize; 2] = [128, 512];
+
+/// The same for the invocations of a software adapter.
+const ENOUGH_TILES: [usize; 2] = [512, 128];
+
+/// Invocations in a workgroup of a software adapter.
+const TILE_LANES: usize = 8;
 
 impl Product {
-    /// The product's launch, and the sum of partial results when its long axis is split; `rest` are the words after
-    /// the six of the product itself, `x` the operands, to which those that the kernel does not use are added.
-    pub(crate) fn launches(
-        self,
-        kernel: &'static str,
-        rest: impl IntoIterator<Item = usize>,
-        x: &[Bind],
-        terms: u32,
-        bias: Option<bool>,
-    ) -> Launches {
-        let Product { m, n, k, batches, .. } = self;
-        let (across, down) =
-            (n.div_ceil(4).next_power_of_two().clamp(2, 16), m.div_ceil(4).next_power_of_two().clamp(4, 16));
-        let tiles = batches * m.div_ceil(4 * down) * n.div_ceil(4 * across);
-        let splits = if tiles < ENOUGH { (ENOUGH / tiles).min(k / PIECE).max(1) } else { 1 };
-        let k_chunk = k.div_ceil(splits);
-        let splits = k.div_ceil(k_chunk);
-        let out = if splits > 1 { Bind::Scratch(0) } else { Bind::Out(0) };
-        let mut launch = Launch::new(kernel, tiles * splits)
-            .constant("ACROSS", across as f64)
-            .constant("DOWN", down as f64)
-            .constant("TERMS", terms)
-            .constant("A_ALONG_K", self.a_along_k)
-            .constant("B_ALONG_K", self.b_along_k)
-            .params([m, n, k, batches, splits, k_chunk].map(word))
-            .params(rest.into_iter().map(word))
-            .bind(x.iter().copied().chain([out]));
-        if let Some(bias) = bias {
-            launch = launch.constant("BIAS", bias);
-        }
-        let mut launches = Launches::from(launch);
+    /// The product's launch, and the sum of partial results when its long axis is split.
+    pub(crate) fn launches(self, class: Class, kernels: Kernels) -> Launches {
+        let ((launch, splits), sum_lanes) = match class {
+            Class::Gpu => (self.shared(&kernels), 256),
+            Class::Software => (self.tiled(&kernels), 32),
+        };
+        let mut launches = Launches::from(match kernels.bias {
+            Some(bias) => launch.constant("BIAS", bias),
+            None => launch,
+        });
         if splits > 1 {
-            let len = batches * m * n;
+            let len = self.batches * self.m * self.n;
             launches.scratch.push(splits * len);
             launches.list.push(
                 Launch::new("sum", len.div_ceil(32))
-                    .constant("LANES", 256)
+                    .constant("LANES", sum_lanes)
                     .constant("ACROSS", 32)
                     .params([1, splits, len, splits, 1, 0].map(word))
                     .bind([Bind::Scratch(0), Bind::Out(0)]),
             );
         }
         launches
+    }
+
+    /// In tiles that a workgroup makes from shared memory.
+    fn shared(self, kernels: &Kernels) -> (Launch, usize) {
+        let Product { m, n, batches, .. } = self;
+        let (across, down) =
+            (n.div_ceil(4).next_power_of_two().clamp(2, 16), m.div_ceil(4).next_power_of_two().clamp(4, 16));
+        let tiles = batches * m.div_ceil(4 * down) * n.div_ceil(4 * across);
+        let (launch, splits) = self.launch(kernels, 0, tiles, ENOUGH, 1, 1);
+        let launch = launch
+            .constant("ACROSS", across as f64)
+            .constant("DOWN", down as f64)
+            .constant("A_ALONG_K", self.along[0] == Along::K)
+            .constant("B_ALONG_K", self.along[1] == Along::K);
+        (launch, splits)
+    }
+
+    /// In tiles that an invocation makes in registers.
+    fn tiled(self, kernels: &Kernels) -> (Launch, usize) {
+        let quads = self.n.div_ceil(4).next_power_of_two().min(4);
+        let tiles = self.batches * self.m.div_ceil(8) * self.n.div_ceil(4 * quads);
+        let (launch, splits) = self.launch(kernels, 1, tiles, ENOUGH_TILES, self.unit, TILE_LANES);
+        let fours = |factor: usize| match (self.fours[factor], self.along[factor]) {
+            (false, _) => 0,
+            (true, Along::K) => 1,
+            (true, Along::Other) => 2,
+        };
+        let launch = launch
+            .constant("QUADS", quads as f64)
+            .constant("A_QUADS", fours(0))
+            .constant("B_QUADS", fours(1))
+            .constant("Y_QUADS", self.n.is_multiple_of(4))
+            .constant("LANES", TILE_LANES as f64);
+        (launch, splits)
+    }
+
+    /// What both launches have in common, and into how many pieces the summed axis is split.
+    fn launch(
+        self,
+        kernels: &Kernels,
+        name: usize,
+        tiles: usize,
+        [enough, piece]: [usize; 2],
+        unit: usize,
+        lanes: usize,
+    ) -> (Launch, usize) {
+        let Product { m, n, k, batches, .. } = self;
+        let splits = if tiles < enough { (enough / tiles).min(k / piece).max(1) } else { 1 };
+        let k_chunk = k.div_ceil(splits).next_multiple_of(unit);
+        let splits = k.div_ceil(k_chunk);
+        let out = if splits > 1 { Bind::Scratch(0) } else { Bind::Out(0) };
+        let launch = Launch::new(kernels.names[name], (tiles * splits).div_ceil(lanes))
+            .constant("TERMS", kernels.terms as f64)
+            .params([m, n, k, batches, splits, k_chunk].map(word))
+            .params(kernels.words.iter().copied().map(word))
+            .bind(kernels.x.iter().copied().chain([out]));
+        (launch, splits)
     }
 }
 

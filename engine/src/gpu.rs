@@ -29,6 +29,16 @@ impl fmt::Display for Tier {
     }
 }
 
+/// What a device computes with, by which ops choose among their kernels. All of them are right everywhere.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// A GPU: neighbouring lanes load neighbouring memory at once, and workgroups share theirs.
+    #[default]
+    Gpu,
+    /// A CPU under a graphics interface: each lane loads for itself, barriers are loops, divisions are slow.
+    Software,
+}
+
 /// An adapter, described.
 #[derive(Debug, Clone)]
 pub struct Adapter {
@@ -52,6 +62,11 @@ impl Adapter {
     /// Whether the adapter computes on the CPU.
     pub fn is_software(&self) -> bool {
         self.kind == "software"
+    }
+
+    /// What it computes with.
+    pub fn class(&self) -> Class {
+        if self.is_software() { Class::Software } else { Class::Gpu }
     }
 
     fn describe(adapter: &wgpu::Adapter) -> Self {
@@ -112,6 +127,8 @@ pub struct Options {
     /// Fill buffers with not-a-number before they are used, and put more of it behind them, where nothing may be written:
     /// for tests.
     pub poison: bool,
+    /// The class of kernels; the adapter's own when absent.
+    pub class: Option<Class>,
 }
 
 fn instance() -> wgpu::Instance {
@@ -233,6 +250,11 @@ impl Gpu {
     /// What was opened.
     pub fn adapter(&self) -> &Adapter {
         &self.inner.adapter
+    }
+
+    /// The class by which kernels are chosen.
+    pub fn class(&self) -> Class {
+        self.inner.options.class.unwrap_or(self.inner.adapter.class())
     }
 
     /// The first fault since the device was opened; a lost device stays lost.

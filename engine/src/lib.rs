@@ -31,7 +31,7 @@ pub use case::{Case, Drawn, Sample};
 pub use conv::{Conv, Geometry};
 pub use error::{Error, Result};
 pub use feed::Data;
-pub use gpu::{Adapter, Gpu, Options, Tier, adapters};
+pub use gpu::{Adapter, Class, Gpu, Options, Tier, adapters};
 pub use graph::{Graph, Node, Source, Var};
 pub use map::{Map, Pointwise};
 pub use op::{At, Bind, Launch, Launches, Op, Operand, Type};

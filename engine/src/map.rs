@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use rayon::prelude::*;
 
 use crate::{
-    At, Bind, DType, Graph, Launch, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
+    At, Bind, Class, DType, Graph, Launch, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     batch::rank,
     op::{cpu, expect_dtypes, shape_error, word},
     shape::{self, Loops, signed},
@@ -111,7 +111,7 @@ impl<M: Map<N>, const N: usize> Op for Pointwise<M, N> {
         Ok(vec![Type::f32(y)])
     }
 
-    fn launch(&self, x: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
         const LANES: usize = 64;
         let len = y[0].count();
         let loops = Self::loops(std::array::from_fn(|n| x[n].shape.as_slice()), &y[0].shape);

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::{Bind, Error, Graph, Launch, Real, Result, Type, Var, map::SERIAL, op::word, shape};
+use crate::{Bind, Class, Error, Graph, Launch, Real, Result, Type, Var, map::SERIAL, op::word, shape};
 
 /// Rows and channels of an array whose last axis is the channels.
 pub(crate) fn rows(x: &[usize]) -> [usize; 2] {
@@ -11,36 +11,45 @@ pub(crate) fn rows(x: &[usize]) -> [usize; 2] {
 }
 
 /// The chunks into which a device divides the rows: rows of each, and their number.
-pub(crate) fn chunks([rows, channels]: [usize; 2]) -> [usize; 2] {
+pub(crate) fn chunks(class: Class, [rows, channels]: [usize; 2]) -> [usize; 2] {
     let tiles = channels.div_ceil(32);
-    let chunks = rows.div_ceil(64).min(512usize.div_ceil(tiles));
+    let most = if class == Class::Software { 128usize } else { 512 };
+    let chunks = rows.div_ceil(64).min(most.div_ceil(tiles));
     let chunk = rows.div_ceil(chunks);
     [chunk, rows.div_ceil(chunk)]
 }
 
+/// Lanes that share columns of which `across` are neighbours: on a software adapter each lane has its own.
+pub(crate) fn lanes(class: Class, across: usize) -> usize {
+    if class == Class::Software { across.max(8) } else { 256 }
+}
+
 /// A launch of a kernel that imports `channels`.
-pub(crate) fn over_rows(kernel: &'static str, size: [usize; 2], bind: &[Bind]) -> Launch {
+pub(crate) fn over_rows(class: Class, kernel: &'static str, size: [usize; 2], bind: &[Bind]) -> Launch {
     let across = size[1].next_power_of_two().min(32);
-    let [chunk, chunks] = chunks(size);
+    let [chunk, chunks] = chunks(class, size);
     Launch::new(kernel, size[1].div_ceil(across) * chunks)
+        .constant("LANES", lanes(class, across) as f64)
         .constant("ACROSS", across as f64)
         .params([size[0], size[1], chunk, chunks].map(word))
         .bind(bind.iter().copied())
 }
 
 /// A launch of a kernel that imports `each_channel`.
-pub(crate) fn each_element(kernel: &'static str, [rows, channels]: [usize; 2], bind: &[Bind]) -> Launch {
-    Launch::new(kernel, (rows * channels).div_ceil(256))
+pub(crate) fn each_element(class: Class, kernel: &'static str, [rows, channels]: [usize; 2], bind: &[Bind]) -> Launch {
+    let down = if class == Class::Software && channels.is_multiple_of(4) { 16 } else { 1 };
+    Launch::new(kernel, (rows.div_ceil(down) * channels).div_ceil(256))
+        .constant("DOWN", down as f64)
         .params([word(rows * channels), word(channels), (rows as f32).to_bits()])
         .bind(bind.iter().copied())
 }
 
 /// The sum over chunks of `width` neighbouring arrays `[chunks, channels]` of `x`, beginning with array `first`.
-pub(crate) fn sum_chunks(size: [usize; 2], [x, y]: [Bind; 2], first: usize, width: usize) -> Launch {
-    let [_, chunks] = chunks(size);
+pub(crate) fn sum_chunks(class: Class, size: [usize; 2], [x, y]: [Bind; 2], first: usize, width: usize) -> Launch {
+    let [_, chunks] = chunks(class, size);
     let across = size[1].next_power_of_two().min(32);
     Launch::new("sum", width * size[1].div_ceil(across))
-        .constant("LANES", 256)
+        .constant("LANES", lanes(class, across) as f64)
         .constant("ACROSS", across as f64)
         .params([width, chunks, size[1], chunks, 1, first * chunks * size[1]].map(word))
         .bind([x, y])

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{DType, Error, Graph, In, OutMut, Result, Shape, Var, shape};
+use crate::{Class, DType, Error, Graph, In, OutMut, Result, Shape, Var, shape};
 
 /// Element type and extents of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -165,8 +165,8 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
     /// [`Error::Shape`] or [`Error::DType`] for operands that the op does not admit.
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>>;
 
-    /// The dispatches that compute it on a device.
-    fn launch(&self, x: &[&Type], y: &[&Type]) -> Launches;
+    /// The dispatches that compute it on a device of this class.
+    fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches;
 
     /// The evaluation in f32 on all cores.
     fn host(&self, x: &[Operand<f32>], y: &mut [OutMut<f32>]);

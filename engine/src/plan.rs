@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    Bind, DType, Error, Graph, Launches, Op, Result, Source, Type, Var,
+    Bind, Class, DType, Error, Graph, Launches, Op, Result, Source, Type, Var,
     compile::{Compiled, compile},
 };
 
@@ -78,13 +78,22 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Compiles and plans; without `fuse` the graph is only pruned and merged.
+    /// Compiles and plans, with the kernels for GPUs; without `fuse` the graph is only pruned and merged.
     ///
     /// # Errors
     ///
     /// Those of the shape rules, for a graph whose fusion breaks them.
     pub fn new(g: &Graph, outputs: &[Var], fuse: bool) -> Result<Self> {
-        Planner::new(compile(g, outputs, fuse)?).run()
+        Self::for_class(Class::Gpu, g, outputs, fuse)
+    }
+
+    /// [`Plan::new`] with the kernels for a class of devices.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Plan::new`].
+    pub fn for_class(class: Class, g: &Graph, outputs: &[Var], fuse: bool) -> Result<Self> {
+        Planner::new(class, compile(g, outputs, fuse)?).run()
     }
 
     /// Bytes of all slots: what a run needs beside inputs, states and constants.
@@ -170,6 +179,7 @@ impl fmt::Display for Plan {
 }
 
 struct Planner {
+    class: Class,
     g: Graph,
     outputs: Vec<Var>,
     plan: Plan,
@@ -183,11 +193,11 @@ struct Planner {
 }
 
 impl Planner {
-    fn new(c: Compiled) -> Self {
+    fn new(class: Class, c: Compiled) -> Self {
         let count = c.graph.value_count();
         let (root, last) = ((0..count).map(|i| Var(i as u32)).collect(), vec![0; count]);
         let (plan, places) = (Plan::default(), HashMap::new());
-        Planner { g: c.graph, outputs: c.outputs, plan, places, root, last, free: Vec::new() }
+        Planner { class, g: c.graph, outputs: c.outputs, plan, places, root, last, free: Vec::new() }
     }
 
     fn run(mut self) -> Result<Plan> {
@@ -298,7 +308,7 @@ impl Planner {
                 return Err(Error::Limit { what: format!("{}: bytes of a value {ty}", op.name()), needed, limit });
             }
         }
-        let launches = op.launch(&types(&x), &y_types.iter().collect::<Vec<_>>());
+        let launches = op.launch(self.class, &types(&x), &y_types.iter().collect::<Vec<_>>());
         let mut y = Vec::new();
         for (i, (&v, ty)) in node.y.iter().zip(y_types).enumerate() {
             let place = match op.in_place().get(i).map(|&operand| node.x[operand]) {

@@ -2,14 +2,14 @@
 
 use rayon::prelude::*;
 
-use crate::{Bind, Error, Graph, Launch, Launches, Real, Result, Type, Var, op::word, shape};
+use crate::{Bind, Class, Error, Graph, Launch, Launches, Real, Result, Type, Var, norm::lanes, op::word, shape};
 
 /// Rows of the middle axis that one task adds up before partial results are combined, in a fixed order.
 const BLOCK: usize = 1024;
 
 /// The launches of a reduction over the middle axis: one, or two when the axis is long and the columns are few.
 /// `twice` says that the kernel applied to its own partial results gives the result.
-pub(crate) fn launches(kernel: &'static str, x: &Type, twice: bool) -> Launches {
+pub(crate) fn launches(class: Class, kernel: &'static str, x: &Type, twice: bool) -> Launches {
     let [outer, n, inner] = [x.shape[0], x.shape[1], x.shape[2]];
     let across = inner.next_power_of_two().min(32);
     let columns = outer * inner.div_ceil(across);
@@ -21,7 +21,10 @@ pub(crate) fn launches(kernel: &'static str, x: &Type, twice: bool) -> Launches 
     let chunk = n.div_ceil(chunks);
     let chunks = n.div_ceil(chunk);
     let stage = |n: usize, chunk: usize, chunks: usize, bind: [Bind; 2]| {
-        let lanes = across * (chunk.next_power_of_two()).clamp(2, 256 / across);
+        let lanes = match class {
+            Class::Gpu => across * (chunk.next_power_of_two()).clamp(2, 256 / across),
+            Class::Software => lanes(class, across),
+        };
         Launch::new(kernel, columns * chunks)
             .constant("LANES", lanes as f64)
             .constant("ACROSS", across as f64)

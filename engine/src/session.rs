@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    DType, Data, Error, Gpu, Graph, Plan, Result, Type, Var,
+    Class, DType, Data, Error, Gpu, Graph, Plan, Result, Type, Var,
     cpu::{CpuProgram, CpuSession},
     device::{DeviceProgram, DeviceSession},
     feed::{missing_state, other_session},
@@ -179,7 +179,8 @@ impl Session {
     ///
     /// [`Error::Memory`] or [`Error::Limit`] when the plan does not fit, [`Error::Name`] for a state that is not there.
     pub fn compile(&self, g: &Graph, outputs: &[Var]) -> Result<Program> {
-        let plan = Arc::new(Plan::new(g, outputs, !matches!(self.on, On::Twin(_)))?);
+        let class = if let On::Device(s) = &self.on { s.gpu.class() } else { Class::default() };
+        let plan = Arc::new(Plan::for_class(class, g, outputs, !matches!(self.on, On::Twin(_)))?);
         let wide = if matches!(self.on, On::Twin(_)) { 2 } else { 1 };
         if let Some(available) = self.memory
             && plan.bytes() * wide > available

@@ -1,6 +1,7 @@
 // The loop of sums over the rows of arrays [rows, channels], in chunks: y [chunks, WIDTH, channels], WIDTH sums per
 // channel. A workgroup makes ACROSS neighbouring channels of one chunk, in a fixed order. The kernel defines its
-// bindings, Acc (an array or vector of WIDTH), and identity, add_row, combine and put.
+// bindings, Acc (an array or vector of WIDTH), identity, combine and put, Own and own (what a channel's rows share) and
+// add_row.
 
 #import index
 
@@ -25,9 +26,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
     var acc = identity();
     if mine {
+        let shared_by_rows = own(channel);
         let end = min((chunk + 1) * params.chunk, params.rows);
         for (var r = chunk * params.chunk + row; r < end; r += LANES / ACROSS) {
-            acc = add_row(acc, r * params.channels + channel, channel);
+            acc = add_row(acc, r * params.channels + channel, shared_by_rows);
         }
         acc = close(acc);
     }

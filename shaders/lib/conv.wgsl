@@ -1,5 +1,8 @@
 // Extents of a two-dimensional convolution, channels last. m, n, k, batches, splits and k_chunk are those of the
 // matrix product that it is seen as; a batch is a group of channels. ci and co count the channels of one group.
+
+#import index
+
 struct Params {
     m: u32, n: u32, k: u32, batches: u32, splits: u32, k_chunk: u32,
     height: u32, width: u32, out_height: u32, out_width: u32,
@@ -8,9 +11,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-
-// No pixel: the window reaches into the padding, or no window meets.
-const OUTSIDE: u32 = 0xffffffff;
 
 // Offset in x of the pixel under tap (ky, kx) of an output pixel's window.
 fn place_x(image: u32, out_y: u32, out_x: u32, ky: u32, kx: u32) -> u32 {

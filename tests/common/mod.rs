@@ -1,12 +1,17 @@
 //! What the tests of the whole workspace share.
 #![allow(dead_code, reason = "every test file uses its part")]
 
-use hillshade::engine::{Case, Data, Drawn, Gpu, Graph, Options, Program, Session, Source, Var, ops};
+use hillshade::engine::{Case, Class, Data, Drawn, Gpu, Graph, Options, Program, Session, Source, Var, ops};
 
 /// The device that kernels are tested on, with poisoned buffers.
 pub fn gpu(checked: bool) -> Gpu {
+    gpu_as(None, checked)
+}
+
+/// The same device with the kernels of a class.
+pub fn gpu_as(class: Option<Class>, checked: bool) -> Gpu {
     let adapter = std::env::var("HILLSHADE_ADAPTER").ok();
-    let opened = pollster_block(Gpu::open_with(Options { adapter, checked, poison: true }));
+    let opened = pollster_block(Gpu::open_with(Options { adapter, checked, poison: true, class }));
     opened.expect("a Vulkan adapter, or a software one: cargo xtask test installs it")
 }
 

@@ -2,7 +2,7 @@
 
 use super::sgd::check;
 use crate::{
-    Bind, OutMut, Case, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
+    Bind, OutMut, Case, Class, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
     case::{range, unit},
     op::{cpu, word},
 };
@@ -58,7 +58,7 @@ impl Op for Adam {
         Ok(vec![x[0].clone(); 3])
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let len = x[0].count();
         let [b1, b2] = self.betas;
         // One less a decay rate loses its digits in f32: it is taken here.

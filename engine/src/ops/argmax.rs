@@ -2,7 +2,7 @@
 
 use super::sum::infer_middle;
 use crate::{
-    At, OutMut, Case, DType, Graph, Launches, Op, Operand, Real, Result, Sample, Type, Var, case::unit, op::cpu, reduce,
+    At, OutMut, Case, Class, DType, Graph, Launches, Op, Operand, Real, Result, Sample, Type, Var, case::unit, op::cpu, reduce,
 };
 
 /// The op of [`Graph::argmax`]: `[outer, n, inner]` to `[outer, inner]`.
@@ -29,8 +29,8 @@ impl Op for Argmax {
         infer_middle("argmax", x, DType::U32)
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
-        reduce::launches("argmax", x[0], false)
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
+        reduce::launches(class, "argmax", x[0], false)
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {

@@ -1,7 +1,7 @@
 //! Batch normalization with batch statistics, and with running ones.
 
 use crate::{
-    At, Bind, OutMut, Case, Error, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
+    At, Bind, OutMut, Case, Class, Error, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
     case::{range, unit},
     norm::{self, Normed, or_zeros},
     op::{cpu, word},
@@ -69,20 +69,21 @@ impl Op for BatchNorm {
         Ok(vec![Type::f32(shape), Type::f32([channels]), Type::f32([channels])])
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let size @ [rows, channels] = norm::rows(&x[0].shape);
-        let [chunk, chunks] = norm::chunks(size);
+        let [chunk, chunks] = norm::chunks(class, size);
         let (partial, mean, rstd) = (Bind::Scratch(0), Bind::Out(1), Bind::Out(2));
         let residual = Bind::In(if self.residual { 3 } else { 0 });
         Launches {
             scratch: vec![chunks * 2 * channels],
             list: vec![
-                norm::over_rows("batch_norm_moments", size, &[Bind::In(0), partial]),
+                norm::over_rows(class, "batch_norm_moments", size, &[Bind::In(0), partial]),
                 Launch::new("batch_norm_merge", channels.div_ceil(64))
                     .params([rows, channels, chunk, chunks].map(word))
                     .params([(self.eps as f32).to_bits()])
                     .bind([partial, mean, rstd]),
                 norm::each_element(
+                    class,
                     "batch_norm",
                     size,
                     &[Bind::In(0), Bind::In(1), Bind::In(2), mean, rstd, residual, Bind::Out(0)],

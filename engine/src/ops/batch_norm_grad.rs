@@ -2,7 +2,7 @@
 
 use super::batch_norm::SHAPES;
 use crate::{
-    At, Bind, OutMut, Case, Graph, Launches, Op, Operand, Real, Result, Type, Var,
+    At, Bind, OutMut, Case, Class, Graph, Launches, Op, Operand, Real, Result, Type, Var,
     case::{range, unit},
     norm::{self, Normed, or_zeros},
     op::cpu,
@@ -49,18 +49,18 @@ impl Op for BatchNormGrad {
         Ok(vec![Type::f32(shape), Type::f32([channels]), Type::f32([channels])])
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let size @ [_, channels] = norm::rows(&x[0].shape);
-        let [_, chunks] = norm::chunks(size);
+        let [_, chunks] = norm::chunks(class, size);
         let (x, gamma, mean, rstd, ct) = (Bind::In(0), Bind::In(1), Bind::In(2), Bind::In(3), Bind::In(4));
         let (partial, dgamma, dbeta) = (Bind::Scratch(0), Bind::Out(1), Bind::Out(2));
         Launches {
             scratch: vec![2 * chunks * channels],
             list: vec![
-                norm::over_rows("batch_norm_sums", size, &[x, mean, rstd, ct, partial]),
-                norm::sum_chunks(size, [partial, dbeta], 0, 1),
-                norm::sum_chunks(size, [partial, dgamma], 1, 1),
-                norm::each_element("batch_norm_grad", size, &[x, gamma, mean, rstd, ct, dgamma, dbeta, Bind::Out(0)]),
+                norm::over_rows(class, "batch_norm_sums", size, &[x, mean, rstd, ct, partial]),
+                norm::sum_chunks(class, size, [partial, dbeta], 0, 1),
+                norm::sum_chunks(class, size, [partial, dgamma], 1, 1),
+                norm::each_element(class, "batch_norm_grad", size, &[x, gamma, mean, rstd, ct, dgamma, dbeta, Bind::Out(0)]),
             ],
         }
     }

@@ -2,7 +2,7 @@
 
 use super::batch_norm::SHAPES;
 use crate::{
-    Bind, OutMut, Case, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
+    Bind, OutMut, Case, Class, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
     case::{range, unit},
     norm::{self, Normed},
     op::{cpu, word},
@@ -76,22 +76,23 @@ impl Op for BatchNormGradTangent {
         Ok(vec![Type::f32(shape), Type::f32([channels]), Type::f32([channels])])
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let size @ [rows, channels] = norm::rows(&x[0].shape);
-        let [_, chunks] = norm::chunks(size);
+        let [_, chunks] = norm::chunks(class, size);
         let (x, mean, rstd, ct, dx, dct) = (Bind::In(0), Bind::In(2), Bind::In(3), Bind::In(4), Bind::In(5), Bind::In(9));
         let (partial, sums, scales) = (Bind::Scratch(0), Bind::Scratch(1), Bind::Scratch(2));
         let scaled = [sums, Bind::In(1), rstd, Bind::In(6), Bind::In(7), Bind::In(8), scales, Bind::Out(1)];
         Launches {
             scratch: vec![5 * chunks * channels, 5 * channels, 5 * channels],
             list: vec![
-                norm::over_rows("batch_norm_grad_tangent_sums", size, &[x, mean, rstd, ct, dx, dct, partial]),
-                norm::sum_chunks(size, [partial, sums], 0, 5),
-                norm::sum_chunks(size, [partial, Bind::Out(2)], 3, 1),
+                norm::over_rows(class, "batch_norm_grad_tangent_sums", size, &[x, mean, rstd, ct, dx, dct, partial]),
+                norm::sum_chunks(class, size, [partial, sums], 0, 5),
+                norm::sum_chunks(class, size, [partial, Bind::Out(2)], 3, 1),
                 Launch::new("batch_norm_grad_tangent_scales", channels.div_ceil(64))
                     .params([word(channels), (rows as f32).to_bits()])
                     .bind(scaled),
                 norm::each_element(
+                    class,
                     "batch_norm_grad_tangent",
                     size,
                     &[x, mean, rstd, ct, dx, dct, scales, Bind::Out(0)],

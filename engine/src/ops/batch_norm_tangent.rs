@@ -2,7 +2,7 @@
 
 use super::batch_norm::SHAPES;
 use crate::{
-    Bind, OutMut, Case, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
+    Bind, OutMut, Case, Class, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
     case::{range, unit},
     norm::{self, Normed},
     op::{cpu, word},
@@ -52,21 +52,21 @@ impl Op for BatchNormTangent {
         Ok(vec![Type::f32(shape), Type::f32([channels]), Type::f32([channels])])
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let size @ [rows, channels] = norm::rows(&x[0].shape);
-        let [_, chunks] = norm::chunks(size);
+        let [_, chunks] = norm::chunks(class, size);
         let (x, mean, rstd, dx) = (Bind::In(0), Bind::In(2), Bind::In(3), Bind::In(4));
         let (partial, sums, scales) = (Bind::Scratch(0), Bind::Scratch(1), Bind::Scratch(2));
         let scaled = [sums, Bind::In(1), rstd, Bind::In(5), Bind::In(6), scales, Bind::Out(1), Bind::Out(2)];
         Launches {
             scratch: vec![2 * chunks * channels, 2 * channels, 3 * channels],
             list: vec![
-                norm::over_rows("batch_norm_sums", size, &[x, mean, rstd, dx, partial]),
-                norm::sum_chunks(size, [partial, sums], 0, 2),
+                norm::over_rows(class, "batch_norm_sums", size, &[x, mean, rstd, dx, partial]),
+                norm::sum_chunks(class, size, [partial, sums], 0, 2),
                 Launch::new("batch_norm_tangent_scales", channels.div_ceil(64))
                     .params([word(channels), (rows as f32).to_bits()])
                     .bind(scaled),
-                norm::each_element("batch_norm_tangent", size, &[x, mean, rstd, dx, scales, Bind::Out(0)]),
+                norm::each_element(class, "batch_norm_tangent", size, &[x, mean, rstd, dx, scales, Bind::Out(0)]),
             ],
         }
     }

@@ -1,7 +1,7 @@
 //! Random zeros and ones.
 
 use super::random::{Draw, cases as draws, unit};
-use crate::{At, OutMut, Case, Graph, Launches, Op, Operand, Real, Result, Type, Var, op::cpu};
+use crate::{At, OutMut, Case, Class, Graph, Launches, Op, Operand, Real, Result, Type, Var, op::cpu};
 
 /// The op of [`Graph::bernoulli`].
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl Op for Bernoulli {
         self.0.infer("bernoulli", x)
     }
 
-    fn launch(&self, _: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, _: &[&Type], y: &[&Type]) -> Launches {
         self.0.launch("bernoulli", y)
     }
 

@@ -1,7 +1,7 @@
 //! Repeats a value along axes.
 
 use crate::{
-    At, Case, Graph, Launches, Op, Operand, OutMut, Real, Result, Shape, Type, Var,
+    At, Case, Class, Graph, Launches, Op, Operand, OutMut, Real, Result, Shape, Type, Var,
     case::unit,
     op::{cpu, shape_error},
     shape::{self, signed},
@@ -38,7 +38,7 @@ impl Op for Broadcast {
         Ok(vec![Type { shape: self.shape.clone(), dtype: x[0].dtype }])
     }
 
-    fn launch(&self, x: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
         self.view(&x[0].shape).launch(y[0])
     }
 

@@ -1,7 +1,7 @@
 //! Arrays one after the other along an axis.
 
 use crate::{
-    At, Bind, In, OutMut, Case, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
+    At, Bind, In, OutMut, Case, Class, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
     case::unit,
     op::{cpu, shape_error, word},
     shape,
@@ -63,7 +63,7 @@ impl Op for Concat {
         Ok(vec![y])
     }
 
-    fn launch(&self, x: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let stride = self.run(&y[0].shape);
         let mut launches = Launches::default();
         let mut offset = 0;

@@ -1,9 +1,9 @@
 //! Two-dimensional convolution, channels last.
 
 use crate::{
-    At, Bind, Case, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
+    At, Bind, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
-    gemm::{self, Product, two_terms},
+    gemm::{self, Along, Kernels, Product, two_terms},
     op::{cpu, shape_error},
 };
 
@@ -49,18 +49,21 @@ impl Op for Conv2d {
         Ok(vec![Type::f32(g.y())])
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let g = Geometry::new(self.conv, &x[0].shape, &x[1].shape).expect("the shape rule held");
         let (m, n, k) = (g.rows(), g.co, g.kernel[0] * g.kernel[1] * g.ci);
         let [a, b, c, d] = two_terms(self.terms);
         let bias = if self.bias { Bind::In(2 * self.terms) } else { b };
-        Product { m, n, k, batches: self.conv.groups, a_along_k: true, b_along_k: false }.launches(
-            "conv2d",
-            g.words(),
-            &[a, b, c, d, bias],
-            self.terms as u32,
-            Some(self.bias),
-        )
+        let fours = [g.ci, g.co].map(|channels| channels.is_multiple_of(4));
+        let kernels = Kernels {
+            names: ["conv2d", "conv2d_tiles"],
+            words: &g.words(),
+            x: &[a, b, c, d, bias],
+            terms: self.terms,
+            bias: Some(self.bias),
+        };
+        Product { m, n, k, batches: self.conv.groups, along: [Along::K, Along::Other], fours, unit: g.ci }
+            .launches(class, kernels)
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
@@ -156,6 +159,10 @@ pub(crate) fn geometries() -> Vec<([usize; 4], [usize; 4], Conv)> {
         ([2, 7, 6, 5], [3, 3, 1, 5], conv([1, 1], [1, 1], [1, 1], 5)),
         ([1, 9, 9, 3], [2, 3, 1, 6], conv([2, 1], [0, 1], [2, 1], 3)),
         ([3, 33, 31, 2], [5, 5, 2, 3], Conv::padded(2)),
+        // Channels in fours.
+        ([2, 17, 16, 4], [3, 3, 4, 8], Conv::padded(1)),
+        ([2, 8, 6, 8], [3, 3, 8, 20], Conv::padded(1).strided(2)),
+        ([2, 8, 6, 8], [3, 3, 4, 24], conv([2, 1], [1, 1], [1, 1], 2)),
     ]
 }
 

@@ -2,9 +2,9 @@
 
 use super::conv2d::geometries;
 use crate::{
-    At, Case, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
+    At, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
-    gemm::{self, Product, two_terms},
+    gemm::{self, Along, Kernels, Product, two_terms},
     op::{cpu, shape_error},
 };
 
@@ -53,16 +53,29 @@ impl Op for Conv2dInputGrad {
         Ok(vec![Type::f32(g.x())])
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let (m, n, k) = (g.n * g.size[0] * g.size[1], g.ci, g.kernel[0] * g.kernel[1] * g.co);
-        Product { m, n, k, batches: self.conv.groups, a_along_k: true, b_along_k: true }.launches(
-            "conv2d_input_grad",
-            g.words(),
-            &two_terms(self.terms),
-            self.terms as u32,
-            None,
-        )
+        let kernels = Kernels {
+            names: ["conv2d_input_grad", "conv2d_input_grad_tiles"],
+            words: &g.words(),
+            x: &two_terms(self.terms),
+            terms: self.terms,
+            bias: None,
+        };
+        let (along, fours, batches) = ([Along::K; 2], [g.co.is_multiple_of(4); 2], self.conv.groups);
+        let product = Product { m, n, k, batches, along, fours, unit: g.co };
+        if class == Class::Gpu {
+            return product.launches(class, kernels);
+        }
+        let stride = self.conv.stride;
+        let phases = [0, 1].map(|axis| if g.size[axis].is_multiple_of(stride[axis]) { stride[axis] } else { 1 });
+        let count = phases[0] * phases[1];
+        let mut launches = Product { m: m / count, batches: batches * count, ..product }.launches(class, kernels);
+        let strides = ["STRIDE_Y", "STRIDE_X"].into_iter().zip(stride);
+        let constants = strides.chain(["PHASES_Y", "PHASES_X"].into_iter().zip(phases));
+        launches.list[0].constants.extend(constants.map(|(name, value)| (name, value as f64)));
+        launches
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {

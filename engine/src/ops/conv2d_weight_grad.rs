@@ -2,9 +2,9 @@
 
 use super::conv2d::geometries;
 use crate::{
-    At, Case, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
+    At, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
-    gemm::{self, Product, two_terms},
+    gemm::{self, Along, Kernels, Product, two_terms},
     op::{cpu, shape_error},
 };
 
@@ -54,16 +54,19 @@ impl Op for Conv2dWeightGrad {
         Ok(vec![Type::f32(g.w())])
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let (m, n, k) = (g.kernel[0] * g.kernel[1] * g.ci, g.co, g.rows());
-        Product { m, n, k, batches: self.conv.groups, a_along_k: false, b_along_k: false }.launches(
-            "conv2d_weight_grad",
-            g.words(),
-            &two_terms(self.terms),
-            self.terms as u32,
-            None,
-        )
+        let fours = [g.ci, g.co].map(|channels| channels.is_multiple_of(4));
+        let kernels = Kernels {
+            names: ["conv2d_weight_grad", "conv2d_weight_grad_tiles"],
+            words: &g.words(),
+            x: &two_terms(self.terms),
+            terms: self.terms,
+            bias: None,
+        };
+        Product { m, n, k, batches: self.conv.groups, along: [Along::Other; 2], fours, unit: 1 }
+            .launches(class, kernels)
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {

@@ -1,7 +1,7 @@
 //! Softmax cross-entropy with integer labels, and the losses beside it.
 
 use crate::{
-    At, Bind, OutMut, Case, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
+    At, Bind, OutMut, Case, Class, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
     case::{range, unit},
     op::{cpu, expect_dtypes, shape_error, word},
 };
@@ -44,7 +44,7 @@ impl Op for CrossEntropy {
         Ok(vec![Type::f32([n]); 2])
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
         Launch::new("cross_entropy", x[0].shape[0])
             .params([x[0].shape[0], x[0].shape[1]].map(word))
             .bind([Bind::In(0), Bind::In(1), Bind::Out(0), Bind::Out(1)])

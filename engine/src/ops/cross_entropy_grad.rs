@@ -2,7 +2,7 @@
 
 use super::cross_entropy::{check, large};
 use crate::{
-    Bind, OutMut, Case, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
+    Bind, OutMut, Case, Class, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
     case::{range, unit},
     op::{cpu, expect_dtypes, shape_error, word},
 };
@@ -45,7 +45,7 @@ impl Op for CrossEntropyGrad {
         Ok(vec![Type::f32([n, classes])])
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
         Launch::new("cross_entropy_grad", x[0].count().div_ceil(64))
             .params([x[0].count(), x[0].shape[1]].map(word))
             .bind([Bind::In(0), Bind::In(1), Bind::In(2), Bind::In(3), Bind::Out(0)])

@@ -1,7 +1,7 @@
 //! `y = value`, everywhere.
 
 use crate::{
-    At, Bind, OutMut, Case, Graph, Launch, Launches, Op, Operand, Real, Result, Shape, Type, Var,
+    At, Bind, OutMut, Case, Class, Graph, Launch, Launches, Op, Operand, Real, Result, Shape, Type, Var,
     op::{cpu, word},
 };
 
@@ -34,7 +34,7 @@ impl Op for Fill {
         Ok(vec![Type::f32(self.shape.clone())])
     }
 
-    fn launch(&self, _: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, _: &[&Type], y: &[&Type]) -> Launches {
         let len = y[0].count();
         Launch::new("fill", len.div_ceil(256)).params([word(len), (self.value as f32).to_bits()]).bind([Bind::Out(0)]).into()
     }

@@ -1,7 +1,7 @@
 //! Reverses axes.
 
 use crate::{
-    At, OutMut, Case, Graph, Launches, Op, Operand, Real, Result, Type, Var,
+    At, OutMut, Case, Class, Graph, Launches, Op, Operand, Real, Result, Type, Var,
     case::unit,
     op::{cpu, shape_error},
     shape::{self, signed},
@@ -45,7 +45,7 @@ impl Op for Flip {
         Ok(vec![x[0].clone()])
     }
 
-    fn launch(&self, x: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
         self.view(&x[0].shape).launch(y[0])
     }
 

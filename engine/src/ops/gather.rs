@@ -1,7 +1,7 @@
 //! Rows by index.
 
 use crate::{
-    At, Bind, OutMut, Case, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
+    At, Bind, OutMut, Case, Class, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
     case::unit,
     op::{cpu, expect_dtypes, shape_error, word},
     shape,
@@ -38,7 +38,7 @@ impl Op for Gather {
         Ok(vec![Type::f32([&x[1].shape, row].concat())])
     }
 
-    fn launch(&self, x: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let (len, run) = (y[0].count(), shape::count(&x[0].shape[1..]));
         Launch::new("gather", len.div_ceil(64))
             .params([len, run, x[0].shape[0]].map(word))

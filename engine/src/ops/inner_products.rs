@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::{
-    Bind, Case, DType, Graph, Launch, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
+    Bind, Case, Class, DType, Graph, Launch, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
     op::{cpu, expect_dtypes, shape_error, word},
 };
@@ -46,7 +46,7 @@ impl Op for InnerProducts {
         }
     }
 
-    fn launch(&self, x: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let n = x[0].shape[1];
         Launch::new("inner_products", y[0].count())
             .params([n, y[0].shape[1], chunk(n), y[0].shape[2], y[0].count()].map(word))

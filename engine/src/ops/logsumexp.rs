@@ -2,7 +2,7 @@
 
 use super::sum::{REDUCED, infer_middle};
 use crate::{
-    At, OutMut, Case, DType, Graph, Launches, Op, Operand, Real, Result, Sample, Type, Var, case::unit, op::cpu, reduce,
+    At, OutMut, Case, Class, DType, Graph, Launches, Op, Operand, Real, Result, Sample, Type, Var, case::unit, op::cpu, reduce,
 };
 
 /// The op of [`Graph::logsumexp`]: `[outer, n, inner]` to `[outer, inner]`.
@@ -40,8 +40,8 @@ impl Op for Logsumexp {
         infer_middle("logsumexp", x, DType::F32)
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
-        reduce::launches("logsumexp", x[0], true)
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
+        reduce::launches(class, "logsumexp", x[0], true)
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {

@@ -3,9 +3,9 @@
 use rayon::prelude::*;
 
 use crate::{
-    At, Bind, Case, Graph, Launches, Mat, Op, Operand, OutMut, Real, Result, Type, Var,
+    At, Bind, Case, Class, Graph, Launches, Mat, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
-    gemm::{self, Product, two_terms},
+    gemm::{self, Along, Kernels, Product, two_terms},
     op::{cpu, shape_error},
     shape,
 };
@@ -74,19 +74,23 @@ impl Op for Matmul {
         Ok(vec![Type::f32([batches, m, n])])
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let [batches, m, n, k] = self.extents(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let (a_i, a_k) = if self.ta { (1, m) } else { (k, 1) };
         let (b_k, b_j) = if self.tb { (1, k) } else { (n, 1) };
         let [a, b, c, d] = two_terms(self.terms);
         let bias = if self.bias { Bind::In(2 * self.terms) } else { b };
-        Product { m, n, k, batches, a_along_k: !self.ta, b_along_k: self.tb }.launches(
-            "matmul",
-            [m * k, a_i, a_k, k * n, b_k, b_j],
-            &[a, b, c, d, bias],
-            self.terms as u32,
-            Some(self.bias),
-        )
+        let along = [if self.ta { Along::Other } else { Along::K }, if self.tb { Along::K } else { Along::Other }];
+        let fours = [if self.ta { m } else { k }, if self.tb { k } else { n }].map(|len| len.is_multiple_of(4));
+        let unit = if k.is_multiple_of(4) { 4 } else { 1 };
+        let kernels = Kernels {
+            names: ["matmul", "matmul_tiles"],
+            words: &[m * k, a_i, a_k, k * n, b_k, b_j],
+            x: &[a, b, c, d, bias],
+            terms: self.terms,
+            bias: Some(self.bias),
+        };
+        Product { m, n, k, batches, along, fours, unit }.launches(class, kernels)
     }
 
     fn flops(&self, x: &[&Type], y: &[&Type]) -> u64 {
@@ -210,7 +214,7 @@ impl Graph {
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
-    let sizes = [[1, 1, 1, 1], [1, 65, 33, 17], [3, 7, 67, 5], [1, 5, 3, 2053], [2, 70, 9, 1], [1, 13, 130, 64]];
+    let sizes = [[1, 1, 1, 1], [1, 65, 33, 17], [3, 7, 67, 5], [1, 5, 3, 2053], [2, 70, 9, 1], [1, 13, 130, 64], [2, 20, 36, 1028]];
     for [batches, m, n, k] in sizes {
         for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
             let a = if ta { [batches, k, m] } else { [batches, m, k] };

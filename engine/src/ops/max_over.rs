@@ -2,7 +2,7 @@
 
 use super::sum::{REDUCED, infer_middle};
 use crate::{
-    At, OutMut, Case, DType, Graph, Launches, Op, Operand, Real, Result, Type, Var, case::unit, op::cpu, reduce,
+    At, OutMut, Case, Class, DType, Graph, Launches, Op, Operand, Real, Result, Type, Var, case::unit, op::cpu, reduce,
 };
 
 /// The op of [`Graph::max_over`]: `[outer, n, inner]` to `[outer, inner]`.
@@ -36,8 +36,8 @@ impl Op for MaxOver {
         infer_middle("max_over", x, DType::F32)
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
-        reduce::launches("max_over", x[0], true)
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
+        reduce::launches(class, "max_over", x[0], true)
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::{
-    At, Bind, OutMut, Case, Conv, DType, Geometry, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
+    At, Bind, OutMut, Case, Class, Conv, DType, Geometry, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
     case::unit,
     op::{cpu, expect_dtypes, shape_error, word},
 };
@@ -87,7 +87,7 @@ impl Op for MaxPool {
         Ok(vec![Type::f32(g.y()), Type::u32(g.y())])
     }
 
-    fn launch(&self, x: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.0.geometry(&x[0].shape).expect("the shape rule held");
         let len = y[0].count();
         Launch::new("max_pool", len.div_ceil(64))

@@ -2,7 +2,7 @@
 
 use super::max_pool::{Pool, pools, words};
 use crate::{
-    At, Bind, OutMut, Case, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
+    At, Bind, OutMut, Case, Class, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
     case::unit,
     op::{cpu, expect_dtypes, shape_error},
 };
@@ -48,7 +48,7 @@ impl Op for MaxPoolGrad {
         }
     }
 
-    fn launch(&self, _: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, _: &[&Type], y: &[&Type]) -> Launches {
         let g = self.pool.geometry(&y[0].shape).expect("the shape rule held");
         let len = y[0].count();
         Launch::new("max_pool_grad", len.div_ceil(64))

@@ -1,7 +1,7 @@
 //! Normal random numbers.
 
 use super::random::{Draw, cases as draws};
-use crate::{At, OutMut, Case, Graph, Launches, Op, Operand, Real, Result, Type, Var, op::cpu};
+use crate::{At, OutMut, Case, Class, Graph, Launches, Op, Operand, Real, Result, Type, Var, op::cpu};
 
 /// The op of [`Graph::normal`].
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Op for Normal {
         self.0.infer("normal", x)
     }
 
-    fn launch(&self, _: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, _: &[&Type], y: &[&Type]) -> Launches {
         self.0.launch("normal", y)
     }
 

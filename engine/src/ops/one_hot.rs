@@ -1,7 +1,7 @@
 //! Indices as unit vectors.
 
 use crate::{
-    At, Bind, OutMut, Case, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
+    At, Bind, OutMut, Case, Class, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
     op::{cpu, expect_dtypes, word},
 };
 
@@ -34,7 +34,7 @@ impl Op for OneHot {
         Ok(vec![Type::f32([x[0].shape.as_slice(), &[self.classes]].concat())])
     }
 
-    fn launch(&self, _: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, _: &[&Type], y: &[&Type]) -> Launches {
         let len = y[0].count();
         Launch::new("one_hot", len.div_ceil(64))
             .params([len, self.classes].map(word))

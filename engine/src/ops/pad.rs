@@ -1,7 +1,7 @@
 //! A margin of one value around an array.
 
 use crate::{
-    At, Bind, OutMut, Case, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Shape, Type, Var,
+    At, Bind, OutMut, Case, Class, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Shape, Type, Var,
     case::unit,
     map::DIMS,
     op::{cpu, expect_dtypes, shape_error, word},
@@ -50,7 +50,7 @@ impl Op for Pad {
         Ok(vec![Type::f32(x[0].shape.iter().zip(&self.margins).map(|(n, [a, b])| n + a + b).collect::<Shape>())])
     }
 
-    fn launch(&self, x: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let len = y[0].count();
         let strides = shape::strides(&x[0].shape);
         let mut words = vec![word(len), (self.value as f32).to_bits(), word(x[0].shape.len()), 0];

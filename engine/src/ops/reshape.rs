@@ -1,7 +1,7 @@
 //! The same elements under another shape, and values that derivatives do not see.
 
 use crate::{
-    At, OutMut, Case, Error, Graph, Launches, Op, Operand, Real, Result, Shape, Type, Var,
+    At, OutMut, Case, Class, Error, Graph, Launches, Op, Operand, Real, Result, Shape, Type, Var,
     case::unit,
     map::DIMS,
     op::{cpu, shape_error},
@@ -35,7 +35,7 @@ impl Op for Reshape {
         Ok(vec![Type { shape: self.shape.clone(), dtype: x[0].dtype }])
     }
 
-    fn launch(&self, _: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, _: &[&Type], _: &[&Type]) -> Launches {
         Launches::default()
     }
 

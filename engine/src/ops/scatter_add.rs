@@ -1,7 +1,7 @@
 //! Sums rows by index.
 
 use crate::{
-    At, Bind, OutMut, Case, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
+    At, Bind, OutMut, Case, Class, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
     case::unit,
     op::{cpu, expect_dtypes, shape_error, word},
    
@@ -43,7 +43,7 @@ impl Op for ScatterAdd {
         }
     }
 
-    fn launch(&self, x: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let len = y[0].count();
         Launch::new("scatter_add", len.div_ceil(64))
             .params([len, len / self.rows, x[1].count()].map(word))

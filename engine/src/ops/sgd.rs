@@ -1,7 +1,7 @@
 //! Stochastic gradient descent, in place.
 
 use crate::{
-    Bind, OutMut, Case, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
+    Bind, OutMut, Case, Class, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
     case::{range, unit},
     op::{cpu, expect_dtypes, shape_error, word},
 };
@@ -61,7 +61,7 @@ impl Op for Sgd {
         Ok(vec![x[0].clone(); self.operands() - 2])
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let len = x[0].count();
         let has_velocity = self.operands() == 4;
         let mut launch = Launch::new(if has_velocity { "sgd_momentum" } else { "sgd" }, len.div_ceil(256))

@@ -1,7 +1,7 @@
 //! A stretch of one axis.
 
 use crate::{
-    At, OutMut, Case, Graph, Launches, Op, Operand, Real, Result, Type, Var,
+    At, OutMut, Case, Class, Graph, Launches, Op, Operand, Real, Result, Type, Var,
     case::unit,
     op::{cpu, shape_error},
     shape::{self, signed},
@@ -48,7 +48,7 @@ impl Op for Slice {
         Ok(vec![Type { shape, dtype: x[0].dtype }])
     }
 
-    fn launch(&self, x: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
         self.view(&x[0].shape).launch(y[0])
     }
 

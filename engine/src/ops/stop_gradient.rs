@@ -1,7 +1,7 @@
 //! `y = x`, whose derivative is zero.
 
 use crate::{
-    At, OutMut, Case, Graph, Launches, Op, Operand, Real, Result, Type, Var, case::unit, op::cpu,
+    At, OutMut, Case, Class, Graph, Launches, Op, Operand, Real, Result, Type, Var, case::unit, op::cpu,
 };
 
 /// The op of [`Graph::stop_gradient`].
@@ -25,7 +25,7 @@ impl Op for StopGradient {
         Ok(vec![x[0].clone()])
     }
 
-    fn launch(&self, _: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, _: &[&Type], _: &[&Type]) -> Launches {
         Launches::default()
     }
 

@@ -1,7 +1,7 @@
 //! Sums, and the means and variances made of them.
 
 use crate::{
-    At, Case, DType, Graph, Launches, Op, Operand, OutMut, Real, Result, Shape, Type, Var,
+    At, Case, Class, DType, Graph, Launches, Op, Operand, OutMut, Real, Result, Shape, Type, Var,
     case::unit,
     op::{cpu, expect_dtypes, shape_error},
     reduce, shape,
@@ -38,8 +38,8 @@ impl Op for Sum {
         infer_middle("sum", x, DType::F32)
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
-        reduce::launches("sum", x[0], true)
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
+        reduce::launches(class, "sum", x[0], true)
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {

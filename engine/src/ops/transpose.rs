@@ -1,7 +1,7 @@
 //! Permutes axes.
 
 use crate::{
-    At, OutMut, Case, Graph, Launches, Op, Operand, Real, Result, Shape, Type, Var,
+    At, OutMut, Case, Class, Graph, Launches, Op, Operand, Real, Result, Shape, Type, Var,
     case::unit,
     op::{cpu, shape_error},
     shape,
@@ -45,7 +45,7 @@ impl Op for Transpose {
         Ok(vec![Type { shape: self.view(&x[0].shape).0, dtype: x[0].dtype }])
     }
 
-    fn launch(&self, x: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
         self.view(&x[0].shape).1.launch(y[0])
     }
 

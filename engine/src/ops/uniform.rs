@@ -1,7 +1,7 @@
 //! Uniform random numbers.
 
 use super::random::{Draw, cases as draws, unit};
-use crate::{At, OutMut, Case, Graph, Launches, Op, Operand, Real, Result, Type, Var, op::cpu};
+use crate::{At, OutMut, Case, Class, Graph, Launches, Op, Operand, Real, Result, Type, Var, op::cpu};
 
 /// The op of [`Graph::uniform`].
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl Op for Uniform {
         self.0.infer("uniform", x)
     }
 
-    fn launch(&self, _: &[&Type], y: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, _: &[&Type], y: &[&Type]) -> Launches {
         self.0.launch("uniform", y)
     }
 

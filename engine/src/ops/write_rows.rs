@@ -1,7 +1,7 @@
 //! Rows written over others, in place.
 
 use crate::{
-    At, Bind, Case, DType, Graph, Launch, Launches, Op, Operand, OutMut, Real, Result, Sample, Type, Var,
+    At, Bind, Case, Class, DType, Graph, Launch, Launches, Op, Operand, OutMut, Real, Result, Sample, Type, Var,
     case::unit,
     op::{cpu, expect_dtypes, shape_error, word},
 };
@@ -36,7 +36,7 @@ impl Op for WriteRows {
         }
     }
 
-    fn launch(&self, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let len = x[2].count();
         Launch::new("write_rows", len.div_ceil(64))
             .params([len, len / x[2].shape[0], x[0].shape[0]].map(word))

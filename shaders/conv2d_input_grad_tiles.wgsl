@@ -1,0 +1,87 @@
+// dx = ct ⋆ᵀ w (+ ct2 ⋆ᵀ w2), as a matrix product on software adapters: rows are pixels (image, y, x) of x, a segment is
+// a tap (0, ky, kx) with its output channels, columns are input channels of a group. Where the stride divides the
+// extents, the pixels of equal remainders are a batch of their own, since the same taps meet them.
+
+#import conv
+#import tiles
+
+override STRIDE_Y: u32 = 1;
+override STRIDE_X: u32 = 1;
+// The strides, or 1 where they do not divide the extents.
+override PHASES_Y: u32 = 1;
+override PHASES_X: u32 = 1;
+
+@group(0) @binding(1) var<storage, read> ct: array<vec4f>;
+@group(0) @binding(2) var<storage, read> w: array<vec4f>;
+@group(0) @binding(3) var<storage, read> ct2: array<vec4f>;
+@group(0) @binding(4) var<storage, read> w2: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec4f>;
+
+fn groups() -> u32 { return params.batches / (PHASES_Y * PHASES_X); }
+fn row_extents() -> vec2u { return vec2u(params.height / PHASES_Y, params.width / PHASES_X); }
+fn segment_extents() -> vec2u { return vec2u(params.kernel_height, params.kernel_width); }
+fn run() -> u32 { return params.co; }
+fn a_k() -> u32 { return 1; }
+fn b_k() -> u32 { return 1; }
+fn b_j() -> u32 { return groups() * params.co; }
+
+// The pixel of x that is a row of a batch.
+fn pixel(batch: u32, row: vec3u) -> vec3u {
+    let phase = vec2u(batch / PHASES_X % PHASES_Y, batch % PHASES_X);
+    return vec3u(row.x, row.y * PHASES_Y + phase.x, row.z * PHASES_X + phase.y);
+}
+
+fn place_a(batch: u32, row: vec3u, tap: vec3u) -> u32 {
+    let p = pixel(batch, row);
+    let ty = p.y + params.pad_y - tap.y * params.dilation_y;
+    let tx = p.z + params.pad_x - tap.z * params.dilation_x;
+    let oy = ty / STRIDE_Y;
+    let ox = tx / STRIDE_X;
+    let met = oy * STRIDE_Y == ty && ox * STRIDE_X == tx && oy < params.out_height && ox < params.out_width;
+    let place = (p.x * params.out_height + oy) * params.out_width + ox;
+    return select(OUTSIDE, (place * groups() + batch / (PHASES_Y * PHASES_X)) * params.co, met);
+}
+
+fn place_b(batch: u32, tap: vec3u) -> u32 {
+    let window = tap.y * params.kernel_width + tap.z;
+    return (window * params.ci * groups() + batch / (PHASES_Y * PHASES_X)) * params.co;
+}
+
+fn load_a(term: u32, at: u32) -> f32 {
+    if term == 0 { return ct[at / 4][at % 4]; }
+    return ct2[at / 4][at % 4];
+}
+
+fn load_a4(term: u32, at: u32) -> vec4f {
+    if term == 0 { return ct[at / 4]; }
+    return ct2[at / 4];
+}
+
+fn load_b(term: u32, at: u32) -> f32 {
+    if term == 0 { return w[at / 4][at % 4]; }
+    return w2[at / 4][at % 4];
+}
+
+fn load_b4(term: u32, at: u32) -> vec4f {
+    if term == 0 { return w[at / 4]; }
+    return w2[at / 4];
+}
+
+fn place_out(batch: u32, split: u32, i: u32, j: u32) -> u32 {
+    var place = i;
+    if PHASES_Y * PHASES_X > 1 {
+        let p = pixel(batch, unfold(i, row_extents()));
+        place = (p.x * params.height + p.y) * params.width + p.z;
+    }
+    let pixels = params.m * PHASES_Y * PHASES_X;
+    return ((split * pixels + place) * groups() + batch / (PHASES_Y * PHASES_X)) * params.ci + j;
+}
+
+fn store(batch: u32, split: u32, i: u32, j: u32, v: f32) {
+    let at = place_out(batch, split, i, j);
+    y[at / 4][at % 4] = v;
+}
+
+fn store4(batch: u32, split: u32, i: u32, j: u32, v: vec4f) {
+    y[place_out(batch, split, i, j) / 4] = v;
+}

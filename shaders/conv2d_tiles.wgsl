@@ -1,0 +1,65 @@
+// y = x ⋆ w (+ x2 ⋆ w2) (+ bias), as a matrix product on software adapters: rows are output pixels (image, y, x),
+// a segment is a tap (0, ky, kx) with its channels, columns are output channels of a group.
+
+#import conv
+#import tiles
+
+override BIAS: bool = false;
+
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read> w: array<vec4f>;
+@group(0) @binding(3) var<storage, read> x2: array<vec4f>;
+@group(0) @binding(4) var<storage, read> w2: array<vec4f>;
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4f>;
+
+fn row_extents() -> vec2u { return vec2u(params.out_height, params.out_width); }
+fn segment_extents() -> vec2u { return vec2u(params.kernel_height, params.kernel_width); }
+fn run() -> u32 { return params.ci; }
+fn a_k() -> u32 { return 1; }
+fn b_k() -> u32 { return params.batches * params.co; }
+fn b_j() -> u32 { return 1; }
+
+fn place_a(g: u32, row: vec3u, tap: vec3u) -> u32 {
+    let p = place_x(row.x, row.y, row.z, tap.y, tap.z);
+    return select(p + g * params.ci, OUTSIDE, p == OUTSIDE);
+}
+
+fn place_b(g: u32, tap: vec3u) -> u32 {
+    return ((tap.y * params.kernel_width + tap.z) * params.ci * params.batches + g) * params.co;
+}
+
+fn load_a(term: u32, at: u32) -> f32 {
+    if term == 0 { return x[at / 4][at % 4]; }
+    return x2[at / 4][at % 4];
+}
+
+fn load_a4(term: u32, at: u32) -> vec4f {
+    if term == 0 { return x[at / 4]; }
+    return x2[at / 4];
+}
+
+fn load_b(term: u32, at: u32) -> f32 {
+    if term == 0 { return w[at / 4][at % 4]; }
+    return w2[at / 4][at % 4];
+}
+
+fn load_b4(term: u32, at: u32) -> vec4f {
+    if term == 0 { return w[at / 4]; }
+    return w2[at / 4];
+}
+
+fn store(g: u32, split: u32, i: u32, j: u32, v: f32) {
+    let channel = g * params.co + j;
+    let at = (split * params.m + i) * params.co * params.batches + channel;
+    var sum = v;
+    if BIAS && split == 0 { sum += bias[channel]; }
+    y[at / 4][at % 4] = sum;
+}
+
+fn store4(g: u32, split: u32, i: u32, j: u32, v: vec4f) {
+    let c = g * params.co + j;
+    var sum = v;
+    if BIAS && split == 0 { sum += vec4f(bias[c], bias[c + 1], bias[c + 2], bias[c + 3]); }
+    y[((split * params.m + i) * params.co * params.batches + c) / 4] = sum;
+}

@@ -1,0 +1,217 @@
+// The loop of a matrix product for software adapters: y[i, j] = Σ over terms and k of a[i, k] b[k, j], for each batch.
+// An invocation makes 8 × 4 QUADS outputs in registers: nothing is shared, nothing in the loops divides, and the loops
+// over a tile are written out, since arrays of registers are not. The summed axis is a list of segments, along each of
+// which the factors have constant strides; the splits divide the segments, and every split writes its own partial result.
+//
+// The kernel defines Params (with m, n, k, batches, splits, k_chunk), the strides a_k, b_k, b_j,
+//   load_a, load_b                 one element, or with load_a4, load_b4 four aligned neighbours
+//   row_extents, segment_extents   the inner two extents of the three coordinates of rows and segments
+//   run                            elements of a segment
+//   place_a, place_b               where a segment begins: for a row, or OUTSIDE; for column 0
+//   store, store4
+
+#import index
+
+override TERMS: u32 = 1;
+// Fours of columns in a tile, 1, 2 or 4.
+override QUADS: u32 = 4;
+// Where four neighbours are loaded at once: 0 nowhere, 1 along k, 2 along i or j.
+override A_QUADS: u32 = 0;
+override B_QUADS: u32 = 0;
+// Whether rows of y are multiples of four.
+override Y_QUADS: bool = false;
+override LANES: u32 = 8;
+
+struct Tile { batch: u32, split: u32, i: u32, j: u32 }
+
+// l and h hold the first four rows and the others: l1[i] is columns 4 to 7 of row i.
+struct Sums { l0: mat4x4f, l1: mat4x4f, l2: mat4x4f, l3: mat4x4f, h0: mat4x4f, h1: mat4x4f, h2: mat4x4f, h3: mat4x4f }
+
+// Addresses of a for four rows, and which of them have none.
+struct Fours { at: vec4u, outside: vec4<bool> }
+
+struct Rows { c0: vec3u, c1: vec3u, c2: vec3u, c3: vec3u }
+
+fn unfold(i: u32, extents: vec2u) -> vec3u {
+    let rest = i / extents.y;
+    return vec3u(rest / extents.x, rest % extents.x, i - rest * extents.y);
+}
+
+// The coordinates after these.
+fn after(at: vec3u, extents: vec2u) -> vec3u {
+    let z = at.z + 1;
+    let y = at.y + u32(z == extents.y);
+    return vec3u(at.x + u32(y == extents.x), select(y, 0u, y == extents.x), select(z, 0u, z == extents.y));
+}
+
+// The last row stands in for those behind it.
+fn row_after(at: vec3u, i: u32) -> vec3u { return select(at, after(at, row_extents()), i < params.m); }
+
+fn rows_from(first: vec3u, i: u32) -> Rows {
+    let c1 = row_after(first, i + 1);
+    let c2 = row_after(c1, i + 2);
+    return Rows(first, c1, c2, row_after(c2, i + 3));
+}
+
+fn place_rows(batch: u32, rows: Rows, segment: vec3u) -> Fours {
+    var at: vec4u;
+    if A_QUADS == 2 {
+        at = vec4u(place_a(batch, rows.c0, segment));
+    } else {
+        at = vec4u(place_a(batch, rows.c0, segment), place_a(batch, rows.c1, segment),
+                   place_a(batch, rows.c2, segment), place_a(batch, rows.c3, segment));
+    }
+    let outside = at == vec4u(OUTSIDE);
+    return Fours(select(at, vec4u(), outside), outside);
+}
+
+// a of four rows at one k.
+fn a_column(term: u32, rows: Fours, k: u32) -> vec4f {
+    let at = rows.at + vec4u(k * a_k());
+    if A_QUADS == 2 { return select(load_a4(term, at.x), vec4f(), rows.outside); }
+    let v = vec4f(load_a(term, at.x), load_a(term, at.y), load_a(term, at.z), load_a(term, at.w));
+    return select(v, vec4f(), rows.outside);
+}
+
+// a of four rows, each at four k.
+fn a_block(term: u32, rows: Fours, k: u32) -> mat4x4f {
+    if A_QUADS == 1 {
+        return mat4x4f(select(load_a4(term, rows.at.x + k), vec4f(), rows.outside.x),
+                       select(load_a4(term, rows.at.y + k), vec4f(), rows.outside.y),
+                       select(load_a4(term, rows.at.z + k), vec4f(), rows.outside.z),
+                       select(load_a4(term, rows.at.w + k), vec4f(), rows.outside.w));
+    }
+    return transpose(mat4x4f(a_column(term, rows, k), a_column(term, rows, k + 1),
+                             a_column(term, rows, k + 2), a_column(term, rows, k + 3)));
+}
+
+// b of four columns at one k.
+fn b_row(term: u32, columns: vec4u, k: u32) -> vec4f {
+    let at = columns + vec4u(k * b_k());
+    if B_QUADS == 2 { return load_b4(term, at.x); }
+    return vec4f(load_b(term, at.x), load_b(term, at.y), load_b(term, at.z), load_b(term, at.w));
+}
+
+// b of four columns, at four k.
+fn b_block(term: u32, columns: vec4u, k: u32) -> mat4x4f {
+    if B_QUADS == 1 {
+        return transpose(mat4x4f(load_b4(term, columns.x + k), load_b4(term, columns.y + k),
+                                 load_b4(term, columns.z + k), load_b4(term, columns.w + k)));
+    }
+    return mat4x4f(b_row(term, columns, k), b_row(term, columns, k + 1),
+                   b_row(term, columns, k + 2), b_row(term, columns, k + 3));
+}
+
+// Where columns j to j + 3 are, from column 0; the last one stands in for those behind it.
+fn place_columns(j: u32) -> vec4u {
+    if B_QUADS == 2 { return vec4u(min(j, params.n - 4)); }
+    return min(vec4u(j) + vec4u(0, 1, 2, 3), vec4u(params.n - 1)) * b_j();
+}
+
+fn outer(b: vec4f, a: vec4f) -> mat4x4f { return mat4x4f(b * a.x, b * a.y, b * a.z, b * a.w); }
+
+fn add_term(term: u32, tile: Tile, sums: Sums) -> Sums {
+    var acc = sums;
+    let l = rows_from(unfold(tile.i, row_extents()), tile.i);
+    let h = rows_from(row_after(l.c3, tile.i + 4), tile.i + 4);
+    let j0 = place_columns(tile.j);
+    let j1 = place_columns(tile.j + 4);
+    let j2 = place_columns(tile.j + 8);
+    let j3 = place_columns(tile.j + 12);
+    let from_k = tile.split * params.k_chunk;
+    let end = min(from_k + params.k_chunk, params.k);
+    var segment = unfold(from_k / run(), segment_extents());
+    for (var k0 = from_k; k0 < end; k0 += run()) {
+        let la = place_rows(tile.batch, l, segment);
+        let ha = place_rows(tile.batch, h, segment);
+        let b0 = vec4u(place_b(tile.batch, segment));
+        let length = select(min(run(), end - k0), 0u, all(la.outside) && all(ha.outside));
+        if A_QUADS == 1 || B_QUADS == 1 {
+            for (var k = 0u; k < length; k += 4) {
+                let p = a_block(term, la, k);
+                let q = a_block(term, ha, k);
+                let b = b_block(term, b0 + j0, k);
+                acc.l0 += b * p;
+                acc.h0 += b * q;
+                if QUADS > 1 {
+                    let b = b_block(term, b0 + j1, k);
+                    acc.l1 += b * p;
+                    acc.h1 += b * q;
+                }
+                if QUADS > 2 {
+                    let b = b_block(term, b0 + j2, k);
+                    acc.l2 += b * p;
+                    acc.h2 += b * q;
+                    let c = b_block(term, b0 + j3, k);
+                    acc.l3 += c * p;
+                    acc.h3 += c * q;
+                }
+            }
+        } else {
+            for (var k = 0u; k < length; k++) {
+                let p = a_column(term, la, k);
+                let q = a_column(term, ha, k);
+                let b = b_row(term, b0 + j0, k);
+                acc.l0 += outer(b, p);
+                acc.h0 += outer(b, q);
+                if QUADS > 1 {
+                    let b = b_row(term, b0 + j1, k);
+                    acc.l1 += outer(b, p);
+                    acc.h1 += outer(b, q);
+                }
+                if QUADS > 2 {
+                    let b = b_row(term, b0 + j2, k);
+                    acc.l2 += outer(b, p);
+                    acc.h2 += outer(b, q);
+                    let c = b_row(term, b0 + j3, k);
+                    acc.l3 += outer(c, p);
+                    acc.h3 += outer(c, q);
+                }
+            }
+        }
+        segment = after(segment, segment_extents());
+    }
+    return acc;
+}
+
+fn put(tile: Tile, j: u32, i: u32, v: vec4f) {
+    if i >= params.m || j >= params.n { return; }
+    if Y_QUADS {
+        store4(tile.batch, tile.split, i, j, v);
+        return;
+    }
+    store(tile.batch, tile.split, i, j, v.x);
+    if j + 1 < params.n { store(tile.batch, tile.split, i, j + 1, v.y); }
+    if j + 2 < params.n { store(tile.batch, tile.split, i, j + 2, v.z); }
+    if j + 3 < params.n { store(tile.batch, tile.split, i, j + 3, v.w); }
+}
+
+fn put_rows(tile: Tile, j: u32, l: mat4x4f, h: mat4x4f) {
+    put(tile, j, tile.i, l[0]);
+    put(tile, j, tile.i + 1, l[1]);
+    put(tile, j, tile.i + 2, l[2]);
+    put(tile, j, tile.i + 3, l[3]);
+    put(tile, j, tile.i + 4, h[0]);
+    put(tile, j, tile.i + 5, h[1]);
+    put(tile, j, tile.i + 6, h[2]);
+    put(tile, j, tile.i + 7, h[3]);
+}
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+    let tiles = vec2u((params.m + 7) / 8, (params.n + 4 * QUADS - 1) / (4 * QUADS));
+    let t = flat_group(group, groups) * LANES + lane;
+    let rest = t / tiles.x;
+    let pieces = rest / tiles.y;
+    let tile = Tile(pieces / params.splits, pieces % params.splits, t % tiles.x * 8, rest % tiles.y * 4 * QUADS);
+    if tile.batch >= params.batches { return; }
+    var acc = add_term(0, tile, Sums());
+    if TERMS == 2 { acc = add_term(1, tile, acc); }
+    put_rows(tile, tile.j, acc.l0, acc.h0);
+    if QUADS > 1 { put_rows(tile, tile.j + 4, acc.l1, acc.h1); }
+    if QUADS > 2 {
+        put_rows(tile, tile.j + 8, acc.l2, acc.h2);
+        put_rows(tile, tile.j + 12, acc.l3, acc.h3);
+    }
+}
