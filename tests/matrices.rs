@@ -13,7 +13,10 @@ use common::{
 };
 use hillshade::{
     engine::{Conv, Session, block_on},
-    lab::{BatchNorm, Curvature, Gradient, Kind, Operator, Options, Problem, Samples, Vectors, dense, input, output},
+    lab::{
+        BatchNorm, Combination, Curvature, Gradient, Kind, Operator, Options, Problem, Samples, Vectors, dense, input,
+        output,
+    },
     models::Builder,
 };
 use nalgebra::{DMatrix, DVector};
@@ -173,6 +176,45 @@ fn the_hessian_of_a_model_linear_in_its_parameters_is_gauss_newton() {
             let [h, g] = [Kind::Hessian, Kind::Ggn].map(|kind| matrix(&mut session, &problem, kind));
             assert_matrix(executor, &h, &g, bound);
         }
+    }
+}
+
+#[test]
+fn decay_adds_to_weights_alone_and_blocks_are_parts_of_the_matrix() {
+    let (problem, params) = small();
+    for (executor, mut session, bound) in executors() {
+        set(&mut session, &params);
+        for linearize in [true, false] {
+            let mut of = |options: Options| {
+                let options = Options { linearize: Some(linearize), ..options };
+                let mut a = Curvature::new(&mut session, &problem, Kind::Hessian, &options).expect("an operator");
+                (dense(&mut session, &mut a).expect("products"), a.layout().to_vec())
+            };
+            let (h, layout) = of(Options::default());
+            let (decayed, _) = of(Options { weight_decay: 0.25, ..Options::default() });
+            let mut want = h.clone();
+            for block in layout.iter().filter(|b| b.name.ends_with("weight")) {
+                block.range.clone().for_each(|i| want[(i, i)] += 0.25);
+            }
+            assert_matrix(executor, &decayed, &want, bound);
+            let (last, own) = of(Options { blocks: vec!["last".into()], ..Options::default() });
+            assert_eq!(own.iter().map(|b| b.name.as_str()).collect::<Vec<_>>(), ["last.weight", "last.bias"]);
+            assert_matrix(executor, &last, &h.view((36, 36), (28, 28)).into_owned(), bound);
+        }
+    }
+}
+
+#[test]
+fn combinations_are_sums_of_matrices() {
+    let (problem, params) = small();
+    for (executor, mut session, bound) in executors() {
+        set(&mut session, &params);
+        let [h, g, e] = [Kind::Hessian, Kind::Ggn, Kind::Empirical].map(|k| matrix(&mut session, &problem, k));
+        let want = &h - 2.0 * (&g + 0.5 * &e) + DMatrix::identity(64, 64) * 0.125;
+        let [h, g, e] = [Kind::Hessian, Kind::Ggn, Kind::Empirical].map(|k| operator(&mut session, &problem, k));
+        let inner = Combination::new(1.0, g).plus(0.5, e).expect("one length");
+        let mut sum = Combination::new(1.0, h).plus(-2.0, inner).expect("one length").shifted(0.125);
+        assert_matrix(executor, &dense(&mut session, &mut sum).expect("products"), &want, 5.0 * bound);
     }
 }
 

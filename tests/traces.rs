@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    assert_close, dot,
+    assert_close, dot, gpu,
     lab::{operator, set, small, spectrum},
     noise,
 };
@@ -236,6 +236,32 @@ fn standard_errors_of_sketches_are_honest_and_smaller_than_hutchinsons() {
         assert!(covered >= 85, "{name}: {covered} of 100 within two standard errors");
         assert!(smaller >= 95, "{name}: {smaller} of 100 less than half of Hutchinson's error");
         assert!(total.abs() <= 0.01 * a.trace(), "{name}: bias {total}");
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_estimates_on_every_executor() {
+    let a = symmetric(50, 6) + DMatrix::identity(50, 50) * 5.0;
+    let sampling = Sampling { tolerance: 0.0, products: 24, seed: 5 << 32 | 9, ..Sampling::default() };
+    let of = |mut session: Session| {
+        let mut operator = Dense::new(&a).expect("it is square");
+        let e = [
+            hutchinson(&mut session, &mut operator, sampling, &mut |_, _| ()),
+            hutch_plus_plus(&mut session, &mut operator, sampling),
+            xtrace(&mut session, &mut operator, sampling),
+        ];
+        let density = measure(&mut session, &a, Quadrature { steps: 10, probes: 3, ..Quadrature::default() });
+        let mut all: Vec<Estimate> = e.map(|e| e.expect("an estimate")).into();
+        all.push(density.trace_of(|t| t * t));
+        all
+    };
+    let want = of(Session::twin());
+    for session in [Session::host(), Session::device(gpu(false))] {
+        for (got, want) in of(session).iter().zip(&want) {
+            let what = format!("{got:?} for {want:?}");
+            assert!((got.value - want.value).abs() <= 1e-5 * want.value, "{what}");
+            assert!((got.standard_error - want.standard_error).abs() <= 1e-3 * want.standard_error, "{what}");
+        }
     }
 }
 
