@@ -4,12 +4,15 @@ mod common;
 
 use common::{
     assert_close, dot, gpu,
-    lab::{norm, product, spectrum},
+    lab::{executors, norm, product, set, small, spectrum},
     noise,
 };
 use hillshade::{
     engine::{Session, block_on},
-    lab::{Dense, Eigen, End, Lobpcg, Operator, Search, Value, eigenvalues, found, power_iteration},
+    lab::{
+        Curvature, Dense, Eigen, End, Kind, Lobpcg, Operator, Options, Search, Value, dense, eigenvalues, found,
+        power_iteration,
+    },
 };
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
@@ -261,5 +264,36 @@ fn power_iteration_finds_the_largest_moduli_in_turn() {
         let e = power_iteration(&mut session, &mut operator, none).expect("eigenvalues");
         assert!(e.top.iter().any(|v| !v.converged), "{executor}: {e:?}");
         assert_eq!(operator.dimension(), n as usize);
+    }
+}
+
+/// Operators that take two directions at once, on a problem whose parameters then move.
+#[test]
+fn curvature_has_the_eigenvalues_of_its_matrix_and_follows_the_parameters() {
+    let (problem, mut params) = small();
+    for (executor, mut session, _) in executors() {
+        set(&mut session, &params);
+        let options = Options { width: Some(2), ..Options::default() };
+        let mut h = Curvature::new(&mut session, &problem, Kind::Hessian, &options).expect("an operator");
+        let n = h.dimension();
+        let mut lobpcg = Lobpcg::new(n, 3, 1).expect("it fits");
+        for shift in [0.0, 0.02] {
+            params[0].2.iter_mut().for_each(|w| *w += shift);
+            set(&mut session, &params);
+            h.linearize(&mut session).expect("a finite loss");
+            let all = spectrum(&dense(&mut session, &mut h).expect("products"));
+            let both = Search { count: 3, end: End::Both, tolerance: 1e-4, block: 3, ..Search::default() };
+            let before = h.products();
+            let e = eigenvalues(&mut session, &mut h, both, &mut |_, _| ()).expect("eigenvalues");
+            assert_eq!(h.products() - before, e.products, "{executor}");
+            let want: Vec<f64> = all.iter().rev().take(3).chain(&all[..3]).copied().collect();
+            let got: Vec<f64> = values(&e.top).into_iter().chain(values(&e.bottom)).collect();
+            assert_close(executor, &got, &want, 1e-5);
+            let before = h.products();
+            let e = lobpcg.run(&mut session, &mut h, both).expect("eigenvalues");
+            assert_eq!(h.products() - before, e.products, "{executor}");
+            assert_close(executor, &values(&e.top), &want[..3], 1e-5);
+            assert!(e.top.iter().all(|v| v.converged), "{executor}: {e:?}");
+        }
     }
 }
