@@ -1,7 +1,7 @@
 //! Hessian, Gauss-Newton and Fisher matrices of a loss, as operators.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     fmt,
     ops::Range,
     sync::{Mutex, PoisonError},
@@ -359,11 +359,13 @@ impl Curvature {
         let mut programs: HashMap<usize, (Program, Var)> = HashMap::new();
         for piece in &mut self.pieces {
             let size = piece.range.len();
-            if !programs.contains_key(&size) {
-                let (b, parts) = self.problem.graph(self.options.batch_norm, size)?;
-                programs.insert(size, (session.compile(&b.g, &[parts.outputs])?, parts.outputs));
-            }
-            let Some((program, outputs)) = programs.get_mut(&size) else { continue };
+            let (program, outputs) = match programs.entry(size) {
+                Entry::Occupied(e) => e.into_mut(),
+                Entry::Vacant(e) => {
+                    let (b, parts) = self.problem.graph(self.options.batch_norm, size)?;
+                    e.insert((session.compile(&b.g, &[parts.outputs])?, parts.outputs))
+                }
+            };
             program.run(session, &self.problem.samples.feeds(piece.range.clone()))?;
             let z = block_on(program.read_wide(session, *outputs))?;
             let rows = z.chunks(z.len() / size).zip(piece.range.clone());
