@@ -70,6 +70,11 @@ fn quadratures_of_m_steps_are_exact_for_powers_below_2m() {
     }
 }
 
+/// An estimator of traces.
+type Method = fn(&mut Session, &mut dyn Operator, Sampling) -> lab::Result<Estimate>;
+
+type Function = fn(f64) -> f64;
+
 /// `zᵀ f(A) z` is the trace of `f(A)` for `z` of ±1 and diagonal `A`; `n` steps have it for every `f`.
 #[test]
 fn diagonal_matrices_have_exact_traces_from_one_probe() {
@@ -85,7 +90,7 @@ fn diagonal_matrices_have_exact_traces_from_one_probe() {
         let e = hutchinson(&mut session, &mut operator, gaussian, &mut |_, _| ()).expect("an estimate");
         assert!(e.standard_error > 0.1, "{executor}: normal probes vary");
         let density = measure(&mut session, &a, Quadrature { steps: n, probes: 1, ..Quadrature::default() });
-        let functions: [(&str, fn(f64) -> f64); 4] = [
+        let functions: [(&str, Function); 4] = [
             ("exp", f64::exp),
             ("modulus", f64::abs),
             ("negative", |t| f64::from(u8::from(t < 0.0))),
@@ -116,6 +121,27 @@ fn densities_of_zero_and_of_one_number_have_one_node() {
             }
         }
     }
+}
+
+#[test]
+fn stored_densities_go_on_where_they_stopped() {
+    let a = symmetric(40, 7);
+    let mut session = Session::host();
+    let mut operator = Dense::new(&a).expect("it is square");
+    let of = |probes| Quadrature { steps: 12, probes, ..Quadrature::default() };
+    let mut told = Vec::new();
+    let whole = Density::measure(&mut session, &mut operator, of(5), None, &mut |_, _| (), |d| {
+        told.push(d.clone());
+        Ok(())
+    });
+    let whole = whole.expect("a density");
+    assert_eq!(told.iter().map(|d| d.probes.len()).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    let stored = Some(told[1].clone());
+    let on = Density::measure(&mut session, &mut operator, of(5), stored, &mut |_, _| (), |_| Ok(()));
+    assert_eq!(on.expect("a density"), whole);
+    let other = Some(Density { seed: 1, ..told[1].clone() });
+    let error = Density::measure(&mut session, &mut operator, of(5), other, &mut |_, _| (), |_| Ok(()));
+    assert!(error.expect_err("another seed").to_string().starts_with("stored density"));
 }
 
 /// Half as many columns as rows, of variance 1: the eigenvalues of `XᵀX/N` fill `(1 ± √½)²` with the density of Marchenko
@@ -157,7 +183,6 @@ fn wishart_matrices_have_the_density_of_marchenko_and_pastur() {
 #[test]
 fn sketches_are_exact_for_low_rank() {
     let n = 60;
-    type Method = fn(&mut Session, &mut dyn Operator, Sampling) -> lab::Result<Estimate>;
     for (method, rank) in [(hutch_plus_plus as Method, 6), (xtrace as Method, 8)] {
         for (executor, mut session, bound) in cpu() {
             for probe in [Probe::Rademacher, Probe::Gaussian] {
@@ -219,7 +244,6 @@ fn standard_errors_of_sketches_are_honest_and_smaller_than_hutchinsons() {
     let mut session = Session::host();
     let mut operator = Dense::new(&a).expect("it is square");
     let plain = |s: &mut Session, a: &mut Dense, of: Sampling| hutchinson(s, a, of, &mut |_, _| ());
-    type Method = fn(&mut Session, &mut dyn Operator, Sampling) -> lab::Result<Estimate>;
     for method in [hutch_plus_plus as Method, xtrace as Method] {
         let (mut covered, mut smaller, mut total) = (0, 0, 0.0);
         let mut name = String::new();
