@@ -144,6 +144,25 @@ fn operators_that_lead_nowhere_new_are_measured_too() {
     }
 }
 
+/// A block of any width, and matrices of full rank and of rank 4, whose other eigenvalues are 0 six times.
+#[test]
+fn all_eigenvalues_of_a_small_matrix_are_found() {
+    let n = 10;
+    let thin = DMatrix::from_vec(n, 4, noise(4 * n, 8));
+    for (executor, mut session) in cpu() {
+        for a in [symmetric(n, 7), &thin * thin.transpose()] {
+            let want: Vec<f64> = spectrum(&a).into_iter().rev().collect();
+            for block in 1..=n {
+                let search = Search { count: n, tolerance: 1e-5, block, ..Search::default() };
+                let e = sought(&mut session, &a, search);
+                let what = format!("{executor}, block {block}");
+                assert_close(&what, &values(&e.top), &want, 1e-5);
+                assert!(e.orthogonality <= 1e-5, "{what}: {}", e.orthogonality);
+            }
+        }
+    }
+}
+
 #[test]
 fn both_ends_of_an_indefinite_matrix_are_found_with_honest_residuals() {
     let (n, count) = (90, 4);

@@ -132,10 +132,9 @@ impl Krylov {
             }
         }
         self.vectors.scale(session, &self.block.clone(), false, 1.0, &out)?;
+        // Fewer than a block: the rows that the others span come out as zeros.
         let left = n - self.known;
-        if (1..w).contains(&left) {
-            self.complete(session, left)?;
-        } else if (0..w).any(|i| r[(i, i)] == 0.0) && left > 0 {
+        if (0..w).any(|i| r[(i, i)] == 0.0) && left > 0 {
             self.refresh(session, &r)?;
         }
         self.rest = if left == 0 { DMatrix::zeros(w, w) } else { r };
@@ -144,15 +143,6 @@ impl Krylov {
             self.push(session)?;
         }
         Ok(())
-    }
-
-    /// The last directions of the space, fewer than a block has rows; the others are zeros.
-    fn complete(&mut self, session: &mut Session, left: usize) -> Result<()> {
-        let w = self.width;
-        self.refresh(session, &DMatrix::zeros(w, w))?;
-        let keep = DMatrix::from_fn(w, w, |i, j| f64::from(u8::from(i == j && i < left)));
-        let block = self.block.clone();
-        self.vectors.combine(session, &block, false, &keep, &block)
     }
 
     /// Puts random directions, orthogonal to everything, in the place of rows that lead nowhere.
