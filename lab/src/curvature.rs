@@ -1,6 +1,11 @@
 //! Hessian, Gauss-Newton and Fisher matrices of a loss, as operators.
 
-use std::{collections::HashMap, fmt, ops::Range};
+use std::{
+    collections::{BTreeSet, HashMap, hash_map::Entry},
+    fmt,
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
 use hillshade_engine::{Data, Graph, Plan, Program, Session, Split, Var, block_on, ops::random::philox};
 use serde::{Deserialize, Serialize};
@@ -84,8 +89,31 @@ pub struct Curvature {
     /// For each number of samples the graph of one product, where no linearization is kept.
     whole: HashMap<usize, Product>,
     gradient: Gradient,
+    slot: Slot,
     width: usize,
     products: u64,
+}
+
+/// A number that no other operator has as long as this one lives: what operators keep on a session goes by it, so that one
+/// does not write over what another reads. The next operator takes the place, and the memory, of one that is gone.
+#[derive(Debug)]
+struct Slot(usize);
+
+static SLOTS: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
+
+impl Slot {
+    fn take() -> Self {
+        let mut taken = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = (0..).find(|slot| !taken.contains(slot)).unwrap_or_default();
+        taken.insert(free);
+        Slot(free)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        SLOTS.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
 }
 
 /// Samples that pass through the network together.
@@ -166,6 +194,7 @@ impl Curvature {
             pieces,
             whole: HashMap::new(),
             gradient,
+            slot: Slot::take(),
             width: 1,
             products: 0,
         };
@@ -182,7 +211,12 @@ impl Curvature {
     /// Those of [`Curvature::new`].
     pub fn covariance(session: &mut Session, problem: &Problem, options: &Options) -> Result<Combination<'static>> {
         let e = Curvature::new(session, problem, Kind::Empirical, options)?;
-        let outer = Outer::new(e.gradient.state(), e.dimension());
+        // A copy: the gradient's own block is written by the next operator.
+        let (n, mean) = (e.dimension(), format!("lab/{}/mean/{}", e.dimension(), e.slot.0));
+        let mut vectors = Vectors::new(n);
+        vectors.reserve(session, &mean, 1)?;
+        vectors.scale(session, &mean, false, 1.0, e.gradient.state())?;
+        let outer = Outer::new(&mean, n);
         Combination::new(1.0, e).plus(-1.0, outer)
     }
 
@@ -236,7 +270,7 @@ impl Curvature {
     fn plan(&mut self, session: &mut Session) -> Result<()> {
         let n = self.dimension();
         let (memory, count) = (self.options.memory.or(session.memory()), self.problem.samples.count());
-        let sizes: std::collections::BTreeSet<usize> = self.pieces.iter().map(|p| p.range.len()).collect();
+        let sizes: BTreeSet<usize> = self.pieces.iter().map(|p| p.range.len()).collect();
         let mut splits: HashMap<usize, (Split, u64)> = HashMap::new();
         let (mut cold, mut warm) = (0, 0);
         for &size in &sizes {
@@ -273,7 +307,7 @@ impl Curvature {
             for (i, piece) in self.pieces.iter_mut().enumerate() {
                 let Some(whole) = self.whole.get(&piece.range.len()) else { continue };
                 let direction = state_named(&whole.graph, &input(n, 1)).unwrap_or(whole.product);
-                let prefix = format!("lab/{n}/{}/{i}", self.kind);
+                let prefix = format!("lab/{n}/{}/{}/{i}", self.kind, self.slot.0);
                 let split = whole.graph.split(&[], &[whole.product], &[direction], &prefix)?;
                 for kept in &split.kept {
                     session.reserve(&kept.name, &kept.ty)?;
@@ -333,11 +367,13 @@ impl Curvature {
         let mut programs: HashMap<usize, (Program, Var)> = HashMap::new();
         for piece in &mut self.pieces {
             let size = piece.range.len();
-            if !programs.contains_key(&size) {
-                let (b, parts) = self.problem.graph(self.options.batch_norm, size)?;
-                programs.insert(size, (session.compile(&b.g, &[parts.outputs])?, parts.outputs));
-            }
-            let Some((program, outputs)) = programs.get_mut(&size) else { continue };
+            let (program, outputs) = match programs.entry(size) {
+                Entry::Occupied(e) => e.into_mut(),
+                Entry::Vacant(e) => {
+                    let (b, parts) = self.problem.graph(self.options.batch_norm, size)?;
+                    e.insert((session.compile(&b.g, &[parts.outputs])?, parts.outputs))
+                }
+            };
             program.run(session, &self.problem.samples.feeds(piece.range.clone()))?;
             let z = block_on(program.read_wide(session, *outputs))?;
             let rows = z.chunks(z.len() / size).zip(piece.range.clone());

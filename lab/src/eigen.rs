@@ -112,7 +112,7 @@ pub fn eigenvalues(session: &mut Session, a: &mut dyn Operator, search: Search, 
             Value { value, residual, converged: residual <= search.tolerance * value.abs().max(floor) }
         };
         let converged = top.iter().chain(&bottom).all(|i| value(i).converged);
-        let exhausted = krylov.known + width > n || krylov.products + width as u64 > search.products;
+        let exhausted = krylov.is_whole() || krylov.products + width as u64 > search.products;
         if (converged && krylov.known >= wanted.min(n)) || exhausted {
             let columns: Vec<usize> = top.iter().chain(&bottom).copied().collect();
             krylov.extract(session, &found(n), &ritz, &columns)?;

@@ -53,7 +53,8 @@ impl Krylov {
         let vectors = Vectors::new(n);
         let (basis, block) = (format!("lab/{n}/basis"), crate::input(n, width));
         session.remove(&basis);
-        let capacity = capacity.min(n) + width;
+        // Either less than the space by a block, so that restarts have a whole block to go on from, or all of it.
+        let capacity = if capacity + width <= n { capacity } else { n.next_multiple_of(width) } + width;
         vectors.reserve(session, &basis, capacity)?;
         vectors.ports(session, width)?;
         let t = DMatrix::zeros(capacity, capacity);
@@ -86,9 +87,14 @@ impl Krylov {
         Ok(())
     }
 
+    /// Whether the basis spans the whole space: `T` has all eigenvalues.
+    pub fn is_whole(&self) -> bool {
+        self.known == self.vectors.len()
+    }
+
     /// Whether another block would not fit.
     pub fn is_full(&self) -> bool {
-        self.known + 2 * self.width > self.capacity || self.known + self.width > self.vectors.len()
+        self.known + 2 * self.width > self.capacity || self.is_whole()
     }
 
     /// One step: the products of the newest block, and the next block. The products with block `[known, known + width)`
@@ -115,7 +121,7 @@ impl Krylov {
                 self.t[(at + j, at + i)] = mean;
             }
         }
-        self.known = self.filled;
+        self.known = self.filled.min(n);
         let t = self.t.view((0, 0), (self.known, self.known));
         self.scale = self.scale.max(t.iter().fold(0.0, |m: f64, v| m.max(v.abs()))).max(r.amax());
         // What is left is rounding where the operator leads nowhere new.
@@ -126,11 +132,14 @@ impl Krylov {
             }
         }
         self.vectors.scale(session, &self.block.clone(), false, 1.0, &out)?;
-        if (0..w).any(|i| r[(i, i)] == 0.0) && self.filled + w <= self.vectors.len() {
+        // Fewer than a block: the rows that the others span come out as zeros.
+        let left = n - self.known;
+        if (0..w).any(|i| r[(i, i)] == 0.0) && left > 0 {
             self.refresh(session, &r)?;
         }
-        self.rest = r;
-        if self.filled + w <= self.capacity {
+        self.rest = if left == 0 { DMatrix::zeros(w, w) } else { r };
+        // Once the space is used up what is left is no direction.
+        if left > 0 && self.filled + w <= self.capacity {
             self.push(session)?;
         }
         Ok(())
@@ -201,7 +210,7 @@ impl Krylov {
     pub fn orthogonality(&mut self, session: &mut Session) -> Result<f64> {
         let basis = self.basis.clone();
         let gram = self.vectors.inner(session, &basis, &basis)?;
-        let m = self.filled;
+        let m = self.filled.min(self.vectors.len());
         let off = |i: usize, j: usize| (gram[(i, j)] - f64::from(u8::from(i == j))).abs();
         Ok((0..m).flat_map(|i| (0..m).map(move |j| (i, j))).map(|(i, j)| off(i, j)).fold(0.0, f64::max))
     }

@@ -66,7 +66,8 @@ impl Lobpcg {
         }
         let [x, r, p] = BLOCKS.map(|b| self.name(b));
         let [ax, ar, ap] = BLOCKS.map(|b| self.name(&format!("a{b}")));
-        for name in [&x, &r, &p, &ax, &ar, &ap] {
+        let kept = self.name("best");
+        for name in [&x, &r, &p, &ax, &ar, &ap, &kept] {
             self.vectors.reserve(session, name, k)?;
         }
         if !self.warm {
@@ -98,8 +99,7 @@ impl Lobpcg {
             let improved = best.as_ref().is_none_or(|b| worst(&values) < worst(b));
             if improved {
                 best = Some(values.clone());
-                self.vectors.reserve(session, &found(n), k)?;
-                self.vectors.scale(session, &found(n), false, 1.0, &x)?;
+                self.vectors.scale(session, &kept, false, 1.0, &x)?;
             }
             if values.iter().all(|v| v.converged) || products + k as u64 > search.products {
                 break;
@@ -139,6 +139,10 @@ impl Lobpcg {
             self.vectors.combine(session, &x, false, &root, &x)?;
             self.vectors.combine(session, &ax, false, &root, &ax)?;
         }
+        // By a program of its own: other searches leave blocks of other heights under this name.
+        let mut last = Vectors::new(n);
+        last.reserve(session, &found(n), k)?;
+        last.scale(session, &found(n), false, 1.0, &kept)?;
         let gram = self.vectors.inner(session, &x, &x)?;
         let orthogonality = (gram - DMatrix::identity(k, k)).amax();
         let setting = Setting { adapter: session.executor(), ..a.setting() };

@@ -1,6 +1,8 @@
 //! What the tests of the whole workspace share.
 #![allow(dead_code, reason = "every test file uses its part")]
 
+pub mod lab;
+
 use hillshade::engine::{Case, Class, Data, Drawn, Gpu, Graph, Options, Program, Session, Source, Var, ops};
 
 /// The device that kernels are tested on, with poisoned buffers.
