@@ -10,6 +10,7 @@ mod operator;
 mod problem;
 mod quadrature;
 mod trace;
+mod tracker;
 mod vectors;
 
 pub use curvature::{Curvature, Kind, Options, Point};
@@ -21,4 +22,5 @@ pub use operator::{Combination, Dense, Operator, Outer, Setting, dense};
 pub use problem::{BatchNorm, Likelihood, Parts, Problem, Samples};
 pub use quadrature::{Density, Quadrature};
 pub use trace::{Diagonal, Estimate, Sampling, diagonal, hutch_plus_plus, hutchinson, layer_traces, xtrace};
+pub use tracker::{Tracked, Tracker};
 pub use vectors::{Probe, Vectors, input, output};

@@ -95,7 +95,7 @@ impl Lobpcg {
                     Value { value: theta[i], residual, converged }
                 })
                 .collect();
-            let worst = |v: &[Value]| v.iter().map(|v| v.residual).fold(0.0, f64::max);
+            let worst = |v: &[Value]| v.iter().map(|v| v.residual / v.value.abs().max(1e-12)).fold(0.0, f64::max);
             let improved = best.as_ref().is_none_or(|b| worst(&values) < worst(b));
             if improved {
                 best = Some(values.clone());

@@ -1,6 +1,7 @@
 //! `hillshade train`.
 
 mod options;
+mod track;
 
 use std::{
     sync::{
@@ -24,6 +25,7 @@ use super::{
     print, say,
 };
 pub use options::{Goal, Options};
+use track::Tracking;
 
 pub fn run(options: &Options) -> Result<()> {
     if options.plan {
@@ -61,14 +63,16 @@ struct Run {
     began: Instant,
     /// Time spent on training steps.
     training: Duration,
+    tracking: Option<Tracking>,
 }
 
 impl Run {
     fn new(options: &Options) -> Result<Self> {
-        let trainer = prepare(options)?;
+        let mut trainer = prepare(options)?;
         let folder = Folder::create(options.out.as_deref())?;
         folder.configure(trainer.config())?;
-        Ok(Run { trainer, folder, metrics: Vec::new(), began: Instant::now(), training: Duration::ZERO })
+        let tracking = track(options, &mut trainer, &folder)?;
+        Ok(Run { trainer, folder, metrics: Vec::new(), began: Instant::now(), training: Duration::ZERO, tracking })
     }
 
     fn resume(options: &Options, path: &std::path::Path) -> Result<Self> {
@@ -85,12 +89,13 @@ impl Run {
         }
         let dataset = data::open(&checkpoint.config.data, checkpoint.config.folder.as_deref())?;
         let session = options.executor.open()?;
-        let trainer = Trainer::resume(&checkpoint, &folder.checkpoint(), dataset, session)?;
+        let mut trainer = Trainer::resume(&checkpoint, &folder.checkpoint(), dataset, session)?;
         let metrics = folder.metrics(done)?;
         folder.rewrite(&metrics)?;
         folder.configure(trainer.config())?;
         folder.draw(&curves(&metrics, trainer.config().loss))?;
-        Ok(Run { trainer, folder, metrics, began: Instant::now(), training: Duration::ZERO })
+        let tracking = track(options, &mut trainer, &folder)?;
+        Ok(Run { trainer, folder, metrics, began: Instant::now(), training: Duration::ZERO, tracking })
     }
 
     fn train(&mut self, stop: &AtomicBool) -> Result<()> {
@@ -130,6 +135,9 @@ impl Run {
         loop {
             while !self.trainer.epoch_is_over() {
                 self.trainer.step()?;
+                if let Some(tracking) = &mut self.tracking {
+                    tracking.after_step(&mut self.trainer)?;
+                }
                 if stop.load(Ordering::SeqCst) {
                     bar.finish_and_clear();
                     block_on(self.trainer.score())?;
@@ -139,7 +147,12 @@ impl Run {
                 if shown.elapsed() > Duration::from_millis(200) {
                     let score = block_on(self.trainer.score())?;
                     bar.set_position(first.batch + self.trainer.progress().step - first.step);
-                    bar.set_message(message(score, self.images_since(first.step), began.elapsed()));
+                    let mut told = message(score, self.images_since(first.step), began.elapsed());
+                    if let Some((sharpness, threshold)) = self.tracking.as_ref().and_then(Tracking::last) {
+                        let of = threshold.map_or(String::new(), |t| format!(" of {t:.1}"));
+                        told = format!("{told}  sharpness {sharpness:.2}{of}");
+                    }
+                    bar.set_message(told);
                     shown = Instant::now();
                 }
             }
@@ -184,6 +197,9 @@ impl Run {
         self.folder.append(&line)?;
         self.metrics.push(line);
         self.save()?;
+        if let Some(tracking) = &self.tracking {
+            tracking.draw()?;
+        }
         self.folder.draw(&curves(&self.metrics, self.trainer.config().loss))
     }
 
@@ -217,6 +233,12 @@ impl Run {
             None => print(format_args!("nothing to train: the run has {}", plural(config.epochs, "epoch"))),
         }
     }
+}
+
+/// What follows a run's sharpness, if that was asked for.
+fn track(options: &Options, trainer: &mut Trainer, folder: &Folder) -> Result<Option<Tracking>> {
+    let path = folder.path().to_path_buf();
+    options.track.map(|track| Tracking::new(track, options.track_samples, trainer, path)).transpose()
 }
 
 /// The picture of a run.

@@ -1,6 +1,6 @@
 //! The options of `hillshade train`, and the configuration that they make.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
 use clap::ValueEnum;
 use hillshade::models::{
@@ -8,6 +8,7 @@ use hillshade::models::{
     data::{self, Dataset},
 };
 
+use super::track::Track;
 use crate::cli::{Result, executor};
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -146,6 +147,14 @@ pub struct Options {
     /// Go on with the run in this folder, as it was begun; only --epochs, --data-dir, --adapter and --json go with this.
     #[arg(long, value_name = "RUN", conflicts_with_all = FIXED)]
     pub resume: Option<PathBuf>,
+    /// Follow the sharpness, the largest eigenvalues of the loss's Hessian, every so many steps: sharpness=50. They go to
+    /// track.jsonl, and with the optimizer's stability threshold to track.svg and track.png.
+    #[arg(long, value_name = "sharpness=STEPS", value_parser = Track::from_str)]
+    pub track: Option<Track>,
+    /// Training images on which the sharpness is measured, the first ones; by default 1,024, all of them in full-batch
+    /// training.
+    #[arg(long, requires = "track")]
+    pub track_samples: Option<usize>,
     /// Print the result as one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -1,0 +1,124 @@
+//! `hillshade train --track`: sharpness every so many steps, in `track.jsonl` and a picture.
+
+use std::{fs, io::Write, path::PathBuf, str::FromStr};
+
+use hillshade::{
+    lab::{BatchNorm, Options, Problem, Samples, Search, Tracked, Tracker},
+    models::{Error, Trainer, write_atomically},
+    plot,
+};
+
+use crate::cli::Result;
+
+/// `sharpness=50`: what is tracked, and how often.
+#[derive(Clone, Copy)]
+pub struct Track {
+    every: u64,
+}
+
+impl FromStr for Track {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let every = text.strip_prefix("sharpness=").and_then(|s| s.parse().ok()).filter(|&s| s > 0);
+        every.map(|every| Track { every }).ok_or_else(|| format!("expected sharpness=STEPS, 1 or more, found {text}"))
+    }
+}
+
+/// Eigenvalues that are followed.
+const COUNT: usize = 2;
+
+/// A tracker at work in a run's folder.
+pub struct Tracking {
+    track: Track,
+    tracker: Tracker,
+    folder: PathBuf,
+    title: String,
+    points: Vec<Tracked>,
+}
+
+impl Tracking {
+    /// Tracks a trainer's loss on its first training images, with batch statistics where it has batch norms. Points that
+    /// are there from before the trainer's step are kept.
+    pub fn new(track: Track, samples: Option<usize>, trainer: &mut Trainer, folder: PathBuf) -> Result<Self> {
+        let (config, dataset) = (trainer.config(), trainer.dataset());
+        let count = samples.unwrap_or(dataset.train.len().min(1024).max(if config.batch == dataset.train.len() {
+            config.batch
+        } else {
+            0
+        }));
+        let images = Samples::images(dataset, &dataset.train, count)?;
+        let (network, loss) = (trainer.network().clone(), config.loss);
+        let problem = Problem::classifier(network, loss, dataset.train.shape, dataset.classes.len(), images);
+        let normed = trainer.session().names().iter().any(|name| name.ends_with("running_mean"));
+        let batch_norm = if normed { BatchNorm::Batch(config.batch.min(count)) } else { BatchNorm::Eval };
+        let options = Options { batch_norm, micro_batch: Some(count.min(1000)), ..Options::default() };
+        let search = Search { count: COUNT, tolerance: 1e-2, products: 200, seed: config.seed, ..Search::default() };
+        let title = format!("{} on {}", config.model, config.data);
+        let step = trainer.progress().step;
+        let tracker = Tracker::new(trainer.session_mut(), &problem, &options, search)?;
+        let text = fs::read_to_string(folder.join("track.jsonl")).unwrap_or_default();
+        let points =
+            text.lines().filter_map(|l| serde_json::from_str(l).ok()).filter(|p: &Tracked| p.step < step).collect();
+        let mut tracking = Tracking { track, tracker, folder, title, points };
+        tracking.rewrite()?;
+        tracking.after_step(trainer)?;
+        Ok(tracking)
+    }
+
+    fn rewrite(&self) -> Result<()> {
+        let lines = self.points.iter().map(|p| serde_json::to_string(p).unwrap_or_default() + "\n").collect::<String>();
+        Ok(write_atomically(&self.folder.join("track.jsonl"), lines.as_bytes())?)
+    }
+
+    /// Measures where the step is one of those asked for.
+    pub fn after_step(&mut self, trainer: &mut Trainer) -> Result<()> {
+        let step = trainer.progress().step;
+        if !step.is_multiple_of(self.track.every) {
+            return Ok(());
+        }
+        let threshold = trainer.config().optimizer.stability_threshold(trainer.rate());
+        let point = self.tracker.measure(trainer.session_mut(), step, threshold)?;
+        let path = self.folder.join("track.jsonl");
+        let line = serde_json::to_string(&point).unwrap_or_default();
+        let io = |source| Error::Io { what: "write", path: path.clone(), source };
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(&path).map_err(io)?;
+        writeln!(file, "{line}").map_err(io)?;
+        self.points.push(point);
+        Ok(())
+    }
+
+    /// Draws what was measured so far.
+    pub fn draw(&self) -> Result<()> {
+        let points: Vec<plot::TrackPoint> = self
+            .points
+            .iter()
+            .map(|p| plot::TrackPoint {
+                step: p.step,
+                loss: p.loss,
+                sharpness: p.sharpness.iter().map(|v| v.value).collect(),
+                threshold: p.threshold.unwrap_or(f64::NAN),
+            })
+            .collect();
+        let notes: Vec<String> = self
+            .points
+            .last()
+            .map(|p| format!("hessian of {} samples, batch norm {}", p.setting.samples, p.setting.batch_norm))
+            .into_iter()
+            .collect();
+        let figure = plot::Track {
+            title: &format!("Sharpness of {}", self.title),
+            points: &points,
+            threshold_label: "stability threshold of the optimizer",
+            notes: &notes,
+        }
+        .figure();
+        write_atomically(&self.folder.join("track.svg"), figure.svg().as_bytes())?;
+        Ok(write_atomically(&self.folder.join("track.png"), &figure.png())?)
+    }
+
+    /// The last sharpness, for the bar.
+    pub fn last(&self) -> Option<(f64, Option<f64>)> {
+        self.points.last().and_then(|p| Some((p.sharpness.first()?.value, p.threshold)))
+    }
+}
