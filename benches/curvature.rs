@@ -1,7 +1,8 @@
 //! Products with the Hessian and the Gauss-Newton matrix of ResNet-20 beside its gradient, on the host and on the device:
 //! wall time, peak memory, and eight directions at once. One table, all of it from one run.
 //!
-//! `HILLSHADE_ADAPTER` picks the device; `-- host` or `-- device` runs one side, `--batch 128` changes the batch.
+//! `HILLSHADE_ADAPTER` picks the device; `-- host` or `-- device` runs one side, `--batch 128` changes the batch, and
+//! `--model cnn` the network (on images of 32×32×3).
 
 use std::time::Instant;
 
@@ -40,9 +41,9 @@ fn product(a: &mut Curvature, session: &mut Session, k: usize) -> Result<()> {
     Ok(())
 }
 
-fn measure(name: &str, open: &dyn Fn() -> Session, mode: BatchNorm, batch: usize) -> Result<()> {
+fn measure(name: &str, open: &dyn Fn() -> Session, mode: BatchNorm, model: &str, batch: usize) -> Result<()> {
     let mut session = open();
-    let network = Network::parse("resnet20")?;
+    let network = Network::parse(model)?;
     let problem = Problem::classifier(network.clone(), Loss::CrossEntropy, [32, 32, 3], 10, waves(batch)?);
     let mut b = Builder::new(Mode::Eval);
     let x = b.g.input("images", &[1, 32, 32, 3])?;
@@ -67,6 +68,11 @@ fn measure(name: &str, open: &dyn Fn() -> Session, mode: BatchNorm, batch: usize
         let what = format!("{kind} product, {}", if linearize { "warm" } else { "cold" });
         operators.push((what, Curvature::new(&mut session, &problem, kind, &options(linearize))?));
     }
+    let mut bytes = Vec::new();
+    for (_, a) in &mut operators {
+        product(a, &mut session, 1)?;
+        bytes.push(a.peak_bytes());
+    }
     let mut times = vec![Vec::new(); operators.len() + 2];
     for round in 0..=ROUNDS {
         let mut clock = |slot: usize, begin: Instant| {
@@ -88,14 +94,13 @@ fn measure(name: &str, open: &dyn Fn() -> Session, mode: BatchNorm, batch: usize
         clock(operators.len() + 1, begin);
     }
     let medians: Vec<f64> = times.iter_mut().map(|t| median(t)).collect();
-    println!("{name}, ResNet-20, batch {batch}, batch norm {mode}");
+    println!("{name}, {model}, batch {batch}, batch norm {mode}");
     let line = |what: &str, ms: f64, bytes: u64| {
         let (ratio, memory) = (ms / medians[0], bytes as f64 / gradient.peak_bytes() as f64);
         println!("  {what:<24} {ms:10.1} ms {ratio:6.2} × gradient {:9.1} MB {memory:6.2} ×", bytes as f64 / 1e6);
     };
     line("gradient", medians[0], gradient.peak_bytes());
-    let single: Vec<u64> = operators.iter().map(|(_, a)| a.peak_bytes()).collect();
-    for (((what, _), ms), bytes) in operators.iter().zip(&medians[1..]).zip(single) {
+    for (((what, _), ms), bytes) in operators.iter().zip(&medians[1..]).zip(bytes) {
         line(what, *ms, bytes);
     }
     let each = medians[operators.len() + 1] / STACK as f64;
@@ -105,18 +110,19 @@ fn measure(name: &str, open: &dyn Fn() -> Session, mode: BatchNorm, batch: usize
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let batch =
-        arguments.iter().position(|a| a == "--batch").and_then(|i| arguments.get(i + 1)?.parse().ok()).unwrap_or(32);
+    let value = |name: &str| arguments.iter().position(|a| a == name).and_then(|i| arguments.get(i + 1));
+    let batch = value("--batch").and_then(|b| b.parse().ok()).unwrap_or(32);
+    let model = value("--model").map_or("resnet20", String::as_str);
     let wanted =
         |name: &str| !arguments.iter().any(|a| a == "host" || a == "device") || arguments.iter().any(|a| a == name);
     for mode in [BatchNorm::Full, BatchNorm::Eval] {
         if wanted("host") {
-            measure("host", &Session::host, mode, batch)?;
+            measure("host", &Session::host, mode, model, batch)?;
         }
         if wanted("device")
             && let Ok(gpu) = block_on(Gpu::open())
         {
-            measure(&gpu.adapter().to_string(), &|| Session::device(gpu.clone()), mode, batch)?;
+            measure(&gpu.adapter().to_string(), &|| Session::device(gpu.clone()), mode, model, batch)?;
         }
     }
     Ok(())

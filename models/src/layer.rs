@@ -111,9 +111,18 @@ impl Builder {
     ///
     /// The engine's.
     pub fn dense(&mut self, name: &str, x: Var, outs: usize) -> Result<Var> {
+        self.dense_from(name, x, outs, Init::KaimingUniform)
+    }
+
+    /// [`Builder::dense`] whose weights begin otherwise.
+    ///
+    /// # Errors
+    ///
+    /// The engine's.
+    pub fn dense_from(&mut self, name: &str, x: Var, outs: usize, init: Init) -> Result<Var> {
         self.scope(name, |b| {
             let ins = b.g.shape(x).last().copied().unwrap_or(1);
-            let w = b.param("weight", &[ins, outs], Init::KaimingUniform)?;
+            let w = b.param("weight", &[ins, outs], init)?;
             let bias = b.param("bias", &[outs], Init::Zeros)?;
             Ok(b.g.linear(x, w, bias)?)
         })

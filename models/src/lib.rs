@@ -21,7 +21,7 @@ pub use import::{Tensor, import};
 pub use init::Init;
 pub use layer::{Builder, Mode, Param};
 pub use loss::Loss;
-pub use network::{Activation, Cnn, Mlp, Network, Norm, ResNet};
+pub use network::{Activation, Cnn, Mlp, Network, Norm, ResNet, Weights};
 pub use optim::Optimizer;
 pub use schedule::{Schedule, Shape as ScheduleShape};
 pub use sharpness::Perturbation;

@@ -10,7 +10,7 @@ pub use resnet::ResNet;
 
 use hillshade_engine::{Conv, Var};
 
-use crate::{Builder, Error, Result};
+use crate::{Builder, Error, Init, Result};
 
 /// A network with its options.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +24,7 @@ pub enum Network {
 }
 
 /// The known names, with their options.
-const KNOWN: &str = "mlp[:widths=256-256,activation=relu,dropout=0], cnn[:widths=16-32-64,norm=batch], \
+const KNOWN: &str = "mlp[:widths=256-256,activation=relu,init=he,dropout=0], cnn[:widths=16-32-64,norm=batch], \
                      resnet20[:norm=batch], resnet32, resnet44, resnet56, resnet110";
 
 /// What hidden features go through.
@@ -60,6 +60,37 @@ impl Activation {
             Activation::Softplus => b.g.softplus(x)?,
             Activation::Silu => b.g.silu(x)?,
         })
+    }
+}
+
+/// How the weights of dense layers begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weights {
+    /// [`Init::KaimingUniform`].
+    He,
+    /// [`Init::XavierUniform`].
+    Glorot,
+    /// [`Init::Uniform`], as PyTorch's dense layers.
+    Uniform,
+    /// [`Init::Orthogonal`].
+    Orthogonal,
+}
+
+impl Weights {
+    const ALL: [(&str, Weights); 4] = [
+        ("he", Weights::He),
+        ("glorot", Weights::Glorot),
+        ("uniform", Weights::Uniform),
+        ("orthogonal", Weights::Orthogonal),
+    ];
+
+    fn of(self, fan_in: usize) -> Init {
+        match self {
+            Weights::He => Init::KaimingUniform,
+            Weights::Glorot => Init::XavierUniform,
+            Weights::Uniform => Init::Uniform { fan_in },
+            Weights::Orthogonal => Init::Orthogonal,
+        }
     }
 }
 
@@ -125,6 +156,7 @@ impl Network {
             match (&mut network, key) {
                 (Network::Mlp(mlp), "widths") => mlp.widths = widths(value)?,
                 (Network::Mlp(mlp), "activation") => mlp.activation = choice(key, value, &Activation::ALL)?,
+                (Network::Mlp(mlp), "init") => mlp.init = Some(choice(key, value, &Weights::ALL)?),
                 (Network::Mlp(mlp), "dropout") => mlp.dropout = probability(value)?,
                 (Network::Cnn(cnn), "widths") => cnn.widths = widths(value)?,
                 (Network::Cnn(cnn), "norm") => cnn.norm = choice(key, value, &Norm::ALL)?,
