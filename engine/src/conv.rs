@@ -182,32 +182,35 @@ impl Geometry {
         }
     }
 
-    /// `y += x ⋆ w`.
-    pub(crate) fn forward<F: Real>(&self, x: &[F], w: &[F], y: &mut [F]) {
+    /// `y += Σ x ⋆ w` over terms.
+    pub(crate) fn forward<F: Real>(&self, terms: &[(&[F], &[F])], y: &mut [F]) {
         let (k, outs) = (self.taps() * self.ci, self.co * self.conv.groups);
         let block = if self.is_thin() { 64 } else { self.block() };
         y.par_chunks_mut(block * outs).enumerate().for_each_init(Vec::new, |patches: &mut Vec<F>, (b, y)| {
             let rows = b * block..b * block + y.len() / outs;
-            if self.is_thin() {
-                return self.thin_forward(x, w, rows, y);
-            }
-            for group in 0..self.conv.groups {
-                let a = if self.is_pointwise() {
-                    let channels = self.ci * self.conv.groups;
-                    Mat { data: &x[rows.start * channels + group * self.ci..], row: channels, col: 1 }
-                } else {
-                    patches.resize(block * k, F::zero());
-                    self.patches(x, group, rows.clone(), patches);
-                    Mat { data: patches, row: k, col: 1 }
-                };
-                let w = Mat { data: &w[group * self.co..], row: outs, col: 1 };
-                F::gemm([rows.len(), self.co, k], &mut y[group * self.co..], outs, a, w, true, false);
+            for &(x, w) in terms {
+                if self.is_thin() {
+                    self.thin_forward(x, w, rows.clone(), y);
+                    continue;
+                }
+                for group in 0..self.conv.groups {
+                    let a = if self.is_pointwise() {
+                        let channels = self.ci * self.conv.groups;
+                        Mat { data: &x[rows.start * channels + group * self.ci..], row: channels, col: 1 }
+                    } else {
+                        patches.resize(block * k, F::zero());
+                        self.patches(x, group, rows.clone(), patches);
+                        Mat { data: patches, row: k, col: 1 }
+                    };
+                    let w = Mat { data: &w[group * self.co..], row: outs, col: 1 };
+                    F::gemm([rows.len(), self.co, k], &mut y[group * self.co..], outs, a, w, true, false);
+                }
             }
         });
     }
 
-    /// `dx += ct ⋆ᵀ w`, an image at a time.
-    pub(crate) fn input_grad<F: Real>(&self, ct: &[F], w: &[F], dx: &mut [F]) {
+    /// `dx += Σ ct ⋆ᵀ w` over terms, an image at a time.
+    pub(crate) fn input_grad<F: Real>(&self, terms: &[(&[F], &[F])], dx: &mut [F]) {
         let (k, outs, channels) = (self.taps() * self.ci, self.co * self.conv.groups, self.ci * self.conv.groups);
         let pixels = self.size[0] * self.size[1];
         let per_image = self.out[0] * self.out[1];
@@ -216,20 +219,29 @@ impl Geometry {
             |patches: &mut Vec<F>, (image, dx)| {
                 let first = image * per_image;
                 if self.is_thin() {
-                    return self.thin_input_grad(ct, w, first..first + per_image, image * pixels, dx);
+                    let rows = first..first + per_image;
+                    return terms.iter().for_each(|(ct, w)| {
+                        self.thin_input_grad(ct, w, rows.clone(), image * pixels, dx);
+                    });
                 }
                 for group in 0..self.conv.groups {
-                    let w = Mat { data: &w[group * self.co..], row: 1, col: outs };
                     for start in (first..first + per_image).step_by(self.block()) {
                         let rows = start..(start + self.block()).min(first + per_image);
-                        let a = Mat { data: &ct[rows.start * outs + group * self.co..], row: outs, col: 1 };
+                        patches.resize(self.block() * k, F::zero());
+                        for (term, &(ct, w)) in terms.iter().enumerate() {
+                            let w = Mat { data: &w[group * self.co..], row: 1, col: outs };
+                            let a = Mat { data: &ct[rows.start * outs + group * self.co..], row: outs, col: 1 };
+                            let size = [rows.len(), k, self.co];
+                            if self.is_pointwise() {
+                                let dx = &mut dx[(rows.start - first) * channels + group * self.ci..];
+                                F::gemm(size, dx, channels, a, w, true, false);
+                            } else {
+                                F::gemm(size, patches, k, a, w, term > 0, false);
+                            }
+                        }
                         if self.is_pointwise() {
-                            let dx = &mut dx[(rows.start - first) * channels + group * self.ci..];
-                            F::gemm([rows.len(), k, self.co], dx, channels, a, w, true, false);
                             continue;
                         }
-                        patches.resize(self.block() * k, F::zero());
-                        F::gemm([rows.len(), k, self.co], patches, k, a, w, false, false);
                         for (row, patch) in rows.zip(patches.chunks(k)) {
                             self.each_tap(row, |tap, pixel| {
                                 let to = &mut dx[(pixel - image * pixels) * channels + group * self.ci..][..self.ci];

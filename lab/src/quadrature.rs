@@ -30,6 +30,14 @@ impl Default for Quadrature {
     }
 }
 
+impl Quadrature {
+    /// The density of an operator on vectors of length `n` before its first probe.
+    fn empty(&self, n: usize) -> Density {
+        let (steps, probe, seed) = (self.steps.min(n), self.probe, self.seed);
+        Density { dimension: n, probes: Vec::new(), steps, probe, products: 0, seed, setting: Setting::default() }
+    }
+}
+
 /// The quadratures of each probe: nodes, ascending, and weights that add up to 1. No smoothing is in them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Density {
@@ -37,6 +45,10 @@ pub struct Density {
     pub dimension: usize,
     /// For each probe its nodes and weights.
     pub probes: Vec<Vec<(f64, f64)>>,
+    /// Lanczos steps of a probe.
+    pub steps: usize,
+    /// How probes were drawn.
+    pub probe: Probe,
     /// Products with one direction.
     pub products: u64,
     /// Seed of the probes.
@@ -66,13 +78,20 @@ impl Density {
         }
         let setting = Setting { adapter: session.executor(), ..a.setting() };
         let mut density = match stored {
-            Some(old) if old.setting == setting && old.seed == quadrature.seed && old.dimension == n => old,
             Some(old) => {
-                return Err(argument("stored density", format!("{setting:?}"), format!("{:?}", old.setting)));
+                let like = Density { setting: setting.clone(), ..quadrature.empty(n) };
+                if (Density { probes: Vec::new(), products: 0, ..old.clone() }) != like {
+                    return Err(argument(
+                        "stored density",
+                        format!("one of {quadrature:?}, {setting:?}"),
+                        "another one",
+                    ));
+                }
+                old
             }
-            None => Density { dimension: n, probes: Vec::new(), products: 0, seed: quadrature.seed, setting },
+            None => Density { setting, ..quadrature.empty(n) },
         };
-        let steps = quadrature.steps.min(n);
+        let steps = density.steps;
         let all = (quadrature.probes * steps) as u64;
         for index in density.probes.len()..quadrature.probes {
             let mut krylov = Krylov::new(session, n, steps, 1, quadrature.probe, quadrature.seed, index as u32)?;

@@ -5,8 +5,8 @@ use std::path::Path;
 use clap::ValueEnum;
 use hillshade::{
     lab::{
-        Curvature, Density, Eigen, End, Estimate, Kind, Options as Curve, Quadrature, Sampling, Search, eigenvalues,
-        hutchinson,
+        Curvature, Density, Eigen, End, Estimate, Kind, Operator, Options as Curve, Quadrature, Sampling, Search,
+        Setting, eigenvalues, hutchinson,
     },
     models::write_atomically,
     plot,
@@ -152,10 +152,9 @@ pub fn run(options: &Options) -> Result<()> {
         // A measurement that was stopped goes on from the probes that it has stored, if it is the same.
         let part = s.out.join(".spectrum.part.json");
         let stored: Option<Density> = std::fs::read(&part).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let setting =
-            hillshade::lab::Setting { adapter: s.session.executor(), ..hillshade::lab::Operator::setting(&a) };
-        let stored = stored
-            .filter(|d| d.setting == setting && d.seed == seed && d.probes.iter().all(|p| p.len() == options.steps));
+        let setting = Setting { adapter: s.session.executor(), ..a.setting() };
+        let same = |d: &Density| (&d.setting, d.seed, d.steps) == (&setting, seed, options.steps.min(d.dimension));
+        let stored = stored.filter(same);
         let mut failed = None;
         let density =
             Density::measure(&mut s.session, &mut a, quadrature, stored, &mut moving(&progress), |density| {

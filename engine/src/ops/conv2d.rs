@@ -28,9 +28,8 @@ impl Conv2d {
             true => y.chunks_mut(g.y()[3]).for_each(|y| y.copy_from_slice(x[2 * self.terms].floats())),
             false => y.fill(F::zero()),
         }
-        for term in x.chunks_exact(2).take(self.terms) {
-            g.forward(term[0].floats(), term[1].floats(), y);
-        }
+        let terms: Vec<_> = x.chunks_exact(2).take(self.terms).map(|t| (t[0].floats(), t[1].floats())).collect();
+        g.forward(&terms, y);
     }
 }
 

@@ -30,9 +30,8 @@ impl Conv2dInputGrad {
         let g = self.geometry(x[0].shape(), x[1].shape()).expect("the shape rule held");
         let y = y[0].floats_mut();
         y.fill(F::zero());
-        for term in x.chunks_exact(2) {
-            g.input_grad(term[0].floats(), term[1].floats(), y);
-        }
+        let terms: Vec<_> = x.chunks_exact(2).map(|t| (t[0].floats(), t[1].floats())).collect();
+        g.input_grad(&terms, y);
     }
 }
 
