@@ -83,7 +83,7 @@ impl Claim<'_> {
 const SCALE: [&str; 2] = ["batch-norm scale", "H D = −a g on D = a W, a = ±1 by filter"];
 const SLOPE: [&str; 2] = ["batch-norm slope", "g·W = 0 by filter"];
 const OFFSET: [&str; 2] = ["batch-norm offset", "H D = 0 on a bias before it"];
-const RESCALE: [&str; 2] = ["relu rescaling", "H D = (−g, +g') on D = (W, b, −W')"];
+const RESCALE: [&str; 2] = ["relu rescaling", "H D = (−a g, +a g') on D = (a W, a b, −a W')"];
 const SHIFT: [&str; 2] = ["softmax shift", "A D = 0 on D = 1 (biases), u ⊗ 1 (weights)"];
 
 /// Checks the symmetries of a network by products of a Hessian, which may be anyone's, and a gradient:
@@ -91,8 +91,9 @@ const SHIFT: [&str; 2] = ["softmax shift", "A D = 0 on D = 1 (biases), u ⊗ 1 (
 /// - batch-norm scale: for a weight that feeds a batch normalization, a filter's length does not count, so with
 ///   `D = a_c W_c` on each filter, `H D = −a_c g_c` there and 0 elsewhere, and `g·W_c = 0`; up to ε. A bias there does
 ///   nothing: `H e_b = 0`. With running statistics none of these hold, and the checks fail.
-/// - relu rescaling: layers `(W, b)` and then `W'` with only positively homogeneous ops between them: with
-///   `D = (W, b, −W')`, `H D = (−g_W, −g_b, +g_W')` (Neyshabur et al. 2015).
+/// - relu rescaling: layers `(W, b)` and then `W'` with only positively homogeneous ops between them: what a channel loses
+///   before it can gain behind. With `D = (a_c W_c, a_c b_c, −a_c W'_c)`, `H D = (−a g_W, −a g_b, +a g_W')` (Neyshabur et al.
+///   2015).
 /// - softmax shift, with a cross-entropy: the last layer may add the same number to all logits, so `H` is 0 on 1 in the
 ///   biases and on `u ⊗ 1` in the weights.
 ///
@@ -189,13 +190,27 @@ fn scale_invariance(
 
 fn rescaling<'a>(session: &Session, gradient: &[f64], places: &Places, layer: &'a Layer) -> Result<Option<Claim<'a>>> {
     let Feeds::Layer(next) = &layer.feeds else { return Ok(None) };
+    let (Some(own), Some(after)) = (places.of(&layer.weight), places.of(next)) else { return Ok(None) };
+    let (channels, outs) = (own.shape.last().copied().unwrap_or(1), after.shape.last().copied().unwrap_or(1));
+    // Channels come last, so that a layer takes them in turn, after a flattening too. One of groups takes some of them:
+    // then all are scaled alike.
+    let taken = after.shape.iter().rev().nth(1).copied().unwrap_or(1);
+    let scales = match taken.is_multiple_of(channels) {
+        true => random(channels, places.seed, 11),
+        false => vec![1.0; channels],
+    };
+    let own_scale = |i: usize| scales[i % channels];
+    let next_scale = |i: usize| -scales[i / outs % channels];
     let (mut direction, mut expected) = (vec![0.0; places.n], vec![0.0; places.n]);
-    for (name, sign) in [(Some(&layer.weight), 1.0), (layer.bias.as_ref(), 1.0), (Some(next), -1.0)] {
-        if let Some((name, block)) = name.and_then(|name| Some((name, places.of(name)?))) {
-            places.put(session, &mut direction, name, |_, w, i| sign * w[i])?;
-            block.range.clone().for_each(|i| expected[i] = -sign * gradient[i]);
-        }
-    }
+    let mut put = |name: &str, scale: &dyn Fn(usize) -> f64| -> Result<()> {
+        places.put(session, &mut direction, name, |_, w, i| scale(i) * w[i])?;
+        let at = places.of(name).map_or(0..0, |block| block.range.clone());
+        at.enumerate().for_each(|(i, at)| expected[at] = -scale(i) * gradient[at]);
+        Ok(())
+    };
+    put(&layer.weight, &own_scale)?;
+    layer.bias.iter().try_for_each(|bias| put(bias, &own_scale))?;
+    put(next, &next_scale)?;
     let [name, what] = RESCALE;
     let bound = 2.0 * ROUNDING;
     Ok(Some(Claim { name, what, layer: &layer.weight, direction, expected: Some(expected), bound }))
