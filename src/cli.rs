@@ -7,6 +7,7 @@ mod folder;
 mod spectrum;
 mod subject;
 mod train;
+mod verify;
 
 use std::{
     fmt::Display,
@@ -36,6 +37,8 @@ enum Command {
     Eval(eval::Options),
     /// Measure a loss's curvature: eigenvalues, trace and density, as numbers and as a plot.
     Spectrum(spectrum::Options),
+    /// Check the curvature of a network by identities that must hold for it; ends with 1 where one does not.
+    Verify(verify::Options),
 }
 
 /// Ends in a line that says what was expected and found.
@@ -47,6 +50,9 @@ enum Error {
     /// The lab's.
     #[error(transparent)]
     Lab(hillshade::lab::Error),
+    /// Checks that failed, of so many.
+    #[error("expected every identity to hold, found {failed} of {all} that do not")]
+    Unverified { failed: usize, all: usize },
     /// The run was stopped from the keyboard, after a checkpoint.
     #[error("stopped; go on with: hillshade train --resume {}", quoted(.0))]
     Stopped(PathBuf),
@@ -81,6 +87,7 @@ impl Error {
         use hillshade::engine::Error as Engine;
         match self {
             Error::Stopped(_) => 130,
+            Error::Unverified { .. } => 1,
             Error::Lab(hillshade::lab::Error::NotFinite { .. } | hillshade::lab::Error::NotDeterministic { .. }) => 1,
             Error::Lab(_) => 2,
             Error::Models(models::Error::Diverged { .. }) => 1,
@@ -116,6 +123,7 @@ pub fn run() -> ExitCode {
         Command::Train(options) => train::run(&options),
         Command::Eval(options) => eval::run(&options),
         Command::Spectrum(options) => spectrum::run(&options),
+        Command::Verify(options) => verify::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,6 +8,8 @@ mod refusals;
 mod runs;
 #[path = "cli/stops.rs"]
 mod stops;
+#[path = "cli/verify.rs"]
+mod verify;
 
 use program::{Done, Home};
 use serde_json::Value;

@@ -225,6 +225,11 @@ impl Curvature {
         &self.layout
     }
 
+    /// The block `[1, n]` that holds the gradient at the point of the linearization.
+    pub fn gradient(&self) -> &str {
+        self.gradient.state()
+    }
+
     /// Products with one direction that were computed so far.
     pub fn products(&self) -> u64 {
         self.products

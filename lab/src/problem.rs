@@ -168,12 +168,18 @@ impl Problem {
         })
     }
 
-    /// The graph for `n` samples, without assignments.
-    pub(crate) fn graph(&self, batch_norm: BatchNorm, n: usize) -> Result<(Builder, Parts)> {
-        let mode = if batch_norm == BatchNorm::Eval { Mode::Eval } else { Mode::Train };
+    /// The graph for `n` samples, without assignments, whatever it asks for.
+    pub(crate) fn draft(&self, mode: Mode, n: usize) -> Result<(Builder, Parts)> {
         let mut b = Builder::new(mode);
         let parts = (self.build)(&mut b, n)?;
         b.g = b.g.without_assigns();
+        Ok((b, parts))
+    }
+
+    /// The graph for `n` samples, without assignments.
+    pub(crate) fn graph(&self, batch_norm: BatchNorm, n: usize) -> Result<(Builder, Parts)> {
+        let mode = if batch_norm == BatchNorm::Eval { Mode::Eval } else { Mode::Train };
+        let (b, parts) = self.draft(mode, n)?;
         let (losses, outputs) = (b.g.shape(parts.losses), b.g.shape(parts.outputs));
         if losses != [n] || outputs.first() != Some(&n) {
             let found = format!("losses {losses:?} and outputs {outputs:?}");

@@ -42,12 +42,13 @@ pub struct Options {
     /// Images: the first of the training or of the test set.
     #[arg(long, value_enum, default_value = "train")]
     images: Split,
-    /// How many of them; by default 1,024, or all there are.
+    /// How many of them; by default 1,024 (for verify 128), or all there are.
     #[arg(long)]
     samples: Option<usize>,
-    /// Statistics of batch normalization: eval (the running ones), batch:SIZE, or full (of all samples).
-    #[arg(long, default_value = "eval", value_parser = Statistics::from_str)]
-    batch_norm: Statistics,
+    /// Statistics of batch normalization: eval (the running ones), batch:SIZE, or full (of all samples); by default eval,
+    /// for verify full.
+    #[arg(long, value_parser = Statistics::from_str)]
+    batch_norm: Option<Statistics>,
     /// Samples that pass through the network at once in eval mode.
     #[arg(long)]
     micro_batch: Option<usize>,
@@ -102,6 +103,11 @@ fn argument(what: &str, expected: &str, found: &str) -> super::Error {
 impl Options {
     /// Opens network, weights and data.
     pub fn open(&self) -> Result<Subject> {
+        self.open_with(1024, BatchNorm::Eval)
+    }
+
+    /// The same, with so many samples at most and these statistics where the options do not say.
+    pub fn open_with(&self, samples: usize, batch_norm: BatchNorm) -> Result<Subject> {
         let is_file = self.subject.is_file();
         let (model, data, folder, loss, limit, weights) = if is_file {
             let known = |option: &Option<String>, name: &str| {
@@ -133,7 +139,7 @@ impl Options {
             dataset.limit(limit);
         }
         let images = if self.images == Split::Train { &dataset.train } else { &dataset.test };
-        let samples = Samples::images(&dataset, images, self.samples.unwrap_or(images.len().min(1024)))?;
+        let samples = Samples::images(&dataset, images, self.samples.unwrap_or(images.len().min(samples)))?;
         let (shape, classes) = (images.shape, dataset.classes.len());
         let mut session = self.executor.open()?;
         let mut b = Builder::new(Mode::Eval);
@@ -149,7 +155,7 @@ impl Options {
         let title = format!("{model} on {data}");
         let problem = Problem::classifier(network, loss, shape, classes, samples);
         let params = b.trained().cloned().collect();
-        let (batch_norm, micro_batch) = (self.batch_norm.0, self.micro_batch);
+        let (batch_norm, micro_batch) = (self.batch_norm.map_or(batch_norm, |b| b.0), self.micro_batch);
         Ok(Subject { session, problem, batch_norm, micro_batch, title, params, out })
     }
 }
