@@ -4,6 +4,7 @@ mod devices;
 mod eval;
 mod executor;
 mod folder;
+mod landscape;
 mod spectrum;
 mod subject;
 mod train;
@@ -36,6 +37,8 @@ enum Command {
     Eval(eval::Options),
     /// Measure a loss's curvature: eigenvalues, trace and density, as numbers and as a plot.
     Spectrum(spectrum::Options),
+    /// Measure a loss along one or two directions, as numbers and as a plot.
+    Landscape(landscape::Options),
 }
 
 /// Ends in a line that says what was expected and found.
@@ -116,6 +119,7 @@ pub fn run() -> ExitCode {
         Command::Train(options) => train::run(&options),
         Command::Eval(options) => eval::run(&options),
         Command::Spectrum(options) => spectrum::run(&options),
+        Command::Landscape(options) => landscape::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
