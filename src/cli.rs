@@ -4,6 +4,7 @@ mod devices;
 mod eval;
 mod executor;
 mod folder;
+mod landscape;
 mod spectrum;
 mod subject;
 mod train;
@@ -39,6 +40,8 @@ enum Command {
     Spectrum(spectrum::Options),
     /// Check the curvature of a network by identities that must hold for it; ends with 1 where one does not.
     Verify(verify::Options),
+    /// Measure a loss along one or two directions, as numbers and as a plot.
+    Landscape(landscape::Options),
 }
 
 /// Ends in a line that says what was expected and found.
@@ -124,6 +127,7 @@ pub fn run() -> ExitCode {
         Command::Eval(options) => eval::run(&options),
         Command::Spectrum(options) => spectrum::run(&options),
         Command::Verify(options) => verify::run(&options),
+        Command::Landscape(options) => landscape::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
 //! The program as its users meet it: what it prints and writes, how it ends, what survives when it is stopped.
 
+#[path = "cli/landscapes.rs"]
+mod landscapes;
 #[path = "cli/program.rs"]
 mod program;
 #[path = "cli/refusals.rs"]

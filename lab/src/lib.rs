@@ -5,6 +5,7 @@ mod eigen;
 mod error;
 mod gradient;
 mod krylov;
+mod landscape;
 mod lobpcg;
 mod operator;
 mod problem;
@@ -21,6 +22,10 @@ pub use curvature::{Curvature, Kind, Options, Point};
 pub use eigen::{Eigen, End, Search, Value, Watch, eigenvalues, found, power_iteration};
 pub use error::{Error, Result};
 pub use gradient::{Block, Gradient};
+pub use landscape::{
+    Ball, Conditions, Direction, Directions, Flips, Grid, Landscape, Principal, Scaling, Secant, Sharpness, Statistics,
+    Step, StepPoint, average_sharpness, parameters, places, secant, step_measures, worst_sharpness,
+};
 pub use lobpcg::Lobpcg;
 pub use operator::{Combination, Dense, Operator, Outer, Setting, dense};
 pub use problem::{BatchNorm, Likelihood, Parts, Problem, Samples};

@@ -9,7 +9,11 @@ use hillshade_models::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, error::argument};
+use crate::{
+    Block, Result,
+    error::argument,
+    gradient::{chosen, layout},
+};
 
 /// Which statistics batch normalization takes, in everything that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -166,6 +170,16 @@ impl Problem {
             let outputs = network.build(b, x, classes)?;
             Ok(Parts { losses: loss.build(&mut b.g, outputs, labels)?, outputs })
         })
+    }
+
+    /// Where in a vector the trained parameters are, those whose names begin with one of `blocks`; all where there are none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`](crate::Error::Argument) for a block that is not there, and those of the problem's graph.
+    pub fn layout(&self, blocks: &[String]) -> Result<Vec<Block>> {
+        let (b, _) = self.graph(BatchNorm::Eval, 1)?;
+        Ok(layout(chosen(b.trained(), blocks)?.iter()))
     }
 
     /// The graph for `n` samples, without assignments, whatever it asks for.

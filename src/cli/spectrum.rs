@@ -184,7 +184,7 @@ pub fn run(options: &Options) -> Result<()> {
 fn draw(title: &str, options: &Options, spectrum: &Spectrum) -> Option<plot::Figure> {
     let density = spectrum.density.as_ref()?;
     let pairs = |end: fn(&Eigen) -> &Vec<hillshade::lab::Value>| {
-        let values = spectrum.eigenvalues.iter().flat_map(|e| end(e));
+        let values = spectrum.eigenvalues.iter().flat_map(end);
         values.map(|v| (v.value, v.residual)).collect::<Vec<_>>()
     };
     let (top, bottom) = (pairs(|e| &e.top), pairs(|e| &e.bottom));

@@ -1,0 +1,341 @@
+//! `hillshade landscape`.
+
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use hillshade::{
+    engine::Session,
+    lab::{
+        BatchNorm, Block, Conditions, Curvature, Direction, Directions, Error as LabError, Gradient, Grid, Kind,
+        Landscape, Options as Curve, Scaling, Search, Secant, Statistics, eigenvalues, found, parameters, places,
+        secant,
+    },
+    models::{Error, import, write_atomically},
+    plot,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Result, folder, print, say,
+    spectrum::{bar, moving},
+    subject,
+};
+
+#[derive(clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    subject: subject::Options,
+    /// Directions: 1 for a slice, 2 for a surface.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    dims: u8,
+    /// Points along each direction; by default 51, or 25 along each of two.
+    #[arg(long)]
+    points: Option<usize>,
+    /// How far to go along each direction, either way.
+    #[arg(long, default_value_t = 1.0)]
+    range: f64,
+    /// Direction: filter, layer or raw for a random one, normalized so; gradient; eigen for the Hessian's first; to:PATH
+    /// towards other weights. The second is another draw, the second eigenvector, or filter.
+    #[arg(long, default_value = "filter", value_parser = Way::from_str)]
+    direction: Way,
+    /// Batch-norm statistics: frozen (the running ones), batch[:SIZE] (of batches, of 128), or reestimate[:SIZE] (measured
+    /// anew at each point, in one batch of all).
+    #[arg(long, default_value = "reestimate", value_parser = Handling::from_str)]
+    statistics: Handling,
+    /// The most products that eigenvectors take.
+    #[arg(long, default_value_t = 400)]
+    products: u64,
+}
+
+/// A direction on the command line.
+#[derive(Clone)]
+enum Way {
+    Random(Scaling),
+    Gradient,
+    Eigen,
+    To(PathBuf),
+}
+
+impl FromStr for Way {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match (text, text.strip_prefix("to:").filter(|path| !path.is_empty())) {
+            ("filter", _) => Ok(Way::Random(Scaling::Filter)),
+            ("layer", _) => Ok(Way::Random(Scaling::Layer)),
+            ("raw", _) => Ok(Way::Random(Scaling::Raw)),
+            ("gradient", _) => Ok(Way::Gradient),
+            ("eigen", _) => Ok(Way::Eigen),
+            (_, Some(path)) => Ok(Way::To(path.into())),
+            _ => Err(format!("expected filter, layer, raw, gradient, eigen or to:PATH, found {text}")),
+        }
+    }
+}
+
+/// Batch-norm statistics on the command line, with a size or without.
+#[derive(Clone, Copy)]
+enum Handling {
+    Frozen,
+    Batch(Option<usize>),
+    Reestimate(Option<usize>),
+}
+
+impl FromStr for Handling {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (name, size) = match text.split_once(':') {
+            Some((name, size)) => (name, Some(size.parse().ok().filter(|&s: &usize| s > 0))),
+            None => (text, None),
+        };
+        match (name, size) {
+            ("frozen", None) => Ok(Handling::Frozen),
+            ("batch", None | Some(Some(_))) => Ok(Handling::Batch(size.flatten())),
+            ("reestimate", None | Some(Some(_))) => Ok(Handling::Reestimate(size.flatten())),
+            _ => Err(format!("expected frozen, batch[:SIZE] or reestimate[:SIZE], found {text}")),
+        }
+    }
+}
+
+/// `landscape.json`.
+#[derive(Serialize, Deserialize)]
+struct Measured {
+    #[serde(flatten)]
+    grid: Grid,
+    /// Slope and bending at the parameters along each direction; none where derivatives are not those of the landscape.
+    check: Vec<Check>,
+    seconds: f64,
+}
+
+/// A direction's slope, and its bending by differences and by derivatives.
+#[derive(Serialize, Deserialize)]
+struct Check {
+    slope: f64,
+    #[serde(flatten)]
+    bending: Secant,
+}
+
+fn argument(what: &str, expected: &str, found: &str) -> super::Error {
+    Error::Argument { what: what.into(), expected: expected.into(), found: found.into() }.into()
+}
+
+/// The directions that the options name.
+fn directions(options: &Options, s: &mut subject::Subject, mode: Option<BatchNorm>) -> Result<Vec<Direction>> {
+    let (layout, k) = (s.problem.layout(&[])?, usize::from(options.dims));
+    let needs = |what: &str| {
+        let expected = "statistics in which there are derivatives: frozen, batch, or reestimate in one batch";
+        mode.ok_or_else(|| argument(&format!("direction {what}"), expected, "reestimate in several"))
+    };
+    let seed = options.subject.seed;
+    let random =
+        |session: &Session, scaling, draw| Direction::random(session, &layout, scaling, seed, draw).map_err(Into::into);
+    let mut list = match &options.direction {
+        Way::Random(scaling) => {
+            (0..k as u32).map(|draw| random(&s.session, *scaling, draw)).collect::<Result<Vec<_>>>()?
+        }
+        Way::Gradient => {
+            let micro_batch = s.micro_batch.unwrap_or(128);
+            let mut g = Gradient::new(&mut s.session, &s.problem, needs("gradient")?, micro_batch, &[])?;
+            g.run(&mut s.session)?;
+            vec![Direction::of_block(&s.session, "gradient", g.state(), 0)?]
+        }
+        Way::Eigen => {
+            let curve = Curve { batch_norm: needs("eigen")?, micro_batch: s.micro_batch, ..Curve::default() };
+            let mut a = Curvature::new(&mut s.session, &s.problem, Kind::Hessian, &curve)?;
+            let search = Search { count: k, products: options.products, seed, ..Search::default() };
+            let progress = bar("eigenvectors");
+            let eigen = eigenvalues(&mut s.session, &mut a, search, &mut moving(&progress))?;
+            progress.finish_and_clear();
+            if eigen.top.iter().any(|v| !v.converged) {
+                say("eigenvectors are not converged: more --products");
+            }
+            let block = found(layout.last().map_or(0, |b| b.range.end));
+            let one = |row| Direction::of_block(&s.session, &format!("eigenvector {}", row + 1), &block, row);
+            (0..k).map(one).collect::<std::result::Result<Vec<_>, _>>()?
+        }
+        Way::To(path) => vec![Direction::towards(&s.session, &layout, &weights(path, s, &layout)?)?],
+    };
+    if list.len() < k {
+        list.push(random(&s.session, Scaling::Filter, 1)?);
+    }
+    Ok(list)
+}
+
+/// Other weights of the same network: of a run's checkpoint, or of a file.
+fn weights(path: &Path, s: &subject::Subject, layout: &[Block]) -> Result<Vec<f64>> {
+    let file = if path.is_file() { path.to_path_buf() } else { folder::checkpoint_of(path)? };
+    let mut session = Session::host();
+    import(&file, &s.params, &mut session)?;
+    Ok(parameters(&session, layout)?)
+}
+
+/// A bar of points done, with the time left.
+fn points_bar() -> ProgressBar {
+    let bar = ProgressBar::new(1);
+    let style = ProgressStyle::with_template("loss {wide_bar} {pos}/{len} points, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let began = std::time::Instant::now();
+    let points = options.points.unwrap_or(if options.dims == 1 { 51 } else { 25 });
+    let axis = places(points, options.range)?;
+    let mut s = options.subject.open()?;
+    if s.batch_norm != BatchNorm::Eval {
+        return Err(argument("batch-norm", "nothing beside --statistics", &s.batch_norm.to_string()));
+    }
+    let samples = s.problem.samples.count();
+    let statistics = match options.statistics {
+        Handling::Frozen => Statistics::Frozen,
+        Handling::Batch(size) => Statistics::Batch(size.unwrap_or(128.min(samples))),
+        Handling::Reestimate(size) => Statistics::Reestimated(size.unwrap_or(samples)),
+    };
+    let statistics = statistics.of(&s.problem)?;
+    let mode = statistics.exact(samples);
+    let list = directions(options, &mut s, mode)?;
+    let layout = s.problem.layout(&[])?;
+    let directions = Directions::new(&mut s.session, &layout, list)?;
+    let conditions = Conditions { statistics, micro_batch: s.micro_batch, blocks: Vec::new() };
+    let mut landscape = Landscape::new(&mut s.session, &s.problem, &directions, &conditions)?;
+
+    // A measurement that was stopped goes on from the points that it has stored, if it is the same.
+    let part = s.out.join(".landscape.part.json");
+    let stored = std::fs::read(&part).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let progress = points_bar();
+    let axes = vec![axis.clone(); usize::from(options.dims)];
+    let grid =
+        Grid::measure(&mut s.session, &mut landscape, &directions, &axes, stored, &mut moving(&progress), |grid| {
+            Ok(write_atomically(&part, &serde_json::to_vec(grid).unwrap_or_default())?)
+        })?;
+    progress.finish_and_clear();
+    // The distance from point to point, so that kinks weigh as they do in the figure.
+    let radius = 2.0 * options.range / (points - 1) as f64;
+    let check = match mode {
+        Some(mode) => checks(&mut s, &mut landscape, &directions, mode, radius)?,
+        None => Vec::new(),
+    };
+    let measured = Measured { grid, check, seconds: began.elapsed().as_secs_f64() };
+    let text = serde_json::to_vec_pretty(&measured).unwrap_or_default();
+    write_atomically(&s.out.join("landscape.json"), &text)?;
+    let figure = draw(&s.title, &measured);
+    write_atomically(&s.out.join("landscape.svg"), figure.svg().as_bytes())?;
+    write_atomically(&s.out.join("landscape.png"), &figure.png())?;
+    // What is whole needs no part of it.
+    let _ = std::fs::remove_file(&part);
+    report(options, &s.out, &measured)
+}
+
+/// Slope and bending along each direction; none where the products do not fit in memory.
+fn checks(
+    s: &mut subject::Subject,
+    landscape: &mut Landscape,
+    directions: &Directions,
+    mode: BatchNorm,
+    radius: f64,
+) -> Result<Vec<Check>> {
+    let curve = Curve {
+        batch_norm: mode,
+        micro_batch: s.micro_batch,
+        linearize: Some(false),
+        width: Some(1),
+        ..Curve::default()
+    };
+    let mut a = match Curvature::new(&mut s.session, &s.problem, Kind::Hessian, &curve) {
+        Ok(a) => a,
+        Err(e @ (LabError::Memory { .. } | LabError::NotFinite { .. })) => {
+            say(format_args!("no second derivatives to compare with: {e}"));
+            return Ok(Vec::new());
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let k = directions.list().len();
+    let gradient = landscape.gradient(&mut s.session, &vec![0.0; k])?;
+    let check = |(row, d): (usize, &Direction)| {
+        let slope = d.vector.iter().zip(&gradient).map(|(d, g)| d * g).sum();
+        let bending = secant(&mut s.session, landscape, directions, row, &mut a, radius)?;
+        Ok(Check { slope, bending })
+    };
+    directions.list().iter().enumerate().map(check).collect()
+}
+
+fn draw(title: &str, m: &Measured) -> plot::Figure {
+    let g = &m.grid;
+    let label = |i: usize| format!("along {} (1 = {:.3})", g.directions[i].kind, g.directions[i].norm);
+    let mut notes = vec![format!("mean loss of {} samples, {} parameters, {}", g.samples, g.parameters, norms(g))];
+    if let Some(c) = m.check.first() {
+        let b = &c.bending;
+        let (radius, flips) = (b.radius, b.flips);
+        notes.push(format!(
+            "second derivative {:.4}, by differences over ±{radius} {:.4}, {} of {} ReLU signs flip",
+            b.exact, b.secant, flips.count, flips.of
+        ));
+    }
+    if g.y.is_empty() {
+        let parabola = |c: &Check| g.x.iter().map(|x| g.center + x * c.slope + 0.5 * x * x * c.bending.exact).collect();
+        let model: Option<Vec<f64>> = m.check.first().map(parabola);
+        let mut lines = vec![plot::Line { name: "loss", values: &g.values, model: false }];
+        lines.extend(model.iter().map(|values| plot::Line { name: "quadratic model", values, model: true }));
+        let title = &format!("Loss of {title}");
+        let x_label = &label(0);
+        let slice = plot::Slice { title, x: &g.x, lines: &lines, x_label, y_label: "loss", log: false, notes: &notes };
+        return slice.figure();
+    }
+    if let Some(cosine) = g.cosine {
+        notes.push(format!("cosine of the directions {cosine:.4}, before the second was made orthogonal"));
+    }
+    let (low, high) = extremes(g).map_or((0.0, 0.0), |[low, high]| (low.0, high.0));
+    let surface = plot::Surface {
+        title: &format!("Loss of {title}"),
+        x: &g.x,
+        y: &g.y,
+        z: &g.values,
+        x_label: &label(0),
+        y_label: &label(1),
+        z_label: "loss",
+        log: low > 0.0 && high > 20.0 * low,
+        path: &[],
+        notes: &notes,
+    };
+    surface.figure()
+}
+
+/// What is said of batch normalization.
+fn norms(g: &Grid) -> String {
+    match g.batch_norms {
+        0 => "no batch norm".into(),
+        _ => format!("batch-norm statistics {}", g.statistics),
+    }
+}
+
+/// The least and the largest loss, and where.
+fn extremes(g: &Grid) -> Option<[(f64, String); 2]> {
+    let finite = || g.values.iter().copied().enumerate().filter(|(_, v)| v.is_finite());
+    let place = |(i, v): (usize, f64)| {
+        let x = g.x[i % g.x.len()];
+        let at = g.y.get(i / g.x.len()).map_or(format!("{x:.3}"), |y| format!("({x:.3}, {y:.3})"));
+        (v, at)
+    };
+    let by = |a: &(usize, f64), b: &(usize, f64)| a.1.total_cmp(&b.1);
+    Some([place(finite().min_by(by)?), place(finite().max_by(by)?)])
+}
+
+fn report(options: &Options, out: &Path, m: &Measured) -> Result<()> {
+    if options.subject.json {
+        return print(serde_json::to_string(m).unwrap_or_default());
+    }
+    let mut line = format!("loss {:.6}", m.grid.center);
+    if let Some([low, high]) = extremes(&m.grid) {
+        line += &format!(", least {:.6} at {}, most {:.6} at {}", low.0, low.1, high.0, high.1);
+    }
+    for c in &m.check {
+        let b = &c.bending;
+        line += &format!("; bends by {:.4} ({:.4} by differences, {} kinks)", b.exact, b.secant, b.flips.count);
+    }
+    print(format_args!("{line}; {}", norms(&m.grid)))?;
+    say(format_args!("{:.1} s; landscape.json, .svg and .png in {}", m.seconds, out.display()));
+    Ok(())
+}
