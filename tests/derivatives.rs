@@ -225,7 +225,7 @@ fn fused_derivatives_are_those_of_plain_graphs() {
             assert_close(&format!("{}, derivative {i}", case.what), got, want, 1e-9);
         }
     });
-    assert_eq!(seen, BTreeSet::from(["batch_norm", "cross_entropy"]));
+    assert_eq!(seen, BTreeSet::from(["batch_norm", "cross_entropy", "inner_products"]));
 }
 
 /// Gradient, tangent, forward over reverse and reverse over reverse of Σ c·tanh(y) along fixed directions.
