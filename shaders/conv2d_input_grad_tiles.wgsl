@@ -4,6 +4,7 @@
 
 #import conv
 #import tiles
+#import factors
 
 override STRIDE_Y: u32 = 1;
 override STRIDE_X: u32 = 1;
@@ -11,10 +12,6 @@ override STRIDE_X: u32 = 1;
 override PHASES_Y: u32 = 1;
 override PHASES_X: u32 = 1;
 
-@group(0) @binding(1) var<storage, read> ct: array<vec4f>;
-@group(0) @binding(2) var<storage, read> w: array<vec4f>;
-@group(0) @binding(3) var<storage, read> ct2: array<vec4f>;
-@group(0) @binding(4) var<storage, read> w2: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4f>;
 
 fn groups() -> u32 { return params.batches / (PHASES_Y * PHASES_X); }
@@ -45,26 +42,6 @@ fn place_a(batch: u32, row: vec3u, tap: vec3u) -> u32 {
 fn place_b(batch: u32, tap: vec3u) -> u32 {
     let window = tap.y * params.kernel_width + tap.z;
     return (window * params.ci * groups() + batch / (PHASES_Y * PHASES_X)) * params.co;
-}
-
-fn load_a(term: u32, at: u32) -> f32 {
-    if term == 0 { return ct[at / 4][at % 4]; }
-    return ct2[at / 4][at % 4];
-}
-
-fn load_a4(term: u32, at: u32) -> vec4f {
-    if term == 0 { return ct[at / 4]; }
-    return ct2[at / 4];
-}
-
-fn load_b(term: u32, at: u32) -> f32 {
-    if term == 0 { return w[at / 4][at % 4]; }
-    return w2[at / 4][at % 4];
-}
-
-fn load_b4(term: u32, at: u32) -> vec4f {
-    if term == 0 { return w[at / 4]; }
-    return w2[at / 4];
 }
 
 fn place_out(batch: u32, split: u32, i: u32, j: u32) -> u32 {

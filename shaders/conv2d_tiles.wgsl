@@ -3,13 +3,10 @@
 
 #import conv
 #import tiles
+#import factors
 
 override BIAS: bool = false;
 
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> w: array<vec4f>;
-@group(0) @binding(3) var<storage, read> x2: array<vec4f>;
-@group(0) @binding(4) var<storage, read> w2: array<vec4f>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4f>;
 
@@ -27,26 +24,6 @@ fn place_a(g: u32, row: vec3u, tap: vec3u) -> u32 {
 
 fn place_b(g: u32, tap: vec3u) -> u32 {
     return ((tap.y * params.kernel_width + tap.z) * params.ci * params.batches + g) * params.co;
-}
-
-fn load_a(term: u32, at: u32) -> f32 {
-    if term == 0 { return x[at / 4][at % 4]; }
-    return x2[at / 4][at % 4];
-}
-
-fn load_a4(term: u32, at: u32) -> vec4f {
-    if term == 0 { return x[at / 4]; }
-    return x2[at / 4];
-}
-
-fn load_b(term: u32, at: u32) -> f32 {
-    if term == 0 { return w[at / 4][at % 4]; }
-    return w2[at / 4][at % 4];
-}
-
-fn load_b4(term: u32, at: u32) -> vec4f {
-    if term == 0 { return w[at / 4]; }
-    return w2[at / 4];
 }
 
 fn store(g: u32, split: u32, i: u32, j: u32, v: f32) {

@@ -3,11 +3,8 @@
 
 #import conv
 #import tiles
+#import factors
 
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> ct: array<vec4f>;
-@group(0) @binding(3) var<storage, read> x2: array<vec4f>;
-@group(0) @binding(4) var<storage, read> ct2: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4f>;
 
 fn row_extents() -> vec2u { return vec2u(params.kernel_width, params.ci); }
@@ -25,26 +22,6 @@ fn place_a(g: u32, row: vec3u, pixel: vec3u) -> u32 {
 fn place_b(g: u32, pixel: vec3u) -> u32 {
     let place = (pixel.x * params.out_height + pixel.y) * params.out_width + pixel.z;
     return (place * params.batches + g) * params.co;
-}
-
-fn load_a(term: u32, at: u32) -> f32 {
-    if term == 0 { return x[at / 4][at % 4]; }
-    return x2[at / 4][at % 4];
-}
-
-fn load_a4(term: u32, at: u32) -> vec4f {
-    if term == 0 { return x[at / 4]; }
-    return x2[at / 4];
-}
-
-fn load_b(term: u32, at: u32) -> f32 {
-    if term == 0 { return ct[at / 4][at % 4]; }
-    return ct2[at / 4][at % 4];
-}
-
-fn load_b4(term: u32, at: u32) -> vec4f {
-    if term == 0 { return ct[at / 4]; }
-    return ct2[at / 4];
 }
 
 fn place_out(g: u32, split: u32, i: u32, j: u32) -> u32 {

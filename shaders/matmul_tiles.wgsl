@@ -1,21 +1,18 @@
-// y[i, j] = Σₖ a[i, k] b[k, j] (+ Σₖ c[i, k] d[k, j]) (+ bias[j]) for each batch, on software adapters. A split is one
+// y[i, j] = Σₖ a[i, k] b[k, j] (+ Σₖ a2[i, k] b2[k, j]) (+ bias[j]) for each batch, on software adapters. A split is one
 // segment.
 
 #import tiles
+#import factors
 
 override BIAS: bool = false;
 
-// Strides of a and c: from batch to batch, along i, along k. Of b and d: from batch to batch, along k, along j.
+// Strides of a and a2: from batch to batch, along i, along k. Of b and b2: from batch to batch, along k, along j.
 struct Params {
     m: u32, n: u32, k: u32, batches: u32, splits: u32, k_chunk: u32,
     a_batch: u32, a_i: u32, a_k: u32, b_batch: u32, b_k: u32, b_j: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4f>;
-@group(0) @binding(2) var<storage, read> b: array<vec4f>;
-@group(0) @binding(3) var<storage, read> c: array<vec4f>;
-@group(0) @binding(4) var<storage, read> d: array<vec4f>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4f>;
 
@@ -32,26 +29,6 @@ fn place_a(batch: u32, row: vec3u, segment: vec3u) -> u32 {
 
 fn place_b(batch: u32, segment: vec3u) -> u32 {
     return batch * params.b_batch + segment.z * params.k_chunk * params.b_k;
-}
-
-fn load_a(term: u32, at: u32) -> f32 {
-    if term == 0 { return a[at / 4][at % 4]; }
-    return c[at / 4][at % 4];
-}
-
-fn load_a4(term: u32, at: u32) -> vec4f {
-    if term == 0 { return a[at / 4]; }
-    return c[at / 4];
-}
-
-fn load_b(term: u32, at: u32) -> f32 {
-    if term == 0 { return b[at / 4][at % 4]; }
-    return d[at / 4][at % 4];
-}
-
-fn load_b4(term: u32, at: u32) -> vec4f {
-    if term == 0 { return b[at / 4]; }
-    return d[at / 4];
 }
 
 fn place_y(batch: u32, split: u32, i: u32, j: u32) -> u32 {

@@ -263,10 +263,12 @@ fn what_cannot_be_measured_is_refused() {
     let new = |session: &mut Session, problem: &Problem, kind, options: &Options| {
         Curvature::new(session, problem, kind, options).expect_err("it cannot be measured")
     };
-    let small = Options { memory: Some(100), ..Options::default() };
-    let error = new(&mut session, &case.problem, Kind::Hessian, &small);
-    assert!(matches!(error, Error::Memory { available: 100, .. }), "{error}");
-    assert!(error.to_string().contains("a micro-batch of"), "{error}");
+    for (memory, fits) in [(1000, "a micro-batch of 3 would fit"), (100, "not even one sample at a time would fit")] {
+        let small = Options { memory: Some(memory), ..Options::default() };
+        let error = new(&mut session, &case.problem, Kind::Hessian, &small);
+        assert!(matches!(error, Error::Memory { available, .. } if available == memory), "{error}");
+        assert!(error.to_string().contains(fits), "{error}");
+    }
     let elsewhere = Options { blocks: vec!["conv".into()], ..Options::default() };
     let error = new(&mut session, &case.problem, Kind::Hessian, &elsewhere).to_string();
     assert!(error.contains("dense0.weight") && error.contains("found conv"), "{error}");

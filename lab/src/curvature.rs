@@ -1,52 +1,22 @@
 //! Hessian, Gauss-Newton and Fisher matrices of a loss, as operators.
 
-use std::{
-    collections::{BTreeSet, HashMap, hash_map::Entry},
-    fmt,
-    ops::Range,
-    sync::{Mutex, PoisonError},
-};
+mod pieces;
 
-use hillshade_engine::{Data, Graph, Plan, Program, Session, Split, Var, block_on, ops::random::philox};
+use std::collections::{BTreeSet, HashMap, hash_map::Entry};
+
+use hillshade_engine::{Data, Graph, Plan, Program, Session, Var, block_on};
 use serde::{Deserialize, Serialize};
 
+use pieces::{Piece, Product, Slot, own_bytes};
+
 use crate::{
-    BatchNorm, Combination, Error, Gradient, Likelihood, Operator, Outer, Parts, Problem, Result, Setting, Vectors,
+    BatchNorm, Combination, Error, Gradient, Kind, Operator, Outer, Problem, Result, Setting, Vectors,
     error::argument,
-    gradient::{Block, accumulate, chosen, flatten, layout, unflatten},
+    gradient::{Block, chosen, flatten, layout, unflatten},
+    kind::{DRAWN, product, slope_at_draw},
     operator::state_named,
-    vectors::{input, output},
+    vectors::input,
 };
-
-/// Which matrix. `Jᵢ` is the Jacobian of sample `i`'s outputs, `Hᵢ` the second derivative of its loss in them, `rᵢ` the first.
-/// With batch statistics `Jᵢ` is that of the whole batch's output map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// The Hessian of the mean loss.
-    #[default]
-    Hessian,
-    /// Generalized Gauss-Newton: `mean Jᵢᵀ Hᵢ Jᵢ` (Schraudolph 2002).
-    Ggn,
-    /// `mean Jᵢᵀ ĝ ĝᵀ Jᵢ` with `ĝ = rᵢ` at targets drawn from the model, averaged over `draws` draws (Martens 2020).
-    Fisher {
-        /// Targets drawn for each sample.
-        draws: u32,
-    },
-    /// `mean Jᵢᵀ rᵢ rᵢᵀ Jᵢ`, with the data's own targets.
-    Empirical,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Kind::Hessian => f.write_str("hessian"),
-            Kind::Ggn => f.write_str("ggn"),
-            Kind::Fisher { draws } => write!(f, "fisher({draws})"),
-            Kind::Empirical => f.write_str("empirical fisher"),
-        }
-    }
-}
 
 /// How an operator is built.
 #[derive(Debug, Clone, Default)]
@@ -90,85 +60,9 @@ pub struct Curvature {
     whole: HashMap<usize, Product>,
     gradient: Gradient,
     slot: Slot,
+    point: Point,
     width: usize,
     products: u64,
-}
-
-/// A number that no other operator has as long as this one lives: what operators keep on a session goes by it, so that one
-/// does not write over what another reads. The next operator takes the place, and the memory, of one that is gone.
-#[derive(Debug)]
-struct Slot(usize);
-
-static SLOTS: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
-
-impl Slot {
-    fn take() -> Self {
-        let mut taken = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = (0..).find(|slot| !taken.contains(slot)).unwrap_or_default();
-        taken.insert(free);
-        Slot(free)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        SLOTS.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
-    }
-}
-
-/// Samples that pass through the network together.
-#[derive(Debug)]
-struct Piece {
-    range: Range<usize>,
-    /// Computes what products reuse.
-    before: Option<Program>,
-    /// The product from it.
-    after: Option<Product>,
-    /// For a Fisher matrix the gradients in the outputs at drawn targets, `[draws, n, c]`.
-    drawn: Option<Vec<f32>>,
-}
-
-/// The graph of one product `[n]`, from the direction in the input block, and its programs by the number of directions.
-#[derive(Debug)]
-struct Product {
-    graph: Graph,
-    product: Var,
-    programs: HashMap<usize, Program>,
-}
-
-const DRAWN: &str = "lab/drawn";
-
-/// Bytes of a plan that are its own.
-fn own_bytes(plan: &Plan) -> u64 {
-    let inputs: u64 = plan.inputs.iter().map(|n| n.ty.bytes() as u64).sum();
-    plan.slot_bytes() + inputs + plan.literals.iter().map(|l| 4 * l.len() as u64).sum::<u64>()
-}
-
-impl Product {
-    /// The graph for `k` directions, which adds its products to the output block, as the share of `count` samples.
-    fn graph_for(&self, n: usize, k: usize, count: usize) -> Result<Graph> {
-        let mut g = self.graph.clone();
-        let product = match state_named(&g, &input(n, 1)) {
-            Some(_) if k == 1 => self.product,
-            Some(one) => {
-                let all = g.state(&input(n, k), &[k, n])?;
-                let rows = g.reshape(all, &[k, 1, n])?;
-                g.batch(&[self.product], &[one], &[rows])?[0]
-            }
-            None => g.broadcast(self.product, &[k, n])?,
-        };
-        let rows = g.reshape(product, &[k, n])?;
-        accumulate(&mut g, &output(n, k), rows, count)?;
-        Ok(g)
-    }
-
-    fn program(&mut self, session: &Session, n: usize, k: usize, count: usize) -> Result<&mut Program> {
-        if !self.programs.contains_key(&k) {
-            let g = self.graph_for(n, k, count)?;
-            self.programs.insert(k, session.compile(&g, &[])?);
-        }
-        Ok(self.programs.get_mut(&k).expect("it was just put there"))
-    }
 }
 
 impl Curvature {
@@ -195,12 +89,13 @@ impl Curvature {
             whole: HashMap::new(),
             gradient,
             slot: Slot::take(),
+            point: Point { loss: 0.0, gradient_norm: 0.0 },
             width: 1,
             products: 0,
         };
         c.plan(session)?;
-        c.gradient.probe(session)?;
-        c.linearize(session)?;
+        let loss = c.gradient.probe(session)?;
+        c.stand(session, loss)?;
         Ok(c)
     }
 
@@ -228,6 +123,11 @@ impl Curvature {
     /// The block `[1, n]` that holds the gradient at the point of the linearization.
     pub fn gradient(&self) -> &str {
         self.gradient.state()
+    }
+
+    /// Where it was linearized last.
+    pub fn point(&self) -> Point {
+        self.point
     }
 
     /// Products with one direction that were computed so far.
@@ -276,34 +176,35 @@ impl Curvature {
         let n = self.dimension();
         let (memory, count) = (self.options.memory.or(session.memory()), self.problem.samples.count());
         let sizes: BTreeSet<usize> = self.pieces.iter().map(|p| p.range.len()).collect();
-        let mut splits: HashMap<usize, (Split, u64)> = HashMap::new();
         let (mut cold, mut warm) = (0, 0);
         for &size in &sizes {
             let (g, direction, product) = self.product_graph(size)?;
             let split = g.split(&[], &[product], &[direction], "lab/kept")?;
-            let whole = Product { graph: g, product, programs: HashMap::new() };
+            let whole = Product::new(g, product);
             let bytes =
                 |p: &Product, k: usize| Ok::<_, Error>(own_bytes(&Plan::new(&p.graph_for(n, k, count)?, &[], true)?));
             cold = cold.max(bytes(&whole, 1)?);
-            let after = Product { graph: split.after.clone(), product: split.varying[0], programs: HashMap::new() };
+            let after = Product::new(split.after, split.varying[0]);
             let kept: u64 = split.kept.iter().map(|k| k.ty.bytes() as u64).sum();
             let each = kept + own_bytes(&Plan::new(&split.before, &[], true)?) + bytes(&after, 1)?;
             warm += each * self.pieces.iter().filter(|p| p.range.len() == size).count() as u64;
             self.whole.insert(size, whole);
-            splits.insert(size, (split, each));
         }
         let available = memory.unwrap_or(u64::MAX);
         if cold.min(warm) > available {
             let fits = match self.options.batch_norm {
                 BatchNorm::Eval => {
                     let each = cold / sizes.last().copied().unwrap_or(1) as u64;
-                    format!("a micro-batch of {} would fit", (available / each.max(1)).max(1))
+                    match available / each.max(1) {
+                        0 => "not even one sample at a time would fit".into(),
+                        most => format!("a micro-batch of {most} would fit"),
+                    }
                 }
                 mode => format!("{mode} needs all its samples at once: take fewer, or eval mode"),
             };
             return Err(Error::Memory { what: self.kind.to_string(), needed: cold, available, fits });
         }
-        let keep = self.options.linearize.unwrap_or(warm <= available / 2);
+        let keep = self.options.linearize.unwrap_or(warm <= available / 2 || cold > available);
         if keep && warm > available {
             let fits = format!("without a linearization it needs {cold}");
             return Err(Error::Memory { what: format!("{} linearized", self.kind), needed: warm, available, fits });
@@ -318,7 +219,7 @@ impl Curvature {
                     session.reserve(&kept.name, &kept.ty)?;
                 }
                 piece.before = Some(session.compile(&split.before, &[])?);
-                piece.after = Some(Product { graph: split.after, product: split.varying[0], programs: HashMap::new() });
+                piece.after = Some(Product::new(split.after, split.varying[0]));
             }
         }
         self.width = match self.options.width {
@@ -352,6 +253,11 @@ impl Curvature {
     /// [`Error::NotFinite`] when the loss is not finite there, and the engine's.
     pub fn linearize(&mut self, session: &mut Session) -> Result<Point> {
         let loss = self.gradient.run(session)?;
+        self.stand(session, loss)
+    }
+
+    /// The same, once loss and gradient are known.
+    fn stand(&mut self, session: &mut Session, loss: f64) -> Result<Point> {
         let gradient_norm = self.gradient.norm(session)?;
         if let Kind::Fisher { draws } = self.kind {
             self.draw(session, draws)?;
@@ -363,7 +269,8 @@ impl Curvature {
                 before.run(session, &feeds)?;
             }
         }
-        Ok(Point { loss, gradient_norm })
+        self.point = Point { loss, gradient_norm };
+        Ok(self.point)
     }
 
     /// Draws targets from the model: for each sample the loss's gradient in the outputs at those targets.
@@ -388,72 +295,6 @@ impl Curvature {
         }
         Ok(())
     }
-}
-
-/// The gradient in a sample's outputs at a target drawn from the likelihood: the same for a seed, sample and draw.
-fn slope_at_draw(likelihood: Likelihood, z: &[f64], seed: u64, sample: usize, draw: u32) -> Vec<f32> {
-    let uniform = |entry: usize| {
-        let word = philox(
-            [sample as u32, entry as u32, draw, u32::from_be_bytes(*b"fish")],
-            [seed as u32, (seed >> 32) as u32],
-        );
-        [word[0], word[1]].map(|w| (f64::from(w) + 0.5) / 4_294_967_296.0)
-    };
-    match likelihood {
-        Likelihood::Categorical => {
-            let most = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let weights: Vec<f64> = z.iter().map(|z| (z - most).exp()).collect();
-            let total: f64 = weights.iter().sum();
-            let mut rest = uniform(0)[0] * total;
-            let target = weights.iter().position(|w| {
-                rest -= w;
-                rest < 0.0
-            });
-            let target = target.unwrap_or(z.len() - 1);
-            weights.iter().enumerate().map(|(c, w)| (w / total - f64::from(u8::from(c == target))) as f32).collect()
-        }
-        Likelihood::Gaussian { curvature } => (0..z.len())
-            .map(|c| {
-                let [a, b] = uniform(c);
-                let normal = (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos();
-                (curvature.sqrt() * normal) as f32
-            })
-            .collect(),
-    }
-}
-
-/// A product of a curvature matrix and a direction, both in the parameters' shapes.
-fn product(g: &mut Graph, kind: Kind, loss: Var, parts: Parts, wrt: &[Var], v: &[Var]) -> Result<Vec<Var>> {
-    let outputs = parts.outputs;
-    if kind == Kind::Hessian {
-        return Ok(g.hvp(loss, wrt, v)?);
-    }
-    let moved = g.jvp(&[outputs], wrt, v)?;
-    let pulled = match kind {
-        Kind::Ggn => {
-            let slope = g.grad(loss, &[outputs])?;
-            g.jvp(&slope, &[outputs], &moved)?[0]
-        }
-        _ => {
-            let shape = g.shape(outputs).to_vec();
-            let (slopes, draws) = match kind {
-                Kind::Fisher { draws } => (g.input(DRAWN, &[&[draws as usize], &shape[..]].concat())?, draws),
-                _ => {
-                    let total = g.sum(parts.losses, &[0])?;
-                    let own = g.grad(total, &[outputs])?[0];
-                    (g.unsqueeze(own, &[0])?, 1)
-                }
-            };
-            let axes: Vec<usize> = (2..=shape.len()).collect();
-            let along = g.mul(slopes, moved[0])?;
-            let along = g.sum(along, &axes)?;
-            let along = g.unsqueeze(along, &axes)?;
-            let scaled = g.mul(slopes, along)?;
-            let sum = g.sum(scaled, &[0])?;
-            g.affine(sum, 1.0 / (f64::from(draws) * shape[0] as f64), 0.0)?
-        }
-    };
-    Ok(g.vjp(&[outputs], &[pulled], wrt)?)
 }
 
 impl Operator for Curvature {

@@ -1,6 +1,6 @@
 //! The loss at points around the session's parameters.
 
-mod directions;
+pub(crate) mod directions;
 mod flips;
 mod grid;
 mod measures;
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use directions::{Direction, Directions, Principal, Scaling, parameters};
 pub use flips::Flips;
 pub use grid::{Grid, places};
+pub(crate) use measures::second_difference;
 pub use measures::{
     Ball, Secant, Sharpness, Step, StepPoint, average_sharpness, secant, step_measures, worst_sharpness,
 };

@@ -4,13 +4,13 @@ mod curvature;
 mod eigen;
 mod error;
 mod gradient;
+mod kind;
 mod krylov;
 mod landscape;
 mod lobpcg;
 mod operator;
 mod problem;
 mod quadrature;
-mod segment;
 mod structure;
 mod symmetry;
 mod trace;
@@ -18,10 +18,11 @@ mod tracker;
 mod vectors;
 mod verify;
 
-pub use curvature::{Curvature, Kind, Options, Point};
+pub use curvature::{Curvature, Options, Point};
 pub use eigen::{Eigen, End, Search, Value, Watch, eigenvalues, found, power_iteration};
 pub use error::{Error, Result};
 pub use gradient::{Block, Gradient};
+pub use kind::Kind;
 pub use landscape::{
     Ball, Conditions, Direction, Directions, Flips, Grid, Landscape, Principal, Scaling, Secant, Sharpness, Statistics,
     Step, StepPoint, average_sharpness, parameters, places, secant, step_measures, worst_sharpness,

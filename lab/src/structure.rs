@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use hillshade_engine::{Graph, Node, Source, Var};
+use hillshade_engine::{Graph, Node, Source, Var, ops};
 use hillshade_models::{Builder, Param};
 
 /// Where the output of a layer goes, and nowhere else.
@@ -93,7 +93,7 @@ impl<'a> Walk<'a> {
         let plain = match (&node.source, op(node)) {
             (_, "conv2d") => true,
             // Stored transposed, its last axis would not be that of the filters.
-            (Source::Op(op), "matmul") => format!("{op:?}").contains("ta: false, tb: false"),
+            (Source::Op(op), _) => op.as_any().downcast_ref::<ops::Matmul>().is_some_and(|op| !op.ta && !op.tb),
             _ => false,
         };
         let w = self.param(*node.x.get(1).filter(|_| plain)?)?;

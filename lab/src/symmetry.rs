@@ -10,8 +10,9 @@ use crate::{
     BatchNorm, Block, Check, Operator, Problem, Result, Verify,
     error::argument,
     gradient::layout,
+    landscape::directions::norm,
     structure::{Feeds, Layer, Structure},
-    verify::{ROUNDING, distance, norm, products, random, share},
+    verify::{ROUNDING, distance, products, random, share},
 };
 
 /// Of a product that must vanish, relative to one with a random direction on the same entries.

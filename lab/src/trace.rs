@@ -72,13 +72,14 @@ fn estimate(
 ///
 /// # Errors
 ///
-/// The engine's.
+/// [`Error::Argument`](crate::Error::Argument) for no products, and the engine's.
 pub fn hutchinson(
     session: &mut Session,
     a: &mut dyn Operator,
     sampling: Sampling,
     watch: &mut Watch,
 ) -> Result<Estimate> {
+    at_least_one(sampling)?;
     let n = a.dimension();
     let mut vectors = Vectors::new(n);
     let (mut samples, mut products, mut index) = (Vec::new(), 0u64, 0);
@@ -98,6 +99,13 @@ pub fn hutchinson(
         }
     }
     Ok(estimate(session, a, "hutchinson", &samples, 0.0, products, sampling.seed))
+}
+
+fn at_least_one(sampling: Sampling) -> Result<()> {
+    match sampling.products {
+        0 => Err(argument("products", "1 or more", 0)),
+        _ => Ok(()),
+    }
 }
 
 /// Rows `from..` of random vectors, and their products, in blocks as wide as the operator takes.
@@ -266,6 +274,7 @@ fn each_probe(
     sampling: Sampling,
     mut f: impl FnMut(&[f64], &[f64]),
 ) -> Result<u64> {
+    at_least_one(sampling)?;
     let n = a.dimension();
     let mut vectors = Vectors::new(n);
     let (mut products, mut index) = (0, 0);

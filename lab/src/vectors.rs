@@ -1,6 +1,6 @@
 //! Vectors on a session: blocks of rows under names, and the algebra that estimators do with them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use hillshade_engine::{Data, Graph, Program, Session, Type, Var};
 use nalgebra::DMatrix;
@@ -92,12 +92,14 @@ impl Vectors {
         feeds: &[(&str, Data)],
         build: impl FnOnce(&mut Graph) -> Result<Vec<Var>>,
     ) -> Result<()> {
-        if !self.programs.contains_key(&key) {
-            let mut g = Graph::new();
-            let outputs = build(&mut g)?;
-            self.programs.insert(key.clone(), (session.compile(&g, &outputs)?, outputs));
-        }
-        let (program, _) = self.programs.get_mut(&key).expect("it was just put there");
+        let (program, _) = match self.programs.entry(key) {
+            Entry::Occupied(e) => e.into_mut(),
+            Entry::Vacant(e) => {
+                let mut g = Graph::new();
+                let outputs = build(&mut g)?;
+                e.insert((session.compile(&g, &outputs)?, outputs))
+            }
+        };
         Ok(program.run(session, feeds)?)
     }
 

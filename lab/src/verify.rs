@@ -5,8 +5,13 @@ use hillshade_engine::{Session, block_on, ops::random::philox};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BatchNorm, Curvature, Kind, Operator, Options, Problem, Result, Setting, Vectors, input, output,
-    segment::Segment,
+    BatchNorm, Conditions, Curvature, Kind, Landscape, Operator, Options, Problem, Result, Setting, Statistics,
+    Vectors, input,
+    landscape::{
+        self,
+        directions::{dot, norm},
+    },
+    output,
     symmetry::{Places, shifts, structure, symmetries},
 };
 
@@ -83,14 +88,6 @@ const DIFFERENCE: f64 = 1e-2;
 
 /// Of a quadratic form that must not be negative.
 const NEGATIVE: f64 = 1e-6;
-
-pub(crate) fn norm(x: &[f64]) -> f64 {
-    dot(x, x).sqrt()
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
 
 pub(crate) fn distance(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
@@ -194,10 +191,16 @@ fn second_difference(session: &mut Session, problem: &Problem, h: &mut Curvature
     for block in h.layout() {
         square += block_on(session.get_wide(&block.name))?.iter().map(|w| w * w).sum::<f64>();
     }
-    let narrow: Vec<f32> = d.iter().map(|&x| x as f32).collect();
-    let micro_batch = options.micro_batch.unwrap_or(128);
-    let mut segment = Segment::new(session, problem, options.batch_norm, micro_batch, &narrow)?;
-    let difference = segment.second_difference(session, 0.1 * square.sqrt().max(1.0))?;
+    let block = format!("lab/{}/segment", d.len());
+    session.set(&block, &[1, d.len()], &d.iter().map(|&x| x as f32).collect::<Vec<_>>())?;
+    let statistics = match options.batch_norm {
+        BatchNorm::Eval => Statistics::Frozen,
+        BatchNorm::Batch(size) => Statistics::Batch(size),
+        BatchNorm::Full => Statistics::Batch(problem.samples.count()),
+    };
+    let conditions = Conditions { statistics, micro_batch: options.micro_batch, blocks: Vec::new() };
+    let mut segment = Landscape::over(session, problem, &block, 1, &conditions)?;
+    let difference = landscape::second_difference(session, &mut segment, 0.1 * square.sqrt().max(1.0))?;
     let mut check = Check::new(name, what, None, share((difference - curvature).abs(), curvature.abs()), DIFFERENCE);
     let kinks = structure(problem, options)?.kinks;
     if !kinks.is_empty() {

@@ -117,7 +117,7 @@ pub fn run(options: &Options) -> Result<()> {
         ..Curve::default()
     };
     let mut a = Curvature::new(&mut s.session, &s.problem, kind, &curve)?;
-    let point = a.linearize(&mut s.session)?;
+    let point = a.point();
     let mut spectrum = Spectrum { loss: point.loss, gradient_norm: point.gradient_norm, ..Spectrum::default() };
     let path = s.out.join("spectrum.json");
 
