@@ -1,4 +1,4 @@
-// dx = ct ⋆ᵀ w (+ ct2 ⋆ᵀ w2), as a matrix product on software adapters: rows are pixels (image, y, x) of x, a segment is
+// dx = ct ⋆ᵀ w, as a matrix product on software adapters: rows are pixels (image, y, x) of x, a segment is
 // a tap (0, ky, kx) with its output channels, columns are input channels of a group. Where the stride divides the
 // extents, the pixels of equal remainders are a batch of their own, since the same taps meet them.
 
@@ -12,7 +12,6 @@ override STRIDE_X: u32 = 1;
 override PHASES_Y: u32 = 1;
 override PHASES_X: u32 = 1;
 
-@group(0) @binding(5) var<storage, read_write> y: array<vec4f>;
 
 fn groups() -> u32 { return params.batches / (PHASES_Y * PHASES_X); }
 fn row_extents() -> vec2u { return vec2u(params.height / PHASES_Y, params.width / PHASES_X); }
@@ -56,9 +55,9 @@ fn place_out(batch: u32, split: u32, i: u32, j: u32) -> u32 {
 
 fn store(batch: u32, split: u32, i: u32, j: u32, v: f32) {
     let at = place_out(batch, split, i, j);
-    y[at / 4][at % 4] = v;
+    put_at(at, v);
 }
 
 fn store4(batch: u32, split: u32, i: u32, j: u32, v: vec4f) {
-    y[place_out(batch, split, i, j) / 4] = v;
+    put4_at(place_out(batch, split, i, j), v);
 }

@@ -1,4 +1,4 @@
-// y = x ⋆ w (+ x2 ⋆ w2) (+ bias), as a matrix product on software adapters: rows are output pixels (image, y, x),
+// y = x ⋆ w (+ bias), as a matrix product on software adapters: rows are output pixels (image, y, x),
 // a segment is a tap (0, ky, kx) with its channels, columns are output channels of a group.
 
 #import conv
@@ -7,8 +7,7 @@
 
 override BIAS: bool = false;
 
-@group(0) @binding(5) var<storage, read> bias: array<f32>;
-@group(0) @binding(6) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
 
 fn row_extents() -> vec2u { return vec2u(params.out_height, params.out_width); }
 fn segment_extents() -> vec2u { return vec2u(params.kernel_height, params.kernel_width); }
@@ -31,12 +30,12 @@ fn store(g: u32, split: u32, i: u32, j: u32, v: f32) {
     let at = (split * params.m + i) * params.co * params.batches + channel;
     var sum = v;
     if BIAS && split == 0 { sum += bias[channel]; }
-    y[at / 4][at % 4] = sum;
+    put_at(at, sum);
 }
 
 fn store4(g: u32, split: u32, i: u32, j: u32, v: vec4f) {
     let c = g * params.co + j;
     var sum = v;
     if BIAS && split == 0 { sum += vec4f(bias[c], bias[c + 1], bias[c + 2], bias[c + 3]); }
-    y[((split * params.m + i) * params.co * params.batches + c) / 4] = sum;
+    put4_at((split * params.m + i) * params.co * params.batches + c, sum);
 }

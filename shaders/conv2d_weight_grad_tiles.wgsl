@@ -1,11 +1,9 @@
-// dw = x ⋆ᵀ ct (+ x2 ⋆ᵀ ct2), as a matrix product on software adapters: rows are (ky, kx, input channel), a segment is an
+// dw = x ⋆ᵀ ct, as a matrix product on software adapters: rows are (ky, kx, input channel), a segment is an
 // output pixel (image, y, x), columns are output channels of a group.
 
 #import conv
 #import tiles
 #import factors
-
-@group(0) @binding(5) var<storage, read_write> y: array<vec4f>;
 
 fn row_extents() -> vec2u { return vec2u(params.kernel_width, params.ci); }
 fn segment_extents() -> vec2u { return vec2u(params.out_height, params.out_width); }
@@ -30,9 +28,9 @@ fn place_out(g: u32, split: u32, i: u32, j: u32) -> u32 {
 
 fn store(g: u32, split: u32, i: u32, j: u32, v: f32) {
     let at = place_out(g, split, i, j);
-    y[at / 4][at % 4] = v;
+    put_at(at, v);
 }
 
 fn store4(g: u32, split: u32, i: u32, j: u32, v: vec4f) {
-    y[place_out(g, split, i, j) / 4] = v;
+    put4_at(place_out(g, split, i, j), v);
 }

@@ -1,4 +1,4 @@
-// y[i, j] = Σₖ a[i, k] b[k, j] (+ Σₖ a2[i, k] b2[k, j]) (+ bias[j]) for each batch, on software adapters. A split is one
+// y[i, j] = Σₖ a[i, k] b[k, j] (+ bias[j]) for each batch, on software adapters. A split is one
 // segment.
 
 #import tiles
@@ -6,15 +6,14 @@
 
 override BIAS: bool = false;
 
-// Strides of a and a2: from batch to batch, along i, along k. Of b and b2: from batch to batch, along k, along j.
+// Strides of a: from batch to batch, along i, along k. Of b: from batch to batch, along k, along j.
 struct Params {
     m: u32, n: u32, k: u32, batches: u32, splits: u32, k_chunk: u32,
     a_batch: u32, a_i: u32, a_k: u32, b_batch: u32, b_k: u32, b_j: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(5) var<storage, read> bias: array<f32>;
-@group(0) @binding(6) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
 
 fn row_extents() -> vec2u { return vec2u(1, params.m); }
 fn segment_extents() -> vec2u { return vec2u(1, params.splits); }
@@ -39,11 +38,11 @@ fn store(batch: u32, split: u32, i: u32, j: u32, v: f32) {
     let at = place_y(batch, split, i, j);
     var sum = v;
     if BIAS && split == 0 { sum += bias[j]; }
-    y[at / 4][at % 4] = sum;
+    put_at(at, sum);
 }
 
 fn store4(batch: u32, split: u32, i: u32, j: u32, v: vec4f) {
     var sum = v;
     if BIAS && split == 0 { sum += vec4f(bias[j], bias[j + 1], bias[j + 2], bias[j + 3]); }
-    y[place_y(batch, split, i, j) / 4] = sum;
+    put4_at(place_y(batch, split, i, j), sum);
 }

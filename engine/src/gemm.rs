@@ -35,10 +35,17 @@ pub(crate) struct Kernels<'a> {
     pub names: [&'static str; 2],
     /// The words after the six of the product itself.
     pub words: &'a [usize],
-    /// The operands, to which those that the kernel does not use are added.
-    pub x: &'a [Bind],
+    /// Pairs of operands whose products are added up.
     pub terms: usize,
+    /// Whether a last operand is a bias, where the kernels take one.
     pub bias: Option<bool>,
+}
+
+impl Kernels<'_> {
+    /// What kernels bind for the bias: without one, something that they do not read.
+    fn bias(&self) -> Option<Bind> {
+        self.bias.map(|bias| Bind::In(if bias { 2 * self.terms } else { 1 }))
+    }
 }
 
 /// Workgroups below which a long summed axis is split, and its shortest piece.
@@ -51,16 +58,13 @@ const ENOUGH_TILES: [usize; 2] = [512, 128];
 const TILE_LANES: usize = 8;
 
 impl Product {
-    /// The product's launch, and the sum of partial results when its long axis is split.
+    /// The product's launches, and the sum of partial results when its long axis is split.
     pub(crate) fn launches(self, class: Class, kernels: Kernels) -> Launches {
-        let ((launch, splits), sum_lanes) = match class {
-            Class::Gpu => (self.shared(&kernels), 256),
-            Class::Software => (self.tiled(&kernels), 32),
+        let (list, splits, sum_lanes) = match class {
+            Class::Gpu => self.shared(&kernels),
+            Class::Software => self.tiled(&kernels),
         };
-        let mut launches = Launches::from(match kernels.bias {
-            Some(bias) => launch.constant("BIAS", bias),
-            None => launch,
-        });
+        let mut launches = Launches { scratch: Vec::new(), list };
         if splits > 1 {
             let len = self.batches * self.m * self.n;
             launches.scratch.push(splits * len);
@@ -76,25 +80,30 @@ impl Product {
     }
 
     /// In tiles that a workgroup makes from shared memory.
-    fn shared(self, kernels: &Kernels) -> (Launch, usize) {
+    fn shared(self, kernels: &Kernels) -> (Vec<Launch>, usize, u32) {
         let Product { m, n, batches, .. } = self;
         let (across, down) =
             (n.div_ceil(4).next_power_of_two().clamp(2, 16), m.div_ceil(4).next_power_of_two().clamp(4, 16));
         let tiles = batches * m.div_ceil(4 * down) * n.div_ceil(4 * across);
-        let (launch, splits) = self.launch(kernels, 0, tiles, ENOUGH, 1, 1);
+        let second = 2 * (kernels.terms - 1);
+        let (launch, splits, out) = self.launch(kernels, 0, tiles, ENOUGH, 1, 1);
         let launch = launch
+            .constant("TERMS", kernels.terms as f64)
             .constant("ACROSS", across as f64)
             .constant("DOWN", down as f64)
             .constant("A_ALONG_K", self.along[0] == Along::K)
-            .constant("B_ALONG_K", self.along[1] == Along::K);
-        (launch, splits)
+            .constant("B_ALONG_K", self.along[1] == Along::K)
+            .bind([0, 1, second, second + 1].map(Bind::In).into_iter().chain(kernels.bias()).chain([out]));
+        let launch = kernels.bias.into_iter().fold(launch, |launch, bias| launch.constant("BIAS", bias));
+        (vec![launch], splits, 256)
     }
 
-    /// In tiles that an invocation makes in registers.
-    fn tiled(self, kernels: &Kernels) -> (Launch, usize) {
+    /// In tiles that an invocation makes in registers. A second term is added to y by a launch of its own: both in one would
+    /// not fit the registers.
+    fn tiled(self, kernels: &Kernels) -> (Vec<Launch>, usize, u32) {
         let quads = self.n.div_ceil(4).next_power_of_two().min(4);
         let tiles = self.batches * self.m.div_ceil(8) * self.n.div_ceil(4 * quads);
-        let (launch, splits) = self.launch(kernels, 1, tiles, ENOUGH_TILES, self.unit, TILE_LANES);
+        let (launch, splits, out) = self.launch(kernels, 1, tiles, ENOUGH_TILES, self.unit, TILE_LANES);
         let fours = |factor: usize| match (self.fours[factor], self.along[factor]) {
             (false, _) => 0,
             (true, Along::K) => 1,
@@ -106,10 +115,15 @@ impl Product {
             .constant("B_QUADS", fours(1))
             .constant("Y_QUADS", self.n.is_multiple_of(4))
             .constant("LANES", TILE_LANES as f64);
-        (launch, splits)
+        let term = |t: usize| {
+            let launch = launch.clone().constant("ACCUMULATE", t > 0);
+            let launch = kernels.bias.into_iter().fold(launch, |launch, bias| launch.constant("BIAS", bias && t == 0));
+            launch.bind([Bind::In(2 * t), Bind::In(2 * t + 1), out].into_iter().chain(kernels.bias()))
+        };
+        ((0..kernels.terms).map(term).collect(), splits, 32)
     }
 
-    /// What both launches have in common, and into how many pieces the summed axis is split.
+    /// What both kinds of launches have in common, into how many pieces the summed axis is split, and where results go.
     fn launch(
         self,
         kernels: &Kernels,
@@ -118,18 +132,16 @@ impl Product {
         [enough, piece]: [usize; 2],
         unit: usize,
         lanes: usize,
-    ) -> (Launch, usize) {
+    ) -> (Launch, usize, Bind) {
         let Product { m, n, k, batches, .. } = self;
         let splits = if tiles < enough { (enough / tiles).min(k / piece).max(1) } else { 1 };
         let k_chunk = k.div_ceil(splits).next_multiple_of(unit);
         let splits = k.div_ceil(k_chunk);
         let out = if splits > 1 { Bind::Scratch(0) } else { Bind::Out(0) };
         let launch = Launch::new(kernels.names[name], (tiles * splits).div_ceil(lanes))
-            .constant("TERMS", kernels.terms as f64)
             .params([m, n, k, batches, splits, k_chunk].map(word))
-            .params(kernels.words.iter().copied().map(word))
-            .bind(kernels.x.iter().copied().chain([out]));
-        (launch, splits)
+            .params(kernels.words.iter().copied().map(word));
+        (launch, splits, out)
     }
 }
 
@@ -160,10 +172,4 @@ pub(crate) fn expect_plain(op: &'static str, rule: &'static str, terms: usize, b
         true => Ok(()),
         false => Err(Error::NoRule { op, rule, why }),
     }
-}
-
-/// Operands of a product of one or two terms, the second standing in by the first where there is none.
-pub(crate) fn two_terms(terms: usize) -> [Bind; 4] {
-    let second = 2 * (terms - 1);
-    [Bind::In(0), Bind::In(1), Bind::In(second), Bind::In(second + 1)]
 }

@@ -1,4 +1,4 @@
-// The loop of a matrix product for software adapters: y[i, j] = Σ over terms and k of a[i, k] b[k, j], for each batch.
+// The loop of a matrix product for software adapters: y[i, j] = Σₖ a[i, k] b[k, j], for each batch.
 // An invocation makes 8 × 4 QUADS outputs in registers: nothing is shared, nothing in the loops divides, and the loops
 // over a tile are written out, since arrays of registers are not. The summed axis is a list of segments, along each of
 // which the factors have constant strides; the splits divide the segments, and every split writes its own partial result.
@@ -11,7 +11,6 @@
 
 #import index
 
-override TERMS: u32 = 1;
 // Fours of columns in a tile, 1, 2 or 4.
 override QUADS: u32 = 4;
 // Where four neighbours are loaded at once: 0 nowhere, 1 along k, 2 along i or j.
@@ -65,40 +64,40 @@ fn place_rows(batch: u32, rows: Rows, segment: vec3u) -> Fours {
 }
 
 // a of four rows at one k.
-fn a_column(term: u32, rows: Fours, k: u32) -> vec4f {
+fn a_column(rows: Fours, k: u32) -> vec4f {
     let at = rows.at + vec4u(k * a_k());
-    if A_QUADS == 2 { return select(load_a4(term, at.x), vec4f(), rows.outside); }
-    let v = vec4f(load_a(term, at.x), load_a(term, at.y), load_a(term, at.z), load_a(term, at.w));
+    if A_QUADS == 2 { return select(load_a4(at.x), vec4f(), rows.outside); }
+    let v = vec4f(load_a(at.x), load_a(at.y), load_a(at.z), load_a(at.w));
     return select(v, vec4f(), rows.outside);
 }
 
 // a of four rows, each at four k.
-fn a_block(term: u32, rows: Fours, k: u32) -> mat4x4f {
+fn a_block(rows: Fours, k: u32) -> mat4x4f {
     if A_QUADS == 1 {
-        return mat4x4f(select(load_a4(term, rows.at.x + k), vec4f(), rows.outside.x),
-                       select(load_a4(term, rows.at.y + k), vec4f(), rows.outside.y),
-                       select(load_a4(term, rows.at.z + k), vec4f(), rows.outside.z),
-                       select(load_a4(term, rows.at.w + k), vec4f(), rows.outside.w));
+        return mat4x4f(select(load_a4(rows.at.x + k), vec4f(), rows.outside.x),
+                       select(load_a4(rows.at.y + k), vec4f(), rows.outside.y),
+                       select(load_a4(rows.at.z + k), vec4f(), rows.outside.z),
+                       select(load_a4(rows.at.w + k), vec4f(), rows.outside.w));
     }
-    return transpose(mat4x4f(a_column(term, rows, k), a_column(term, rows, k + 1),
-                             a_column(term, rows, k + 2), a_column(term, rows, k + 3)));
+    return transpose(mat4x4f(a_column(rows, k), a_column(rows, k + 1),
+                             a_column(rows, k + 2), a_column(rows, k + 3)));
 }
 
 // b of four columns at one k.
-fn b_row(term: u32, columns: vec4u, k: u32) -> vec4f {
+fn b_row(columns: vec4u, k: u32) -> vec4f {
     let at = columns + vec4u(k * b_k());
-    if B_QUADS == 2 { return load_b4(term, at.x); }
-    return vec4f(load_b(term, at.x), load_b(term, at.y), load_b(term, at.z), load_b(term, at.w));
+    if B_QUADS == 2 { return load_b4(at.x); }
+    return vec4f(load_b(at.x), load_b(at.y), load_b(at.z), load_b(at.w));
 }
 
 // b of four columns, at four k.
-fn b_block(term: u32, columns: vec4u, k: u32) -> mat4x4f {
+fn b_block(columns: vec4u, k: u32) -> mat4x4f {
     if B_QUADS == 1 {
-        return transpose(mat4x4f(load_b4(term, columns.x + k), load_b4(term, columns.y + k),
-                                 load_b4(term, columns.z + k), load_b4(term, columns.w + k)));
+        return transpose(mat4x4f(load_b4(columns.x + k), load_b4(columns.y + k),
+                                 load_b4(columns.z + k), load_b4(columns.w + k)));
     }
-    return mat4x4f(b_row(term, columns, k), b_row(term, columns, k + 1),
-                   b_row(term, columns, k + 2), b_row(term, columns, k + 3));
+    return mat4x4f(b_row(columns, k), b_row(columns, k + 1),
+                   b_row(columns, k + 2), b_row(columns, k + 3));
 }
 
 // Where columns j to j + 3 are, from column 0; the last one stands in for those behind it.
@@ -109,8 +108,8 @@ fn place_columns(j: u32) -> vec4u {
 
 fn outer(b: vec4f, a: vec4f) -> mat4x4f { return mat4x4f(b * a.x, b * a.y, b * a.z, b * a.w); }
 
-fn add_term(term: u32, tile: Tile, sums: Sums) -> Sums {
-    var acc = sums;
+fn sum_tile(tile: Tile) -> Sums {
+    var acc: Sums;
     let l = rows_from(unfold(tile.i, row_extents()), tile.i);
     let h = rows_from(row_after(l.c3, tile.i + 4), tile.i + 4);
     let j0 = place_columns(tile.j);
@@ -127,42 +126,42 @@ fn add_term(term: u32, tile: Tile, sums: Sums) -> Sums {
         let length = select(min(run(), end - k0), 0u, all(la.outside) && all(ha.outside));
         if A_QUADS == 1 || B_QUADS == 1 {
             for (var k = 0u; k < length; k += 4) {
-                let p = a_block(term, la, k);
-                let q = a_block(term, ha, k);
-                let b = b_block(term, b0 + j0, k);
+                let p = a_block(la, k);
+                let q = a_block(ha, k);
+                let b = b_block(b0 + j0, k);
                 acc.l0 += b * p;
                 acc.h0 += b * q;
                 if QUADS > 1 {
-                    let b = b_block(term, b0 + j1, k);
+                    let b = b_block(b0 + j1, k);
                     acc.l1 += b * p;
                     acc.h1 += b * q;
                 }
                 if QUADS > 2 {
-                    let b = b_block(term, b0 + j2, k);
+                    let b = b_block(b0 + j2, k);
                     acc.l2 += b * p;
                     acc.h2 += b * q;
-                    let c = b_block(term, b0 + j3, k);
+                    let c = b_block(b0 + j3, k);
                     acc.l3 += c * p;
                     acc.h3 += c * q;
                 }
             }
         } else {
             for (var k = 0u; k < length; k++) {
-                let p = a_column(term, la, k);
-                let q = a_column(term, ha, k);
-                let b = b_row(term, b0 + j0, k);
+                let p = a_column(la, k);
+                let q = a_column(ha, k);
+                let b = b_row(b0 + j0, k);
                 acc.l0 += outer(b, p);
                 acc.h0 += outer(b, q);
                 if QUADS > 1 {
-                    let b = b_row(term, b0 + j1, k);
+                    let b = b_row(b0 + j1, k);
                     acc.l1 += outer(b, p);
                     acc.h1 += outer(b, q);
                 }
                 if QUADS > 2 {
-                    let b = b_row(term, b0 + j2, k);
+                    let b = b_row(b0 + j2, k);
                     acc.l2 += outer(b, p);
                     acc.h2 += outer(b, q);
-                    let c = b_row(term, b0 + j3, k);
+                    let c = b_row(b0 + j3, k);
                     acc.l3 += outer(c, p);
                     acc.h3 += outer(c, q);
                 }
@@ -205,8 +204,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let pieces = rest / tiles.y;
     let tile = Tile(pieces / params.splits, pieces % params.splits, t % tiles.x * 8, rest % tiles.y * 4 * QUADS);
     if tile.batch >= params.batches { return; }
-    var acc = add_term(0, tile, Sums());
-    if TERMS == 2 { acc = add_term(1, tile, acc); }
+    let acc = sum_tile(tile);
     put_rows(tile, tile.j, acc.l0, acc.h0);
     if QUADS > 1 { put_rows(tile, tile.j + 4, acc.l1, acc.h1); }
     if QUADS > 2 {

@@ -1,9 +1,9 @@
 //! Two-dimensional convolution, channels last.
 
 use crate::{
-    At, Bind, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
+    At, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
-    gemm::{self, Along, Kernels, Product, two_terms},
+    gemm::{self, Along, Kernels, Product},
     op::{cpu, shape_error},
 };
 
@@ -51,13 +51,10 @@ impl Op for Conv2d {
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let g = Geometry::new(self.conv, &x[0].shape, &x[1].shape).expect("the shape rule held");
         let (m, n, k) = (g.rows(), g.co, g.kernel[0] * g.kernel[1] * g.ci);
-        let [a, b, c, d] = two_terms(self.terms);
-        let bias = if self.bias { Bind::In(2 * self.terms) } else { b };
         let fours = [g.ci, g.co].map(|channels| channels.is_multiple_of(4));
         let kernels = Kernels {
             names: ["conv2d", "conv2d_tiles"],
             words: &g.words(),
-            x: &[a, b, c, d, bias],
             terms: self.terms,
             bias: Some(self.bias),
         };

@@ -4,7 +4,7 @@ use super::conv2d::geometries;
 use crate::{
     At, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
-    gemm::{self, Along, Kernels, Product, two_terms},
+    gemm::{self, Along, Kernels, Product},
     op::{cpu, shape_error},
 };
 
@@ -58,7 +58,6 @@ impl Op for Conv2dInputGrad {
         let kernels = Kernels {
             names: ["conv2d_input_grad", "conv2d_input_grad_tiles"],
             words: &g.words(),
-            x: &two_terms(self.terms),
             terms: self.terms,
             bias: None,
         };
@@ -73,7 +72,9 @@ impl Op for Conv2dInputGrad {
         let mut launches = Product { m: m / count, batches: batches * count, ..product }.launches(class, kernels);
         let strides = ["STRIDE_Y", "STRIDE_X"].into_iter().zip(stride);
         let constants = strides.chain(["PHASES_Y", "PHASES_X"].into_iter().zip(phases));
-        launches.list[0].constants.extend(constants.map(|(name, value)| (name, value as f64)));
+        for launch in &mut launches.list[..self.terms] {
+            launch.constants.extend(constants.clone().map(|(name, value)| (name, value as f64)));
+        }
         launches
     }
 

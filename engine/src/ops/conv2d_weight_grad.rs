@@ -4,7 +4,7 @@ use super::conv2d::geometries;
 use crate::{
     At, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
-    gemm::{self, Along, Kernels, Product, two_terms},
+    gemm::{self, Along, Kernels, Product},
     op::{cpu, shape_error},
 };
 
@@ -61,7 +61,6 @@ impl Op for Conv2dWeightGrad {
         let kernels = Kernels {
             names: ["conv2d_weight_grad", "conv2d_weight_grad_tiles"],
             words: &g.words(),
-            x: &two_terms(self.terms),
             terms: self.terms,
             bias: None,
         };

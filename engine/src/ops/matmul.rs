@@ -3,9 +3,9 @@
 use rayon::prelude::*;
 
 use crate::{
-    At, Bind, Case, Class, Graph, Launches, Mat, Op, Operand, OutMut, Real, Result, Type, Var,
+    At, Case, Class, Graph, Launches, Mat, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
-    gemm::{self, Along, Kernels, Product, two_terms},
+    gemm::{self, Along, Kernels, Product},
     op::{cpu, shape_error},
     shape,
 };
@@ -78,15 +78,12 @@ impl Op for Matmul {
         let [batches, m, n, k] = self.extents(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let (a_i, a_k) = if self.ta { (1, m) } else { (k, 1) };
         let (b_k, b_j) = if self.tb { (1, k) } else { (n, 1) };
-        let [a, b, c, d] = two_terms(self.terms);
-        let bias = if self.bias { Bind::In(2 * self.terms) } else { b };
         let along = [if self.ta { Along::Other } else { Along::K }, if self.tb { Along::K } else { Along::Other }];
         let fours = [if self.ta { m } else { k }, if self.tb { k } else { n }].map(|len| len.is_multiple_of(4));
         let unit = if k.is_multiple_of(4) { 4 } else { 1 };
         let kernels = Kernels {
             names: ["matmul", "matmul_tiles"],
             words: &[m * k, a_i, a_k, k * n, b_k, b_j],
-            x: &[a, b, c, d, bias],
             terms: self.terms,
             bias: Some(self.bias),
         };
