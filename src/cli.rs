@@ -5,6 +5,7 @@ mod eval;
 mod executor;
 mod folder;
 mod landscape;
+mod profile;
 mod spectrum;
 mod subject;
 mod train;
@@ -38,6 +39,8 @@ enum Command {
     Eval(eval::Options),
     /// Measure a loss's curvature: eigenvalues, trace and density, as numbers and as a plot.
     Spectrum(spectrum::Options),
+    /// Time one training step or one product with a curvature matrix, kernel by kernel, beside the device's ceilings.
+    Profile(profile::Options),
     /// Check the curvature of a network by identities that must hold for it; ends with 1 where one does not.
     Verify(verify::Options),
     /// Measure a loss along one or two directions, as numbers and as a plot.
@@ -126,6 +129,7 @@ pub fn run() -> ExitCode {
         Command::Train(options) => train::run(&options),
         Command::Eval(options) => eval::run(&options),
         Command::Spectrum(options) => spectrum::run(&options),
+        Command::Profile(options) => profile::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Landscape(options) => landscape::run(&options),
     };

@@ -2,6 +2,8 @@
 
 #[path = "cli/landscapes.rs"]
 mod landscapes;
+#[path = "cli/profiles.rs"]
+mod profiles;
 #[path = "cli/program.rs"]
 mod program;
 #[path = "cli/refusals.rs"]

@@ -1,6 +1,6 @@
 //! Programs on the CPU: the host in f32 on all cores, the twin in f64.
 
-use std::{collections::HashMap, mem, sync::Arc};
+use std::{collections::HashMap, mem, sync::Arc, time::Instant};
 
 use crate::{
     Buf, DType, In, Op, Operand, OutMut, Place, Plan, Real, Result, Step, Type,
@@ -91,7 +91,12 @@ impl<F: Executable> CpuProgram<F> {
         }
     }
 
-    pub(crate) fn run(&mut self, session: &mut CpuSession<F>) -> Result<()> {
+    /// `watch` hears when each step began and ended.
+    pub(crate) fn run(
+        &mut self,
+        session: &mut CpuSession<F>,
+        mut watch: impl FnMut(usize, [Instant; 2]),
+    ) -> Result<()> {
         let plan = self.plan.clone();
         // The states move here for the run; all of them are known to be there before the first one moves.
         for named in &plan.states {
@@ -103,8 +108,10 @@ impl<F: Executable> CpuProgram<F> {
             let state = session.states.get_mut(&named.name);
             self.states.push(state.map(|(_, buf)| mem::take(buf)).unwrap_or_default());
         }
-        for step in &plan.steps {
+        for (i, step) in plan.steps.iter().enumerate() {
+            let begin = Instant::now();
             self.step(step);
+            watch(i, [begin, Instant::now()]);
         }
         for (named, buf) in plan.states.iter().zip(mem::take(&mut self.states)) {
             if let Some((_, state)) = session.states.get_mut(&named.name) {

@@ -10,6 +10,7 @@ use crate::{
     gpu::lock,
     kernel,
     plan::bound,
+    profile::Stamps,
 };
 
 /// Words of poison behind every buffer of a poisoned device.
@@ -291,12 +292,13 @@ impl DeviceProgram {
         Ok(())
     }
 
-    /// One encoder, one submit; copies fall between passes.
-    pub(crate) fn run(&self, session: &DeviceSession) -> Result<()> {
+    /// One encoder, one submit; copies fall between passes. With stamps every dispatch is timed where it is.
+    pub(crate) fn run(&self, session: &DeviceSession, stamps: Option<&Stamps>) -> Result<()> {
         self.gpu.check()?;
         self.belongs_to(session)?;
         let mut encoder = self.gpu.inner.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut steps = self.recorded.iter().peekable();
+        let mut dispatch = 0;
         while let Some(step) = steps.next() {
             match step {
                 Recorded::Copy { from, to, bytes } => encoder.copy_buffer_to_buffer(from, 0, to, 0, *bytes),
@@ -306,14 +308,27 @@ impl DeviceProgram {
                     while let Some(Recorded::Dispatch { pipeline, group, groups: [x, y, z] }) = current {
                         pass.set_pipeline(pipeline);
                         pass.set_bind_group(0, group, &[]);
+                        stamps.inspect(|s| s.begin(&mut pass, dispatch));
                         pass.dispatch_workgroups(*x, *y, *z);
+                        stamps.inspect(|s| s.end(&mut pass, dispatch));
+                        dispatch += 1;
                         current = steps.next_if(|s| matches!(s, Recorded::Dispatch { .. }));
                     }
                 }
             }
         }
+        stamps.inspect(|s| s.resolve(&mut encoder));
         self.gpu.inner.queue.submit([encoder.finish()]);
         self.gpu.check()
+    }
+
+    /// Runs once and says when each dispatch began and ended, in nanoseconds of the device's clock.
+    pub(crate) async fn time(&self, session: &DeviceSession) -> Result<Vec<[u64; 2]>> {
+        let dispatches = self.recorded.iter().filter(|r| matches!(r, Recorded::Dispatch { .. })).count();
+        let stamps = Stamps::new(&self.gpu, dispatches)?;
+        self.run(session, Some(&stamps))?;
+        let words = read(&self.gpu, &stamps.resolved()).await?;
+        Ok(stamps.nanoseconds(&words))
     }
 
     pub(crate) async fn output(&self, i: usize) -> Result<Vec<u32>> {

@@ -1,9 +1,9 @@
 //! Where programs run: a session holds an executor and the states, a program what was compiled for it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use crate::{
-    Class, DType, Data, Error, Gpu, Graph, Plan, Result, Type, Var,
+    Class, DType, Data, Error, Gpu, Graph, Plan, Profile, Result, Type, Var,
     cpu::{CpuProgram, CpuSession},
     device::{DeviceProgram, DeviceSession},
     feed::{missing_state, other_session},
@@ -215,6 +215,41 @@ impl Program {
     /// [`Error::Name`] for an input that is missing, [`Error::Data`] for data that does not fit or a session that the
     /// program was not compiled for, and the device's errors.
     pub fn run(&mut self, session: &mut Session, feeds: &[(&str, Data)]) -> Result<()> {
+        self.feed(feeds)?;
+        match (&mut self.on, &mut session.on) {
+            (Compiled::Device(p), On::Device(s)) => p.run(s, None),
+            (Compiled::Host(p), On::Host(s)) => p.run(s, |_, _| ()),
+            (Compiled::Twin(p), On::Twin(s)) => p.run(s, |_, _| ()),
+            _ => Err(other_session()),
+        }
+    }
+
+    /// [`Program::run`], with the time that every dispatch takes on a device, or every step on the CPU. Dispatches are
+    /// stamped where they are, between their neighbours; waits for the run.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Program::run`], and [`Error::Device`] for an adapter that does not stamp within passes.
+    pub async fn profile(&mut self, session: &mut Session, feeds: &[(&str, Data<'_>)]) -> Result<Profile> {
+        self.feed(feeds)?;
+        let mut steps = Vec::new();
+        let began = Instant::now();
+        let mut watch = |step, times: [Instant; 2]| {
+            steps.push((step, times.map(|t| t.duration_since(began).as_nanos() as u64)));
+        };
+        match (&mut self.on, &mut session.on) {
+            (Compiled::Device(p), On::Device(s)) => {
+                let stamps = p.time(s).await?;
+                return Ok(Profile::of_dispatches(&self.plan, &stamps));
+            }
+            (Compiled::Host(p), On::Host(s)) => p.run(s, &mut watch)?,
+            (Compiled::Twin(p), On::Twin(s)) => p.run(s, &mut watch)?,
+            _ => return Err(other_session()),
+        }
+        Ok(Profile::of_steps(&self.plan, &steps))
+    }
+
+    fn feed(&mut self, feeds: &[(&str, Data)]) -> Result<()> {
         let plan = self.plan.clone();
         for (i, named) in plan.inputs.iter().enumerate() {
             let Some((_, data)) = feeds.iter().find(|(name, _)| *name == named.name) else {
@@ -234,12 +269,7 @@ impl Program {
                 Compiled::Twin(p) => p.feed(i, *data),
             }
         }
-        match (&mut self.on, &mut session.on) {
-            (Compiled::Device(p), On::Device(s)) => p.run(s),
-            (Compiled::Host(p), On::Host(s)) => p.run(s),
-            (Compiled::Twin(p), On::Twin(s)) => p.run(s),
-            _ => Err(other_session()),
-        }
+        Ok(())
     }
 
     fn index(&self, output: Var) -> Result<usize> {

@@ -4,7 +4,7 @@ mod pieces;
 
 use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 
-use hillshade_engine::{Data, Graph, Plan, Program, Session, Var, block_on};
+use hillshade_engine::{Data, Graph, Plan, Profile, Program, Session, Var, block_on};
 use serde::{Deserialize, Serialize};
 
 use pieces::{Piece, Product, Slot, own_bytes};
@@ -273,6 +273,49 @@ impl Curvature {
         Ok(self.point)
     }
 
+    /// A product with `k` directions, with the time of every dispatch: for each piece of the samples its
+    /// [`Program::profile`].
+    ///
+    /// # Errors
+    ///
+    /// The engine's.
+    pub fn profile(&mut self, session: &mut Session, k: usize) -> Result<Vec<Profile>> {
+        let mut profiles = Vec::new();
+        self.each_piece(session, k, |program, session, feeds| {
+            profiles.push(block_on(program.profile(session, feeds))?);
+            Ok(())
+        })?;
+        Ok(profiles)
+    }
+
+    /// Runs the product with `k` directions on each piece of the samples.
+    fn each_piece(
+        &mut self,
+        session: &mut Session,
+        k: usize,
+        mut run: impl FnMut(&mut Program, &mut Session, &[(&str, Data)]) -> Result<()>,
+    ) -> Result<()> {
+        let n = self.dimension();
+        Vectors::new(n).ports(session, k)?;
+        let count = self.problem.samples.count();
+        let mut first = true;
+        for piece in &mut self.pieces {
+            let size = piece.range.len();
+            let (samples, keep) = ([size as f32], [f32::from(u8::from(!first))]);
+            first = false;
+            let mut feeds = self.problem.samples.feeds(piece.range.clone());
+            feeds.extend([("lab/keep", Data::F32(&keep)), ("lab/samples", Data::F32(&samples))]);
+            feeds.extend(piece.drawn.iter().map(|d| (DRAWN, Data::F32(d))));
+            let product = match &mut piece.after {
+                Some(after) => after,
+                None => self.whole.get_mut(&size).ok_or_else(|| argument("micro-batch", "a known size", size))?,
+            };
+            run(product.program(session, n, k, count)?, session, &feeds)?;
+        }
+        self.products += k as u64;
+        Ok(())
+    }
+
     /// Draws targets from the model: for each sample the loss's gradient in the outputs at those targets.
     fn draw(&mut self, session: &mut Session, draws: u32) -> Result<()> {
         let Some(likelihood) = self.problem.likelihood else { return Ok(()) };
@@ -307,25 +350,7 @@ impl Operator for Curvature {
     }
 
     fn apply(&mut self, session: &mut Session, k: usize) -> Result<()> {
-        let n = self.dimension();
-        Vectors::new(n).ports(session, k)?;
-        let count = self.problem.samples.count();
-        let mut first = true;
-        for piece in &mut self.pieces {
-            let size = piece.range.len();
-            let (samples, keep) = ([size as f32], [f32::from(u8::from(!first))]);
-            first = false;
-            let mut feeds = self.problem.samples.feeds(piece.range.clone());
-            feeds.extend([("lab/keep", Data::F32(&keep)), ("lab/samples", Data::F32(&samples))]);
-            feeds.extend(piece.drawn.iter().map(|d| (DRAWN, Data::F32(d))));
-            let product = match &mut piece.after {
-                Some(after) => after,
-                None => self.whole.get_mut(&size).ok_or_else(|| argument("micro-batch", "a known size", size))?,
-            };
-            product.program(session, n, k, count)?.run(session, &feeds)?;
-        }
-        self.products += k as u64;
-        Ok(())
+        self.each_piece(session, k, |program, session, feeds| Ok(program.run(session, feeds)?))
     }
 
     fn setting(&self) -> Setting {

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use hillshade_engine::{Data, Graph, Program, Session, Var};
+#[cfg(not(target_arch = "wasm32"))]
+use hillshade_engine::block_on;
+use hillshade_engine::{Data, Graph, Profile, Program, Session, Var};
 
 use crate::{
     Builder, Checkpoint, Config, Error, Mode, Network, Param, Progress, Result, Score,
@@ -255,6 +257,20 @@ impl Trainer {
     ///
     /// The engine's.
     pub fn step(&mut self) -> Result<()> {
+        self.step_by(|program, session, feeds| Ok(program.run(session, feeds)?))
+    }
+
+    /// [`Trainer::step`], with the time of every dispatch: [`Program::profile`].
+    ///
+    /// # Errors
+    ///
+    /// The engine's.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn profile_step(&mut self) -> Result<Profile> {
+        self.step_by(|program, session, feeds| Ok(block_on(program.profile(session, feeds))?))
+    }
+
+    fn step_by<T>(&mut self, run: impl FnOnce(&mut Program, &mut Session, &[(&str, Data)]) -> Result<T>) -> Result<T> {
         let Progress { epoch, batch, step } = self.progress;
         let (size, seed) = (self.config.batch, self.config.seed);
         let index = &self.order[batch as usize * size..][..size];
@@ -265,10 +281,10 @@ impl Trainer {
         let labels = images.as_ref().map_or(&self.dataset.train.labels, |images| &images.labels);
         let mut feeds = vec![("labels", Data::U32(labels)), (RATES, Data::F32(&rates)), ("seed", Data::U32(&words))];
         feeds.extend(images.as_ref().map(|images| ("images", Data::F32(&images.x))));
-        self.step.run(&mut self.session, &feeds)?;
+        let done = run(&mut self.step, &mut self.session, &feeds)?;
         self.progress.batch += 1;
         self.progress.step += 1;
-        Ok(())
+        Ok(done)
     }
 
     /// Whether the current epoch has no step left.

@@ -21,8 +21,8 @@ On Debian and Ubuntu, the first three install Mesa's Vulkan drivers if the machi
 /// Debian's and Ubuntu's packages for the loader and the drivers, llvmpipe's among them.
 const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 
-/// Words that `hillshade` itself takes first; anything else after `run` is meant for `hillshade train`.
-const PROGRAM_WORDS: [&str; 6] = ["devices", "train", "eval", "help", "--help", "--version"];
+/// Options that `hillshade` itself takes; any other after `run`, or nothing, is meant for `hillshade train`.
+const PROGRAM_OPTIONS: [&str; 3] = ["--help", "-h", "--version"];
 
 /// Variables that name the drivers to use, in place of the folders.
 const DRIVER_VARIABLES: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
@@ -64,7 +64,8 @@ fn cargo_args(task: &str, args: Vec<OsString>) -> Option<Vec<OsString>> {
         "bench" => vec!["bench"],
         _ => return None,
     };
-    if task == "run" && !args.first().is_some_and(|word| PROGRAM_WORDS.iter().any(|known| word == known)) {
+    let options = args.first().and_then(|word| word.to_str()).is_none_or(|word| word.starts_with('-'));
+    if task == "run" && options && !args.first().is_some_and(|word| PROGRAM_OPTIONS.iter().any(|known| word == known)) {
         start.push("train");
     }
     Some(start.into_iter().map(OsString::from).chain(args).collect())
@@ -204,6 +205,7 @@ mod tests {
             (vec!["train", "--help"], "train --help"),
             (vec!["devices"], "devices"),
             (vec!["eval", "net"], "eval net"),
+            (vec!["spectrum", "runs/1", "--top", "3"], "spectrum runs/1 --top 3"),
             (vec!["--version"], "--version"),
         ] {
             assert_eq!(asked("run", &args), Some(format!("{start} {then}")));

@@ -1,0 +1,303 @@
+//! `hillshade profile`.
+
+mod ceilings;
+
+use std::{collections::HashMap, path::PathBuf, time::Instant};
+
+use clap::ValueEnum;
+use hillshade::{
+    engine::{Profile, Session, block_on},
+    lab::{BatchNorm, Curvature, Kind, Operator, Options as Curve, Probe, Problem, Samples, Vectors, input, output},
+    models::{
+        Builder, Config, Error, Loss, Mode, Network, Optimizer, Trainer,
+        data::{Dataset, Images},
+        write_atomically,
+    },
+};
+use serde_json::json;
+
+use super::{Result, executor, print};
+use ceilings::Ceilings;
+
+/// What is timed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// A training step: SGD with momentum.
+    Step,
+    /// A product with the Hessian, linearized, batch statistics.
+    Hvp,
+    /// A product with the generalized Gauss-Newton matrix, linearized, batch statistics.
+    Ggn,
+}
+
+/// What a row of the table is.
+#[derive(Clone, Copy, ValueEnum)]
+enum By {
+    Kernel,
+    Op,
+    /// An op with the types of its operands and results.
+    Shape,
+}
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Network, as in `hillshade train`.
+    model: String,
+    /// Images of a step.
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    /// Height, width and channels of an image, which is made up.
+    #[arg(long, value_name = "HxWxC", default_value = "32x32x3", value_parser = size)]
+    size: [usize; 3],
+    /// Classes.
+    #[arg(long, default_value_t = 10)]
+    classes: usize,
+    /// What is timed.
+    #[arg(long, value_enum, default_value = "step")]
+    what: What,
+    /// Directions of a product at once.
+    #[arg(long, default_value_t = 1)]
+    directions: usize,
+    /// What a row of the table is.
+    #[arg(long, value_enum, default_value = "kernel")]
+    by: By,
+    /// Rows of the table; 0 for all.
+    #[arg(long, default_value_t = 20)]
+    rows: usize,
+    /// Runs of which the median one is shown.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Write the shown run as a trace for Perfetto or chrome://tracing.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    #[command(flatten)]
+    executor: executor::Choice,
+}
+
+fn size(text: &str) -> std::result::Result<[usize; 3], String> {
+    let parts: Option<Vec<usize>> = text.split('x').map(|p| p.parse().ok().filter(|&p| p > 0)).collect();
+    parts.and_then(|p| p.try_into().ok()).ok_or_else(|| "expected three positive numbers, as 32x32x3".into())
+}
+
+/// What was measured of one run, in seconds: until it was handed over, until it was done, and its parts.
+struct Round {
+    submitted: f64,
+    done: f64,
+}
+
+/// Something that runs again and again.
+trait Subject {
+    fn run(&mut self) -> Result<Round>;
+    fn profile(&mut self) -> Result<Profile>;
+    fn session(&mut self) -> &mut Session;
+}
+
+struct Step(Trainer);
+
+impl Step {
+    fn begin(&mut self) -> Result<()> {
+        Ok(if self.0.epoch_is_over() {
+            self.0.next_epoch()?
+        })
+    }
+}
+
+impl Subject for Step {
+    fn run(&mut self) -> Result<Round> {
+        self.begin()?;
+        let begin = Instant::now();
+        self.0.step()?;
+        let submitted = begin.elapsed().as_secs_f64();
+        block_on(self.0.score())?;
+        Ok(Round { submitted, done: begin.elapsed().as_secs_f64() })
+    }
+
+    fn profile(&mut self) -> Result<Profile> {
+        self.begin()?;
+        Ok(self.0.profile_step()?)
+    }
+
+    fn session(&mut self) -> &mut Session {
+        self.0.session_mut()
+    }
+}
+
+struct Product {
+    session: Session,
+    a: Curvature,
+    k: usize,
+}
+
+impl Subject for Product {
+    fn run(&mut self) -> Result<Round> {
+        let begin = Instant::now();
+        self.a.apply(&mut self.session, self.k)?;
+        let submitted = begin.elapsed().as_secs_f64();
+        block_on(self.session.get(&output(self.a.dimension(), self.k)))?;
+        Ok(Round { submitted, done: begin.elapsed().as_secs_f64() })
+    }
+
+    fn profile(&mut self) -> Result<Profile> {
+        let mut profiles = self.a.profile(&mut self.session, self.k)?;
+        // One piece holds all samples.
+        Ok(profiles.pop().unwrap_or_default())
+    }
+
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+}
+
+fn subject(options: &Options, mut session: Session) -> Result<Box<dyn Subject>> {
+    let Options { batch, size, classes, .. } = *options;
+    for (what, value) in [("batch", batch), ("classes", classes), ("directions", options.directions)] {
+        if value == 0 {
+            let (expected, found) = ("1 or more".into(), "0".into());
+            return Err(Error::Argument { what: what.into(), expected, found }.into());
+        }
+    }
+    let pixels = size.iter().product::<usize>();
+    if options.what == What::Step {
+        // More images than a step takes, so that a step brings its own to the session.
+        let images = |n: usize| Images {
+            shape: size,
+            pixels: (0..n * pixels).map(|i| (i * 31 % 251) as u8).collect(),
+            labels: (0..n).map(|i| (i % classes) as u32).collect(),
+        };
+        let names = (0..classes).map(|c| c.to_string()).collect();
+        let dataset = Dataset::new("made up", names, images(2 * batch), images(classes));
+        let optimizer = Optimizer::Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 };
+        let config =
+            Config { model: options.model.clone(), data: "made up".into(), batch, optimizer, ..Config::default() };
+        return Ok(Box::new(Step(Trainer::new(config, dataset, session)?)));
+    }
+    let network = Network::parse(&options.model)?;
+    let mut b = Builder::new(Mode::Eval);
+    let x = b.g.input("images", &[1, size[0], size[1], size[2]])?;
+    network.build(&mut b, x, classes)?;
+    b.initialize(&mut session, 0)?;
+    let waves = (0..batch * pixels).map(|i| (i as f32 * 0.37).sin() + (i as f32 * 0.011).cos()).collect();
+    let labels = (0..batch).map(|i| (i % classes) as u32).collect();
+    let samples = Samples::new(batch).floats("images", waves)?.indices("labels", labels)?;
+    let problem = Problem::classifier(network, Loss::CrossEntropy, size, classes, samples);
+    let kind = if options.what == What::Ggn { Kind::Ggn } else { Kind::Hessian };
+    let curve = Curve { batch_norm: BatchNorm::Full, linearize: Some(true), ..Curve::default() };
+    let (a, k) = (Curvature::new(&mut session, &problem, kind, &curve)?, options.directions);
+    let mut vectors = Vectors::new(a.dimension());
+    vectors.ports(&mut session, k)?;
+    vectors.draw(&mut session, &input(a.dimension(), k), Probe::Rademacher, 0, 0)?;
+    Ok(Box::new(Product { session, a, k }))
+}
+
+/// A row of the table.
+#[derive(Default)]
+struct Row {
+    calls: u64,
+    seconds: f64,
+    flops: f64,
+    bytes: f64,
+    /// Seconds at the device's ceilings.
+    ideal: f64,
+}
+
+fn table(profile: &Profile, by: By, ceilings: Ceilings) -> Vec<(String, Row)> {
+    let mut rows: HashMap<String, Row> = HashMap::new();
+    for span in &profile.spans {
+        let name = match by {
+            By::Kernel => span.kernel.clone(),
+            By::Op => span.op.clone(),
+            By::Shape => format!("{} {}", span.op, span.shapes),
+        };
+        let row = rows.entry(name).or_default();
+        row.calls += 1;
+        row.seconds += span.seconds();
+        row.flops += span.flops;
+        row.bytes += span.bytes as f64;
+        row.ideal += (span.flops / ceilings.flops).max(span.bytes as f64 / ceilings.bytes);
+    }
+    let mut rows: Vec<_> = rows.into_iter().collect();
+    rows.sort_by(|(a, x), (b, y)| y.seconds.total_cmp(&x.seconds).then_with(|| a.cmp(b)));
+    rows
+}
+
+/// The trace event format of Chrome, which Perfetto reads; times in microseconds.
+fn trace(profile: &Profile, executor: &str) -> Vec<u8> {
+    let thread = json!({"name": "thread_name", "ph": "M", "pid": 1, "tid": 1, "args": {"name": executor}});
+    let spans = profile.spans.iter().map(|s| {
+        json!({
+            "name": s.kernel, "cat": s.op, "ph": "X", "pid": 1, "tid": 1,
+            "ts": s.time[0] as f64 / 1e3, "dur": (s.time[1] - s.time[0]) as f64 / 1e3,
+            "args": {"shapes": s.shapes, "GFLOP/s": s.flops / s.seconds() / 1e9, "GB/s": s.bytes as f64 / s.seconds() / 1e9},
+        })
+    });
+    let events: Vec<_> = [thread].into_iter().chain(spans).collect();
+    json!({"traceEvents": events, "displayTimeUnit": "ms"}).to_string().into_bytes()
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let mut subject = subject(options, options.executor.open()?)?;
+    let executor = subject.session().executor();
+    let ceilings = Ceilings::measure(subject.session())?;
+    subject.run()?;
+    let rounds = options.rounds.max(1);
+    let mut plain = (0..rounds).map(|_| subject.run()).collect::<Result<Vec<_>>>()?;
+    plain.sort_by(|a, b| a.done.total_cmp(&b.done));
+    let mut profiles = (0..rounds).map(|_| subject.profile()).collect::<Result<Vec<_>>>()?;
+    profiles.sort_by_key(Profile::length);
+    let (plain, profile) = (&plain[rounds / 2], &profiles[rounds / 2]);
+
+    print(format_args!(
+        "{}, batch {}, on {executor}\nceilings, measured now: {:.1} GFLOP/s (matmul), {:.1} GB/s (copy)",
+        options.model,
+        options.batch,
+        ceilings.flops / 1e9,
+        ceilings.bytes / 1e9
+    ))?;
+    let ms = |ns: u64| ns as f64 / 1e6;
+    print(format_args!(
+        "one run: {:.2} ms, of which {:.2} ms until it was handed over; timed: {:.2} ms, {:.2} ms idle between {} parts\n",
+        plain.done * 1e3,
+        plain.submitted * 1e3,
+        ms(profile.length()),
+        ms(profile.idle()),
+        profile.spans.len()
+    ))?;
+    let rows = table(profile, options.by, ceilings);
+    let total: f64 = rows.iter().map(|(_, row)| row.seconds).sum();
+    print(format_args!(
+        "{:>7} {:>10} {:>6} {:>9} {:>8} {:>9}  {}",
+        "calls",
+        "ms",
+        "share",
+        "GFLOP/s",
+        "GB/s",
+        "of roof",
+        match options.by {
+            By::Kernel => "kernel",
+            By::Op => "op",
+            By::Shape => "op and shapes",
+        }
+    ))?;
+    let shown = if options.rows == 0 { rows.len() } else { options.rows.min(rows.len()) };
+    for (name, row) in &rows[..shown] {
+        print(format_args!(
+            "{:>7} {:>10.3} {:>5.1}% {:>9.1} {:>8.1} {:>8.0}%  {name}",
+            row.calls,
+            row.seconds * 1e3,
+            100.0 * row.seconds / total,
+            row.flops / row.seconds / 1e9,
+            row.bytes / row.seconds / 1e9,
+            100.0 * row.ideal / row.seconds
+        ))?;
+    }
+    if shown < rows.len() {
+        let rest: f64 = rows[shown..].iter().map(|(_, row)| row.seconds).sum();
+        let share = 100.0 * rest / total;
+        print(format_args!("{:>7} {:>10.3} {share:>5.1}%  {} more", "", rest * 1e3, rows.len() - shown))?;
+    }
+    if let Some(path) = &options.trace {
+        write_atomically(path, &trace(profile, &executor))?;
+        print(format_args!("\ntrace for Perfetto: {}", path.display()))?;
+    }
+    Ok(())
+}

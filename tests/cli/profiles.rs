@@ -1,0 +1,58 @@
+//! `hillshade profile`.
+
+use serde_json::Value;
+
+use super::{Home, adapters};
+
+/// The rows of the table: calls, milliseconds, name.
+fn rows(text: &str) -> Vec<(u64, f64, String)> {
+    let table = text.lines().skip_while(|l| !l.trim_start().starts_with("calls")).skip(1);
+    let row = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        Some((words.first()?.parse().ok()?, words.get(1)?.parse().ok()?, words.last()?.to_string()))
+    };
+    table.filter_map(row).collect()
+}
+
+#[test]
+fn a_step_and_a_product_are_timed_by_kernel() {
+    let home = Home::new();
+    let text = home.run("profile cnn --size 8x8x1 --batch 5 --rounds 1 --rows 0 --trace t.json").ok().out;
+    assert!(text.contains("cnn, batch 5, on host") && text.contains("ceilings, measured now:"), "{text}");
+    let rows = rows(&text);
+    let calls = |name: &str| rows.iter().find(|r| r.2 == name).map_or(0, |r| r.0);
+    // Three convolutions with batch norm and one dense layer: forward, and back but for the images' gradient.
+    assert_eq!(["conv2d", "conv2d_input_grad", "conv2d_weight_grad", "matmul"].map(calls), [3, 2, 3, 3], "{text}");
+    let trace: Value = serde_json::from_slice(&home.read("t.json")).expect("JSON");
+    let events = trace["traceEvents"].as_array().expect("events");
+    let spans: Vec<&Value> = events.iter().filter(|e| e["ph"] == "X").collect();
+    assert_eq!(spans.len() as u64, rows.iter().map(|r| r.0).sum::<u64>());
+    assert!(spans.windows(2).all(|w| w[0]["ts"].as_f64() <= w[1]["ts"].as_f64()), "in order");
+    let text = home.run("profile mlp:widths=7 --size 3x3x1 --batch 5 --what hvp --directions 2 --by shape --rounds 1");
+    let text = text.ok().out;
+    assert!(text.contains("matmul f32[1, 5, 9]"), "{text}");
+}
+
+#[test]
+fn a_device_stamps_its_dispatches() {
+    let home = Home::new();
+    if adapters(&home).is_empty() {
+        return println!("no adapter here");
+    }
+    let text = home.run("profile cnn --size 8x8x1 --batch 5 --rounds 1 --rows 0 --adapter 0").ok().out;
+    let rows = rows(&text);
+    assert!(rows.iter().any(|r| r.2.starts_with("conv2d_weight_grad")) && rows.iter().any(|r| r.1 > 0.0), "{text}");
+}
+
+#[test]
+fn what_cannot_be_profiled_is_refused() {
+    let home = Home::new();
+    for (args, told) in [
+        ("profile cnn --size 8x8", "expected three positive numbers, as 32x32x3"),
+        ("profile cnn --batch 0", "batch: expected 1 or more, found 0"),
+        ("profile nothing", "expected a network among"),
+    ] {
+        let done = home.run(args);
+        assert!(done.err.contains(told) && done.code == Some(2), "{args}: {}", done.err);
+    }
+}
