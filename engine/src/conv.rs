@@ -184,6 +184,9 @@ impl Geometry {
 
     /// `y += Σ x ⋆ w` over terms.
     pub(crate) fn forward<F: Real>(&self, terms: &[(&[F], &[F])], y: &mut [F]) {
+        if F::direct().is_some_and(|direct| (direct.forward)(self, terms, y)) {
+            return;
+        }
         let (k, outs) = (self.taps() * self.ci, self.co * self.conv.groups);
         let block = if self.is_thin() { 64 } else { self.block() };
         y.par_chunks_mut(block * outs).enumerate().for_each_init(Vec::new, |patches: &mut Vec<F>, (b, y)| {
@@ -211,6 +214,9 @@ impl Geometry {
 
     /// `dx += Σ ct ⋆ᵀ w` over terms, an image at a time.
     pub(crate) fn input_grad<F: Real>(&self, terms: &[(&[F], &[F])], dx: &mut [F]) {
+        if F::direct().is_some_and(|direct| (direct.input_grad)(self, terms, dx)) {
+            return;
+        }
         let (k, outs, channels) = (self.taps() * self.ci, self.co * self.conv.groups, self.ci * self.conv.groups);
         let pixels = self.size[0] * self.size[1];
         let per_image = self.out[0] * self.out[1];
@@ -258,6 +264,9 @@ impl Geometry {
 
     /// `dw += x ⋆ᵀ ct`, in tasks of fixed size whose sums are added in order.
     pub(crate) fn weight_grad<F: Real>(&self, x: &[F], ct: &[F], dw: &mut [F]) {
+        if F::direct().is_some_and(|direct| (direct.weight_grad)(self, x, ct, dw, ROWS)) {
+            return;
+        }
         let (k, outs, channels) = (self.taps() * self.ci, self.co * self.conv.groups, self.ci * self.conv.groups);
         let tasks = self.rows().div_ceil(ROWS).min(16);
         let per_task = self.rows().div_ceil(tasks);

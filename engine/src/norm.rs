@@ -1,5 +1,6 @@
 //! What the batch-norm family shares: sums over rows of `[rows, channels]`, on the device and on the CPU.
 
+use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::{Bind, Class, Error, Graph, Launch, Real, Result, Type, Var, map::SERIAL, op::word, shape};
@@ -65,7 +66,10 @@ pub(crate) fn row_sums<F: Real>(
     const STRETCH: usize = 256;
     let len = width * channels;
     let mut parts = vec![F::zero(); rows.div_ceil(STRETCH) * len];
-    let part = |(i, acc): (usize, &mut [F])| add(i * STRETCH..((i + 1) * STRETCH).min(rows), acc);
+    let vectors = Arch::new();
+    let part = |(i, acc): (usize, &mut [F])| {
+        vectors.dispatch(|| add(i * STRETCH..((i + 1) * STRETCH).min(rows), acc));
+    };
     match rows * channels {
         ..SERIAL => parts.chunks_mut(len).enumerate().for_each(part),
         _ => parts.par_chunks_mut(len).enumerate().for_each(part),
@@ -98,10 +102,13 @@ pub(crate) fn sums_with_deviation<F: Real>(size: [usize; 2], x: &[F], mean: &[F]
 /// Writes `y` row by row, in parallel: `f` gets the first element's place in the array and a row.
 pub(crate) fn each_row<F: Real>(y: &mut [F], channels: usize, f: impl Fn(usize, &mut [F]) + Sync) {
     let task = (SERIAL / channels).max(1) * channels;
+    let vectors = Arch::new();
     let rows = |(i, y): (usize, &mut [F])| {
-        for (row, y) in y.chunks_mut(channels).enumerate() {
-            f(i * task + row * channels, y);
-        }
+        vectors.dispatch(|| {
+            for (row, y) in y.chunks_mut(channels).enumerate() {
+                f(i * task + row * channels, y);
+            }
+        });
     };
     match y.len() {
         ..SERIAL => y.chunks_mut(task).enumerate().for_each(rows),
