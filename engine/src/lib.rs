@@ -1,6 +1,7 @@
 //! The engine of Hillshade: graphs of tensor operations, their derivatives of any order, a compiler, and three executors.
 
 mod batch;
+mod blocks;
 mod case;
 mod compile;
 mod conv;
@@ -14,6 +15,7 @@ mod gemm;
 mod gpu;
 mod grad;
 mod graph;
+mod heads;
 mod kernel;
 mod map;
 mod norm;
@@ -23,6 +25,7 @@ mod plan;
 mod profile;
 mod real;
 mod reduce;
+mod rows;
 mod session;
 pub mod shape;
 mod split;
@@ -37,7 +40,7 @@ pub use gpu::{Adapter, Class, Gpu, Options, Tier, adapters};
 pub use graph::{Graph, Node, Source, Var};
 pub use map::{Map, Pointwise};
 pub use op::{At, Bind, Launch, Launches, Op, Operand, Type};
-pub use ops::{Adam, Pool, Sgd};
+pub use ops::{Adam, Attention, Pool, Sgd};
 pub use plan::{Named, Place, Plan, Step};
 pub use profile::{Profile, Span};
 pub use real::{Buf, Direct, In, Mat, OutMut, Real};
