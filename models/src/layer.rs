@@ -1,5 +1,9 @@
 //! Layers: functions that add ops and named parameters to a graph.
 
+mod norm;
+
+pub use norm::Norm;
+
 use hillshade_engine::{Conv, Graph, Pool, Session, Var};
 
 use crate::{Init, Result};
@@ -42,12 +46,6 @@ pub struct Builder {
     seed: Option<Var>,
     streams: u32,
 }
-
-/// PyTorch's ε of batch normalization.
-const EPS: f64 = 1e-5;
-
-/// PyTorch's momentum of running statistics.
-const MOMENTUM: f64 = 0.1;
 
 impl Builder {
     /// An empty graph.
@@ -151,30 +149,6 @@ impl Builder {
         self.scope(name, |b| {
             let bias = b.param("bias", &[outs], Init::Zeros)?;
             Ok(b.g.add(y, bias)?)
-        })
-    }
-
-    /// Batch normalization over all axes but the last: batch statistics in training, which move the running ones
-    /// (momentum 0.1, ε 1e-5, as PyTorch), and the running ones in evaluation.
-    ///
-    /// # Errors
-    ///
-    /// The engine's, for a training batch with a single number for each channel.
-    pub fn batch_norm(&mut self, name: &str, x: Var) -> Result<Var> {
-        self.scope(name, |b| {
-            let c = [b.g.shape(x).last().copied().unwrap_or(1)];
-            let gamma = b.param("weight", &c, Init::Ones)?;
-            let beta = b.param("bias", &c, Init::Zeros)?;
-            let mean = b.state("running_mean", &c, Init::Zeros, false, false)?;
-            let variance = b.state("running_var", &c, Init::Ones, false, false)?;
-            if b.mode == Mode::Eval {
-                return Ok(b.g.batch_norm_eval(x, [gamma, beta], [mean, variance], EPS)?);
-            }
-            let [y, batch_mean, rstd] = b.g.batch_norm(x, gamma, beta, EPS)?;
-            let running = b.g.batch_norm_running(x, [batch_mean, rstd], [mean, variance], MOMENTUM, EPS)?;
-            b.g.assign(mean, running[0])?;
-            b.g.assign(variance, running[1])?;
-            Ok(y)
         })
     }
 

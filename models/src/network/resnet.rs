@@ -1,30 +1,40 @@
 //! The residual networks for CIFAR.
 
+use std::sync::Arc;
+
 use hillshade_engine::{Conv, Var};
 
-use super::Norm;
-use crate::{Builder, Result};
+use super::{Architecture, Family, Setting, Takes};
+use crate::{Builder, Norm, Result};
 
-/// ResNet of depth `6n + 2` with 16, 32 and 64 channels (He et al. 2015, section 4.2), with projection shortcuts
-/// (their option B) where the shape changes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ResNet {
-    /// Blocks in each of the three stages.
-    pub blocks: usize,
-    /// Whether there is batch normalization.
-    pub norm: Norm,
+pub(super) const FAMILY: Family = Family {
+    names: &["resnet20", "resnet32", "resnet44", "resnet56", "resnet110"],
+    about: "residual networks of depth 6n + 2 for small images, 16 to 64 channels, projection shortcuts",
+    source: "He et al. 2015, section 4.2",
+    takes: Takes::Images,
+    has: |name| blocks(name) > 0,
+    settings: || vec![Setting::choice::<Norm>("norm", "batch", "what follows a convolution; none is a bias")],
+    make: |name, values| Ok(Arc::new(ResNet { blocks: blocks(name), norm: values.choice("norm")? })),
+};
+
+/// Blocks in each of the three stages, of which the depth is `6n + 2`; 0 for another name.
+fn blocks(name: &str) -> usize {
+    let depth = name.strip_prefix("resnet").and_then(|d| d.parse::<usize>().ok()).unwrap_or(0);
+    let blocks = depth.saturating_sub(2) / 6;
+    if 6 * blocks + 2 == depth { blocks } else { 0 }
 }
 
-impl ResNet {
-    /// Of this depth, if it is `6n + 2`.
-    pub fn new(depth: usize) -> Option<Self> {
-        let blocks = depth.checked_sub(2)? / 6;
-        (blocks > 0 && 6 * blocks + 2 == depth).then_some(ResNet { blocks, norm: Norm::Batch })
-    }
+/// ResNet with 16, 32 and 64 channels and projection shortcuts (the paper's option B) where the shape changes.
+#[derive(Debug)]
+struct ResNet {
+    blocks: usize,
+    norm: Norm,
+}
 
-    pub(super) fn build(&self, b: &mut Builder, x: Var, classes: usize) -> Result<Var> {
+impl Architecture for ResNet {
+    fn build(&self, b: &mut Builder, x: Var, classes: usize) -> Result<Var> {
         let mut y = b.scope("stem", |b| {
-            let y = self.norm.conv2d(b, ["conv", "norm"], x, 16, 3, Conv::padded(1))?;
+            let y = b.conv2d_norm(["conv", "norm"], self.norm, x, 16, 3, Conv::padded(1))?;
             Ok(b.g.relu(y)?)
         })?;
         for (stage, channels) in [16, 32, 64].into_iter().enumerate() {
@@ -36,16 +46,18 @@ impl ResNet {
         let y = b.g.global_avg_pool(y)?;
         b.dense("head", y, classes)
     }
+}
 
+impl ResNet {
     fn residual(&self, b: &mut Builder, x: Var, channels: usize, stride: usize) -> Result<Var> {
-        let y = self.norm.conv2d(b, ["conv1", "norm1"], x, channels, 3, Conv::padded(1).strided(stride))?;
+        let y = b.conv2d_norm(["conv1", "norm1"], self.norm, x, channels, 3, Conv::padded(1).strided(stride))?;
         let y = b.g.relu(y)?;
-        let y = self.norm.conv2d(b, ["conv2", "norm2"], y, channels, 3, Conv::padded(1))?;
+        let y = b.conv2d_norm(["conv2", "norm2"], self.norm, y, channels, 3, Conv::padded(1))?;
         let shortcut = if stride == 1 && b.g.shape(x)[3] == channels {
             x
         } else {
             let names = ["shortcut.conv", "shortcut.norm"];
-            self.norm.conv2d(b, names, x, channels, 1, Conv::default().strided(stride))?
+            b.conv2d_norm(names, self.norm, x, channels, 1, Conv::default().strided(stride))?
         };
         let y = b.g.add(y, shortcut)?;
         Ok(b.g.relu(y)?)
