@@ -28,6 +28,16 @@ impl Setting {
         Setting::new(key, default, T::names("|"), about)
     }
 
+    /// A positive whole number.
+    pub fn size(key: &'static str, default: &'static str, about: &'static str) -> Self {
+        Setting::new(key, default, "N".into(), about)
+    }
+
+    /// A number of 0 or more, or a word that stands for none.
+    pub fn number(key: &'static str, default: &'static str, about: &'static str) -> Self {
+        Setting::new(key, default, "number".into(), about)
+    }
+
     /// Positive numbers with dashes between them.
     pub fn sizes(key: &'static str, default: &'static str, about: &'static str) -> Self {
         Setting::new(key, default, "N-N-…".into(), about)
@@ -100,6 +110,18 @@ impl Values {
     pub(super) fn choice<T: Choice>(&self, key: &str) -> Result<T> {
         let find = |value: &str| T::ALL.iter().find(|(name, _)| *name == value).map(|&(_, choice)| choice);
         self.read(key, &T::names(" or "), find)
+    }
+
+    /// A positive whole number.
+    pub(super) fn size(&self, key: &str) -> Result<usize> {
+        self.read(key, "1 or more", |value| value.parse().ok().filter(|&n| n > 0))
+    }
+
+    /// A number of 0 or more, or nothing for this word.
+    pub(super) fn number(&self, key: &str, none: &str) -> Result<Option<f64>> {
+        let number = |value: &str| value.parse().ok().filter(|v: &f64| *v >= 0.0 && v.is_finite());
+        let read = |value: &str| if value == none { Some(None) } else { number(value).map(Some) };
+        self.read(key, &format!("{none} or a number from 0"), read)
     }
 
     /// Positive numbers with dashes between them.
