@@ -30,7 +30,8 @@ pub struct Config {
     /// What is made small.
     #[serde(default)]
     pub loss: Loss,
-    /// The share of each label that goes to all classes alike, from 0 to below 1: [`Loss::smoothed`]. Tests are against the
+    /// The share of each label that goes to all classes alike, from 0 to below 1: [`Loss::smoothed`]. Tests and measurements
+    /// are against the
     /// labels as they are.
     #[serde(default)]
     pub smoothing: f64,

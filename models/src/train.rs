@@ -39,6 +39,13 @@ pub struct Trainer {
     resident: bool,
 }
 
+/// What a pass takes: images, of those mixed in the labels, and the share that is kept of the others.
+struct Fed {
+    images: Batch,
+    others: Vec<u32>,
+    kept: [f32; 1],
+}
+
 /// The order of an epoch's images. A step that takes all of them needs none but their own.
 fn order(config: &Config, epoch: u32, images: usize) -> Vec<u32> {
     if config.batch == images {
@@ -262,17 +269,20 @@ impl Trainer {
             let place = step * passes as u64 + pass as u64;
             let seed = self.config.seed;
             let words = [seed as u32, (seed >> 32) as u32, place as u32];
-            let (images, mixed) = self.images(pass, place);
-            let labels = images.as_ref().map_or(&self.dataset.train.labels, |images| &images.labels);
+            let fed = self.images(pass, place);
+            let labels = fed.as_ref().map_or(&self.dataset.train.labels, |fed| &fed.images.labels);
             let mut feeds = vec![
                 ("labels", Data::U32(labels)),
                 (RATES, Data::F32(&rates)),
                 ("seed", Data::U32(&words)),
                 (SHARE, Data::F32(&share)),
             ];
-            feeds.extend(images.as_ref().map(|images| ("images", Data::F32(&images.x))));
-            if let Some((others, kept)) = &mixed {
-                feeds.extend([("others", Data::U32(others)), ("kept", Data::F32(kept))]);
+            if let Some(Fed { images, others, kept }) = &fed {
+                feeds.extend([
+                    ("images", Data::F32(&images.x)),
+                    ("others", Data::U32(others)),
+                    ("kept", Data::F32(kept)),
+                ]);
             }
             let program = self.part.as_mut().filter(|_| pass + 1 < passes).unwrap_or(&mut self.step);
             program.run(&mut self.session, &feeds)?;
@@ -282,21 +292,18 @@ impl Trainer {
         Ok(())
     }
 
-    /// The images of a pass, unless they are in the session, and where they are mixed, the labels of those mixed in and the
-    /// share of the first ones.
-    fn images(&self, pass: usize, place: u64) -> (Option<Batch>, Option<(Vec<u32>, [f32; 1])>) {
+    /// What a pass takes, unless it is in the session.
+    fn images(&self, pass: usize, place: u64) -> Option<Fed> {
         if self.resident {
-            return (None, None);
+            return None;
         }
         let (config, size) = (&self.config, graph::images(&self.config));
         let first = self.progress.batch as usize * config.batch + pass * size;
         let drawn = augment(config).map(|augment| (augment, config.seed, self.progress.epoch));
-        let mut batch = self.dataset.batch(&self.dataset.train, &self.order[first..first + size], drawn);
-        let mixed = (config.mixup > 0.0).then(|| {
-            let mixup = Mixup::draw(config.mixup, config.seed, place, size);
-            (mixup.mix(&mut batch), [mixup.kept])
-        });
-        (Some(batch), mixed)
+        let mut images = self.dataset.batch(&self.dataset.train, &self.order[first..first + size], drawn);
+        let mixup = (config.mixup > 0.0).then(|| Mixup::draw(config.mixup, config.seed, place, size));
+        let others = mixup.as_ref().map(|mixup| mixup.mix(&mut images)).unwrap_or_default();
+        Some(Fed { images, others, kept: [mixup.map_or(1.0, |mixup| mixup.kept)] })
     }
 
     /// Whether the current epoch has no step left.
