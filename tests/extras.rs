@@ -149,6 +149,24 @@ fn accumulated_gradients_are_true_means() {
     assert_ne!(whole["block0.norm.running_var"], parts["block0.norm.running_var"]);
 }
 
+/// Of images that are all alike, one pass is as good as two, unless they drop other features.
+#[test]
+fn every_pass_draws_its_own() {
+    let pixels: Vec<u8> = (0..64).map(|i| (i * 37 % 256) as u8).collect();
+    let alike = |n: usize| Images { shape: [8, 8, 1], pixels: pixels.repeat(n), labels: vec![3; n] };
+    let weights = |dropout: f32, passes: u32| {
+        let model = format!("mlp:widths=20,dropout={dropout}");
+        let own = Config { model, accumulate: passes, ..Config::default() };
+        let data = Dataset::new("alike", (0..10).map(|c| c.to_string()).collect(), alike(8), alike(2));
+        let own = Config { batch: 2 * passes as usize, ..config(own) };
+        let mut t = Trainer::new(own, data, Session::twin()).expect("a fitting configuration");
+        run(&mut t, 1);
+        states(&t)["hidden0.weight"].clone()
+    };
+    assert_close("without dropout", &weights(0.0, 2), &weights(0.0, 1), 1e-6);
+    assert_ne!(weights(0.5, 2), weights(0.5, 1));
+}
+
 /// Plain descent moves by the rate times what is left of the gradient.
 #[test]
 fn long_gradients_are_shortened_and_short_ones_left() {

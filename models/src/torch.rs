@@ -146,10 +146,8 @@ mod tests {
         );
         // The weight of output o for channel c at row y and column x of the image.
         let (shape, data) = &out["1"];
-        assert_eq!(
-            (&shape[..], data[6 * 30 + (4 * 3 + 2) * 2 + 1]),
-            (&[7, 30][..], values[1][((2 * 2 + 1) * 5 + 4) * 7 + 6])
-        );
+        let (theirs, ours) = (data[6 * 30 + (2 * 3 + 1) * 2 + 1], values[1][((2 + 1) * 5 + 2) * 7 + 6]);
+        assert_eq!((&shape[..], theirs), (&[7, 30][..], ours));
     }
 
     fn count(n: usize) -> Vec<f32> {
