@@ -59,21 +59,25 @@ fn time(
 }
 
 fn ops(c: &mut Criterion) {
-    time(c, "matmul", "512", &[&[512, 512], &[512, 512]], |g, x| Ok(vec![g.matmul(x[0], x[1])?]));
+    for n in [512, 1024] {
+        time(c, "matmul", &n.to_string(), &[&[n, n], &[n, n]], |g, x| Ok(vec![g.matmul(x[0], x[1])?]));
+    }
     let conv = |g: &mut Graph, x: &[Var]| Ok(vec![g.conv2d(x[0], x[1], Conv::padded(1))?]);
     let trained = |g: &mut Graph, x: &[Var]| {
         let y = g.conv2d(x[0], x[1], Conv::padded(1))?;
         g.vjp(&[y], &[y], x)
     };
-    for (id, x, w) in [("32x32x32x16", [32, 32, 32, 16], [3, 3, 16, 16]), ("32x8x8x64", [32, 8, 8, 64], [3, 3, 64, 64])]
-    {
-        time(c, "conv2d forward", id, &[&x, &w], conv);
-        time(c, "conv2d forward and backward", id, &[&x, &w], trained);
-    }
-    time(c, "batch_norm forward and backward", "32x32x32x16", &[&[32, 32, 32, 16], &[16], &[16]], |g, x| {
+    let normed = |g: &mut Graph, x: &[Var]| {
         let [y, _, _] = g.batch_norm(x[0], x[1], x[2], 1e-5)?;
         g.vjp(&[y], &[y], x)
-    });
+    };
+    for [side, channels] in [[32, 16], [8, 64], [32, 64]] {
+        let (x, w) = ([32, side, side, channels], [3, 3, channels, channels]);
+        let id = format!("32x{side}x{side}x{channels}");
+        time(c, "conv2d forward", &id, &[&x, &w], conv);
+        time(c, "conv2d forward and backward", &id, &[&x, &w], trained);
+        time(c, "batch_norm forward and backward", &id, &[&x, &[channels], &[channels]], normed);
+    }
 }
 
 /// Images that do not matter.
@@ -85,7 +89,13 @@ fn grey([h, w, c]: [usize; 3], n: usize) -> Images {
 fn steps(c: &mut Criterion) {
     let mut group = c.benchmark_group("training step");
     group.sample_size(10);
-    for (model, size, batch) in [("cnn", [8, 8, 1], 64), ("cnn", [28, 28, 1], 128), ("resnet20", [32, 32, 3], 32)] {
+    for (model, size, batch) in [
+        ("mlp", [28, 28, 1], 128),
+        ("cnn", [8, 8, 1], 64),
+        ("cnn", [28, 28, 1], 128),
+        ("resnet20", [32, 32, 3], 32),
+        ("resnet20", [32, 32, 3], 128),
+    ] {
         for (name, session) in sessions() {
             let classes = (0..10).map(|c| c.to_string()).collect();
             // More images than a step takes, so that a step brings its own to the session.

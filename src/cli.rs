@@ -3,8 +3,10 @@
 mod devices;
 mod eval;
 mod executor;
+mod export;
 mod folder;
 mod landscape;
+mod networks;
 mod profile;
 mod spectrum;
 mod subject;
@@ -33,10 +35,14 @@ struct Arguments {
 enum Command {
     /// List the adapters: name, backend, driver, tier, limits, features.
     Devices(devices::Options),
+    /// List the networks with their options, or one network's layers with shapes, parameters and costs.
+    Models(networks::Options),
     /// Train a network; with no options, the CNN on the built-in digits.
     Train(Box<train::Options>),
     /// Score a run's checkpoint on the test set.
     Eval(eval::Options),
+    /// Write a run's weights as PyTorch's load_state_dict takes them.
+    Export(export::Options),
     /// Measure a loss's curvature: eigenvalues, trace and density, as numbers and as a plot.
     Spectrum(spectrum::Options),
     /// Time one training step or one product with a curvature matrix, kernel by kernel, beside the device's ceilings.
@@ -126,8 +132,10 @@ fn say(text: impl Display) {
 pub fn run() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Devices(options) => devices::run(&options),
+        Command::Models(options) => networks::run(&options),
         Command::Train(options) => train::run(&options),
         Command::Eval(options) => eval::run(&options),
+        Command::Export(options) => export::run(&options),
         Command::Spectrum(options) => spectrum::run(&options),
         Command::Profile(options) => profile::run(&options),
         Command::Verify(options) => verify::run(&options),

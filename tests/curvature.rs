@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 use common::{assert_close, gpu, noise};
 use hillshade::{
@@ -22,8 +22,7 @@ struct Golden(HashMap<String, (Vec<usize>, Vec<f64>)>);
 
 impl Golden {
     fn read() -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/curvature.safetensors");
-        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let bytes = common::golden::bytes("curvature");
         let file = SafeTensors::deserialize(&bytes).expect("a whole file");
         let wide = |b: &[u8]| b.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
         Golden(file.iter().map(|(name, t)| (name.into(), (t.shape().to_vec(), wide(t.data())))).collect())

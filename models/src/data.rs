@@ -12,9 +12,11 @@ mod batch;
 mod cifar;
 mod digits;
 mod folder;
+mod mixup;
 mod mnist;
 
 pub use batch::{Augment, Batch, permutation};
+pub use mixup::Mixup;
 
 /// Labelled images of one size.
 #[derive(Debug, Clone, PartialEq, Eq)]

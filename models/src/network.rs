@@ -1,209 +1,190 @@
-//! The networks, by name.
+//! The networks: a table of families, each in a file of its own.
 
+mod autoencoder;
+mod choices;
 mod cnn;
+mod lenet;
 mod mlp;
+mod options;
+mod plain;
 mod resnet;
+mod vgg;
+mod wrn;
 
-pub use cnn::Cnn;
-pub use mlp::Mlp;
-pub use resnet::ResNet;
+pub use options::{Choice, Setting, Values};
 
-use hillshade_engine::{Conv, Var};
+use std::{fmt, sync::Arc};
 
-use crate::{Builder, Error, Init, Result};
+use hillshade_engine::{Graph, Var};
+
+use crate::{Builder, Error, Loss, Result};
+
+/// The table.
+static FAMILIES: [Family; 9] = [
+    mlp::FAMILY,
+    plain::FAMILY,
+    lenet::FAMILY,
+    cnn::FAMILY,
+    vgg::FAMILY,
+    resnet::CIFAR,
+    resnet::IMAGENET,
+    wrn::FAMILY,
+    autoencoder::FAMILY,
+];
+
+/// What a network takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Images `[n, h, w, c]`, f32; it gives `[n, classes]`.
+    Images,
+    /// Tokens `[n, t]`, u32; it gives `[n, t, vocabulary]`.
+    Tokens,
+}
+
+/// What a network's outputs are to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// Logits, of which the label's is to be the largest.
+    Labels,
+    /// The network's own input, `[n, h·w·c]`.
+    Input,
+}
+
+/// Networks that differ in size and options: a row of the table.
+#[derive(Debug)]
+pub struct Family {
+    /// Its names, as they are listed.
+    pub names: &'static [&'static str],
+    /// What it is, in one line.
+    pub about: &'static str,
+    /// Where it is from.
+    pub source: &'static str,
+    /// What its networks take.
+    pub takes: Takes,
+    /// Height, width and channels of the images that it is from.
+    pub size: [usize; 3],
+    /// Their classes.
+    pub classes: usize,
+    /// Whether a name is one of its.
+    has: fn(&str) -> bool,
+    /// Its options.
+    pub settings: fn() -> Vec<Setting>,
+    /// The network of a name with these options.
+    make: fn(&str, &Values) -> Result<Arc<dyn Architecture>>,
+}
+
+/// A network whose options are set.
+pub(crate) trait Architecture: fmt::Debug + Send + Sync {
+    /// Adds it to a graph.
+    fn build(&self, b: &mut Builder, x: Var, classes: usize) -> Result<Var>;
+
+    /// What its outputs are to be.
+    fn goal(&self) -> Goal {
+        Goal::Labels
+    }
+}
 
 /// A network with its options.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Network {
-    /// Dense layers.
-    Mlp(Mlp),
-    /// Convolutions for small images.
-    Cnn(Cnn),
-    /// The residual networks of He et al. 2015 for CIFAR.
-    ResNet(ResNet),
+#[derive(Debug, Clone)]
+pub struct Network {
+    name: String,
+    values: Values,
+    family: &'static Family,
+    architecture: Arc<dyn Architecture>,
 }
 
-/// The known names, with their options.
-const KNOWN: &str = "mlp[:widths=256-256,activation=relu,init=he,dropout=0], cnn[:widths=16-32-64,norm=batch], \
-                     resnet20[:norm=batch], resnet32, resnet44, resnet56, resnet110";
-
-/// What hidden features go through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Activation {
-    /// `max(x, 0)`.
-    #[default]
-    Relu,
-    /// `tanh x`.
-    Tanh,
-    /// `x Φ(x)`, with the normal distribution function (Hendrycks and Gimpel 2016).
-    Gelu,
-    /// `log(1 + eˣ)`.
-    Softplus,
-    /// `x/(1 + e⁻ˣ)`.
-    Silu,
-}
-
-impl Activation {
-    const ALL: [(&str, Activation); 5] = [
-        ("relu", Activation::Relu),
-        ("tanh", Activation::Tanh),
-        ("gelu", Activation::Gelu),
-        ("softplus", Activation::Softplus),
-        ("silu", Activation::Silu),
-    ];
-
-    fn build(self, b: &mut Builder, x: Var) -> Result<Var> {
-        Ok(match self {
-            Activation::Relu => b.g.relu(x)?,
-            Activation::Tanh => b.g.tanh(x)?,
-            Activation::Gelu => b.g.gelu(x)?,
-            Activation::Softplus => b.g.softplus(x)?,
-            Activation::Silu => b.g.silu(x)?,
-        })
+impl PartialEq for Network {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.values) == (&other.name, &other.values)
     }
 }
 
-/// How the weights of dense layers begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weights {
-    /// [`Init::KaimingUniform`].
-    He,
-    /// [`Init::XavierUniform`].
-    Glorot,
-    /// [`Init::Uniform`], as PyTorch's dense layers.
-    Uniform,
-    /// [`Init::Orthogonal`].
-    Orthogonal,
-}
-
-impl Weights {
-    const ALL: [(&str, Weights); 4] = [
-        ("he", Weights::He),
-        ("glorot", Weights::Glorot),
-        ("uniform", Weights::Uniform),
-        ("orthogonal", Weights::Orthogonal),
-    ];
-
-    fn of(self, fan_in: usize) -> Init {
-        match self {
-            Weights::He => Init::KaimingUniform,
-            Weights::Glorot => Init::XavierUniform,
-            Weights::Uniform => Init::Uniform { fan_in },
-            Weights::Orthogonal => Init::Orthogonal,
-        }
-    }
-}
-
-/// What follows a convolution. Either way its weights begin as those of He et al. 2015; without normalization the
-/// variance of a residual network's features doubles from block to block at first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Norm {
-    /// Batch normalization.
-    #[default]
-    Batch,
-    /// A bias.
-    None,
-}
-
-impl Norm {
-    const ALL: [(&str, Norm); 2] = [("batch", Norm::Batch), ("none", Norm::None)];
-
-    /// A convolution and what follows it, under these two names; the bias goes by the convolution's.
-    fn conv2d(
-        self,
-        b: &mut Builder,
-        [name, norm]: [&str; 2],
-        x: Var,
-        outs: usize,
-        k: usize,
-        conv: Conv,
-    ) -> Result<Var> {
-        match self {
-            Norm::Batch => {
-                let y = b.conv2d(name, x, outs, k, conv)?;
-                b.batch_norm(norm, y)
-            }
-            Norm::None => b.conv2d_bias(name, x, outs, k, conv),
-        }
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}{}", self.name, self.values)
     }
 }
 
 impl Network {
-    /// From a name with options: `cnn`, `mlp:widths=512-256,activation=tanh,dropout=0.5`, `resnet20:norm=none`.
-    ///
-    /// | | options |
-    /// |---|---|
-    /// | `mlp` | `widths`, positive; `activation` among relu, tanh, gelu, softplus, silu; `dropout`, from 0 to below 1 |
-    /// | `cnn` | `widths`, positive; `norm`, batch or none |
-    /// | `resnetN` | `norm`, batch or none; the depth `N` is `6n + 2` |
+    /// The table of networks.
+    pub fn families() -> &'static [Family] {
+        &FAMILIES
+    }
+
+    /// From a name with options: `cnn`, `mlp:widths=512-256,activation=tanh,dropout=0.5`, `resnet20:norm=none`; names and
+    /// options are those of [`Network::families`].
     ///
     /// # Errors
     ///
-    /// [`Error::Name`] for an unknown name or option, [`Error::Argument`] for a value that does not parse.
+    /// [`Error::Name`] for an unknown name, [`Error::Argument`] for an unknown option or a value that does not parse.
     pub fn parse(spec: &str) -> Result<Self> {
         let (name, options) = spec.split_once(':').unwrap_or((spec, ""));
-        let unknown = || Error::Name { what: "network", name: spec.into(), known: KNOWN.into() };
-        let mut network = match name {
-            "mlp" => Network::Mlp(Mlp::default()),
-            "cnn" => Network::Cnn(Cnn::default()),
-            _ => match name.strip_prefix("resnet").and_then(|d| d.parse().ok()).and_then(ResNet::new) {
-                Some(resnet) => Network::ResNet(resnet),
-                None => return Err(unknown()),
-            },
+        let Some(family) = FAMILIES.iter().find(|f| (f.has)(name)) else {
+            let known = FAMILIES.iter().flat_map(|f| f.names).copied().collect::<Vec<_>>().join(", ");
+            return Err(Error::Name { what: "network", name: name.into(), known });
         };
-        for option in options.split(',').filter(|o| !o.is_empty()) {
-            let (key, value) = option.split_once('=').ok_or_else(unknown)?;
-            match (&mut network, key) {
-                (Network::Mlp(mlp), "widths") => mlp.widths = widths(value)?,
-                (Network::Mlp(mlp), "activation") => mlp.activation = choice(key, value, &Activation::ALL)?,
-                (Network::Mlp(mlp), "init") => mlp.init = Some(choice(key, value, &Weights::ALL)?),
-                (Network::Mlp(mlp), "dropout") => mlp.dropout = probability(value)?,
-                (Network::Cnn(cnn), "widths") => cnn.widths = widths(value)?,
-                (Network::Cnn(cnn), "norm") => cnn.norm = choice(key, value, &Norm::ALL)?,
-                (Network::ResNet(resnet), "norm") => resnet.norm = choice(key, value, &Norm::ALL)?,
-                _ => return Err(unknown()),
-            }
-        }
-        Ok(network)
+        let values = Values::parse(name, &(family.settings)(), options)?;
+        let architecture = (family.make)(name, &values)?;
+        Ok(Network { name: name.into(), values, family, architecture })
     }
 
-    /// Adds the network to a graph: images `[n, h, w, c]` to logits `[n, classes]`.
+    /// What the network takes.
+    pub fn takes(&self) -> Takes {
+        self.family.takes
+    }
+
+    /// What its outputs are to be.
+    pub fn goal(&self) -> Goal {
+        self.architecture.goal()
+    }
+
+    /// The row of the table.
+    pub fn family(&self) -> &'static Family {
+        self.family
+    }
+
+    /// Adds the network to a graph: what it [takes](Takes) to its outputs.
     ///
     /// # Errors
     ///
     /// The engine's, for images that are too small.
     pub fn build(&self, b: &mut Builder, x: Var, classes: usize) -> Result<Var> {
-        match self {
-            Network::Mlp(net) => net.build(b, x, classes),
-            Network::Cnn(net) => net.build(b, x, classes),
-            Network::ResNet(net) => net.build(b, x, classes),
+        self.architecture.build(b, x, classes)
+    }
+
+    /// Adds the losses of `n` images: those of the outputs against the labels, smoothed as [`Loss::smoothed`] says, or half
+    /// the squared distance to the images themselves, where these are the [`Goal`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for a loss other than [`Loss::Squared`] where the images are the goal, and the engine's.
+    pub fn losses(
+        &self,
+        g: &mut Graph,
+        loss: Loss,
+        smoothing: f64,
+        [x, outputs]: [Var; 2],
+        labels: Var,
+        classes: usize,
+    ) -> Result<Var> {
+        match (self.goal(), loss) {
+            (Goal::Labels, _) => loss.smoothed(g, outputs, labels, smoothing),
+            (Goal::Input, Loss::Squared) => {
+                let target = g.reshape(x, &g.shape(outputs).to_vec())?;
+                let off = g.sub(outputs, target)?;
+                let squares = g.mul(off, off)?;
+                let sums = g.sum(squares, &[1])?;
+                let halves = g.affine(sums, 0.5, 0.0)?;
+                let counted = crate::loss::counted(g, labels, classes)?;
+                Ok(g.mul(halves, counted)?)
+            }
+            (Goal::Input, _) => Err(Error::Argument {
+                what: "loss".into(),
+                expected: format!("squared, since {} is to give back its input", self.name),
+                found: loss.name().into(),
+            }),
         }
     }
-}
-
-fn widths(value: &str) -> Result<Vec<usize>> {
-    let parsed: Option<Vec<usize>> = value.split('-').map(|w| w.parse().ok().filter(|&w| w > 0)).collect();
-    parsed.ok_or_else(|| Error::Argument {
-        what: "widths".into(),
-        expected: "positive numbers with dashes between them, as 256-128".into(),
-        found: format!("\"{value}\""),
-    })
-}
-
-fn choice<T: Copy>(what: &str, value: &str, known: &[(&str, T)]) -> Result<T> {
-    known.iter().find(|(name, _)| *name == value).map(|&(_, choice)| choice).ok_or_else(|| Error::Argument {
-        what: what.into(),
-        expected: known.iter().map(|&(name, _)| name).collect::<Vec<_>>().join(" or "),
-        found: format!("\"{value}\""),
-    })
-}
-
-fn probability(value: &str) -> Result<f32> {
-    value.parse().ok().filter(|p| (0.0..1.0).contains(p)).ok_or_else(|| Error::Argument {
-        what: "dropout".into(),
-        expected: "a probability from 0 to below 1".into(),
-        found: format!("\"{value}\""),
-    })
 }
 
 #[cfg(test)]
@@ -213,50 +194,134 @@ mod tests {
     use super::*;
     use crate::Mode;
 
-    fn count(spec: &str, size: [usize; 3]) -> usize {
+    fn count(spec: &str, size: [usize; 3], classes: usize) -> usize {
         let mut b = Builder::new(Mode::Eval);
         let x = b.g.input("x", &[1, size[0], size[1], size[2]]).expect("a fresh graph");
-        Network::parse(spec).and_then(|n| n.build(&mut b, x, 10)).expect("known and fitting");
+        Network::parse(spec).and_then(|n| n.build(&mut b, x, classes)).expect("known and fitting");
         b.trained().map(|p| p.shape.iter().product::<usize>()).sum()
     }
 
     #[test]
     fn parameter_counts_are_the_published_ones() {
-        assert_eq!(count("mlp:widths=256-256", [28, 28, 1]), 784 * 256 + 256 + 256 * 256 + 256 + 2560 + 10);
-        // He et al. 2015, table 6: 0.27 M and 1.7 M; with projection shortcuts.
-        assert_eq!(count("resnet20", [32, 32, 3]), 272_474);
-        assert_eq!(count("resnet110", [32, 32, 3]), 1_730_714);
+        assert_eq!(count("mlp:widths=256-256", [28, 28, 1], 10), 784 * 256 + 256 + 256 * 256 + 256 + 2560 + 10);
+        for (spec, size, classes, parameters) in [
+            // He et al. 2015, table 6: 0.27 M, 0.46, 0.66, 0.85 and 1.7; with projection shortcuts.
+            ("resnet20", [32, 32, 3], 10, 272_474),
+            ("resnet32", [32, 32, 3], 10, 466_906),
+            ("resnet44", [32, 32, 3], 10, 661_338),
+            ("resnet56", [32, 32, 3], 10, 855_770),
+            ("resnet110", [32, 32, 3], 10, 1_730_714),
+            // torchvision's.
+            ("resnet18", [224, 224, 3], 1000, 11_689_512),
+            ("resnet34", [224, 224, 3], 1000, 21_797_672),
+            ("resnet50", [224, 224, 3], 1000, 25_557_032),
+            ("vgg11", [224, 224, 3], 1000, 132_863_336),
+            ("vgg13", [224, 224, 3], 1000, 133_047_848),
+            ("vgg16", [224, 224, 3], 1000, 138_357_544),
+            ("vgg16:norm=batch", [224, 224, 3], 1000, 138_365_992),
+            ("vgg19", [224, 224, 3], 1000, 143_667_240),
+            // Zagoruyko and Komodakis 2016, table 4: 36.5 M, 8.9, 2.7 (of depth 16).
+            ("wrn28-10", [32, 32, 3], 10, 36_479_194),
+            ("wrn40-4", [32, 32, 3], 10, 8_949_210),
+            ("wrn16-4", [32, 32, 3], 10, 2_748_890),
+            ("lenet5", [28, 28, 1], 10, 61_706),
+            ("lenet5", [32, 32, 1], 10, 61_706),
+            ("plain:depth=500,width=8", [2, 2, 1], 10, 40 + 499 * 72 + 90),
+            ("autoencoder:widths=4-6", [9, 7, 1], 10, 40 + 222 + 220 + 37),
+        ] {
+            assert_eq!(count(spec, size, classes), parameters, "{spec}");
+        }
     }
 
     #[test]
-    fn without_normalization_a_bias_stands_for_gain_and_offset() {
-        assert_eq!(count("cnn", [8, 8, 1]) - count("cnn:norm=none", [8, 8, 1]), 16 + 32 + 64);
-        // 7 convolutions of 16 channels, 6 + 1 of 32 and of 64.
-        let channels = 7 * (16 + 32 + 64);
-        assert_eq!(count("resnet20:norm=none", [32, 32, 3]), 272_474 - channels);
-        assert_eq!(count("resnet20:norm=batch", [32, 32, 3]), 272_474);
+    fn options_change_the_parameters_that_they_should() {
+        let cifar = |spec: &str| count(spec, [32, 32, 3], 10);
+        let (gains, filters) = (2 * (7 * 16 + 7 * 32 + 7 * 64), 7 * 16 + 7 * 32 + 7 * 64 + 10);
+        assert_eq!(cifar("resnet20") - cifar("resnet20:norm=none"), gains / 2);
+        for norm in ["group", "layer", "instance"] {
+            assert_eq!(cifar(&format!("resnet20:norm={norm}")), cifar("resnet20"), "{norm}");
+        }
+        // Two projections with their norms.
+        assert_eq!(cifar("resnet20") - cifar("resnet20:skip=no"), 16 * 32 + 64 + 32 * 64 + 128);
+        assert_eq!(cifar("resnet20:scale=0") - cifar("resnet20"), 9);
+        assert_eq!(cifar("resnet20:weights=standardized"), cifar("resnet20"));
+        assert_eq!(cifar("resnet20:weights=normalized") - cifar("resnet20"), filters);
+        assert_eq!(
+            cifar("vgg11:head=imagenet,hidden=16,width=4") - cifar("vgg11:width=4"),
+            33 * 16 + 17 * 16 + 170 - 330
+        );
+        let stem = 64 * 3 * (49 - 9);
+        assert_eq!(cifar("resnet18") - cifar("resnet18:stem=cifar"), stem);
+    }
+
+    #[test]
+    fn layers_are_listed_with_what_they_give() {
+        let mut b = Builder::new(Mode::Eval);
+        let x = b.g.input("x", &[2, 32, 32, 3]).expect("a fresh graph");
+        Network::parse("resnet20").and_then(|n| n.build(&mut b, x, 10)).expect("known and fitting");
+        let named = |name: &str| b.layers.iter().find(|l| l.name == name).unwrap_or_else(|| panic!("no {name}"));
+        assert_eq!(named("stem.conv").shape, [2, 32, 32, 16]);
+        assert_eq!(named("stem.conv").flops, 2 * 2 * 32 * 32 * 27 * 16);
+        assert_eq!(named("stage2.block0.shortcut.norm").shape, [2, 8, 8, 64]);
+        assert_eq!(named("head").shape, [2, 10]);
+        // 21 convolutions with as many norms, and the head; every parameter is a listed layer's.
+        assert_eq!(b.layers.len(), 2 * 21 + 1);
+        for p in &b.params {
+            assert!(b.layers.iter().any(|l| p.name.starts_with(&format!("{}.", l.name))), "{}", p.name);
+        }
     }
 
     #[test]
     fn every_activation_is_the_one_it_is_called() {
-        for (name, _) in Activation::ALL {
+        for (name, _) in choices::Activation::ALL {
             let mut b = Builder::new(Mode::Train);
             let x = b.g.input("x", &[2, 3, 3, 1]).expect("a fresh graph");
             let spec = format!("mlp:widths=5-4,activation={name}");
             Network::parse(&spec).and_then(|n| n.build(&mut b, x, 10)).expect("known and fitting");
-            let is = |n: &&hillshade_engine::Node| matches!(&n.source, Source::Op(op) if op.name() == name);
+            let is = |n: &&hillshade_engine::Node| matches!(&n.source, Source::Op(op) if op.name() == *name);
             assert_eq!(b.g.nodes().iter().filter(is).count(), 2, "{name}");
         }
         assert_eq!(Network::parse("mlp").ok(), Network::parse("mlp:activation=relu,widths=256-256").ok());
+        assert_ne!(Network::parse("mlp").ok(), Network::parse("mlp:activation=tanh").ok());
+    }
+
+    #[test]
+    fn names_and_defaults_of_the_table_are_networks() {
+        for family in Network::families() {
+            for name in family.names {
+                let network = Network::parse(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+                assert_eq!(Some(&network), Network::parse(&network.to_string()).ok().as_ref(), "{network}");
+                assert_eq!(network.takes(), family.takes);
+                assert!(std::ptr::eq(network.family(), family), "{name}");
+            }
+            assert!([family.about, family.source].iter().all(|text| !text.is_empty()));
+        }
     }
 
     #[test]
     fn unknown_names_and_options_are_refused() {
-        for spec in ["vgg", "resnet21", "cnn:depth=3", "mlp:widths=0", "mlp:dropout=1", "cnn:widths", "mlp:norm=none"] {
+        for spec in [
+            "lenet",
+            "resnet21",
+            "vgg12",
+            "wrn28",
+            "wrn27-2",
+            "cnn:depth=3",
+            "mlp:widths=0",
+            "mlp:dropout=1",
+            "cnn:widths",
+            "mlp:norm=none",
+        ] {
             assert!(Network::parse(spec).is_err(), "{spec}");
         }
         let told = |spec| Network::parse(spec).map(|_| ()).map_err(|e| e.to_string());
-        assert_eq!(told("cnn:norm=layer"), Err("norm: expected batch or none, found \"layer\"".into()));
+        assert_eq!(told("cnn:depth=3"), Err("cnn: expected options among widths, norm, found \"depth=3\"".into()));
+        let twice = "cnn: expected every option once, found another \"norm=none\"";
+        assert_eq!(told("cnn:norm=none,norm=none"), Err(twice.into()));
+        assert_eq!(
+            told("cnn:norm=max"),
+            Err("norm: expected batch or none or group or layer or instance, found \"max\"".into())
+        );
         let known = "relu or tanh or gelu or softplus or silu";
         assert_eq!(told("mlp:activation=sin"), Err(format!("activation: expected {known}, found \"sin\"")));
     }

@@ -1,22 +1,19 @@
 //! Training: a step program and a test program on one session.
 
+mod graph;
+
 use std::path::Path;
 
+use hillshade_engine::{Data, Program, Session, Var};
 #[cfg(not(target_arch = "wasm32"))]
-use hillshade_engine::block_on;
-use hillshade_engine::{Data, Graph, Profile, Program, Session, Var};
+use hillshade_engine::{Profile, block_on};
 
 use crate::{
-    Builder, Checkpoint, Config, Error, Mode, Network, Param, Progress, Result, Score,
-    data::{Augment, Dataset, Images, permutation},
+    Builder, Checkpoint, Config, Error, Network, Param, Progress, Result, Score, Takes,
+    data::{Augment, Batch, Dataset, Images, Mixup, permutation},
     optim::RATES,
 };
-
-/// The state that adds up loss and hits over an epoch.
-const TOTALS: &str = "epoch/totals";
-
-/// The state that holds the images of a step which takes all of them, unchanged: it is set once.
-const RESIDENT: &str = "train/images";
+use graph::{RESIDENT, SHARE, TOTALS, Task};
 
 /// Images of a test batch.
 const TEST_BATCH: usize = 250;
@@ -32,6 +29,8 @@ pub struct Trainer {
     dataset: Dataset,
     session: Session,
     progress: Progress,
+    /// All passes of a step but the last, where there are several.
+    part: Option<Program>,
     step: Program,
     test: Program,
     test_totals: Var,
@@ -42,11 +41,11 @@ pub struct Trainer {
     resident: bool,
 }
 
-/// Inputs of both graphs; the images may be a state.
-fn inputs(b: &mut Builder, batch: usize, [h, w, c]: [usize; 3], resident: bool) -> Result<[Var; 2]> {
-    let shape = [batch, h, w, c];
-    let x = if resident { b.g.state(RESIDENT, &shape)? } else { b.g.input("images", &shape)? };
-    Ok([x, b.g.input_u32("labels", &[batch])?])
+/// What a pass takes: images, of those mixed in the labels, and the share that is kept of the others.
+struct Fed {
+    images: Batch,
+    others: Vec<u32>,
+    kept: [f32; 1],
 }
 
 /// The order of an epoch's images. A step that takes all of them needs none but their own.
@@ -72,18 +71,6 @@ fn within(what: &str, images: usize, found: usize) -> Result<()> {
     Err(Error::Argument { what: what.into(), expected, found: found.to_string() })
 }
 
-/// The sum of the losses and the number of hits, `[2]`.
-fn totals(g: &mut Graph, losses: Var, logits: Var, labels: Var) -> Result<Var> {
-    let classes = g.shape(logits)[1];
-    let guess = g.argmax(logits, 1)?;
-    let (guess, truth) = (g.one_hot(guess, classes)?, g.one_hot(labels, classes)?);
-    let hits = g.mul(guess, truth)?;
-    let hits = g.sum(hits, &[0, 1])?;
-    let loss = g.sum(losses, &[0])?;
-    let (loss, hits) = (g.reshape(loss, &[1])?, g.reshape(hits, &[1])?);
-    Ok(g.concat(&[loss, hits], 0)?)
-}
-
 /// Refuses a network that is too large before any of its parameters is drawn.
 fn fits(b: &Builder, session: &Session, config: &Config) -> Result<()> {
     let count = |p: &Param| p.shape.iter().fold(1, |n: usize, &extent| n.saturating_mul(extent));
@@ -101,13 +88,39 @@ fn fits(b: &Builder, session: &Session, config: &Config) -> Result<()> {
     }
 }
 
+/// Refuses numbers out of their ranges.
+fn check(config: &Config) -> Result<()> {
+    let refuse =
+        |what: &str, expected: String, found: String| Err(Error::Argument { what: what.into(), expected, found });
+    let passes = graph::passes(config);
+    if !config.batch.is_multiple_of(passes) || config.batch / passes < 2 {
+        let expected = format!("equal parts of 2 or more of {} images", config.batch);
+        return refuse("accumulate", expected, passes.to_string());
+    }
+    for (what, share) in [("smoothing", Some(config.smoothing)), ("average", config.average)] {
+        if let Some(share) = share.filter(|share| !(0.0..1.0).contains(share)) {
+            return refuse(what, "a number from 0 to below 1".into(), format!("{share:?}"));
+        }
+    }
+    if !(0.0..=4.0).contains(&config.mixup) {
+        return refuse("mixup", "a number from 0 to 4".into(), format!("{:?}", config.mixup));
+    }
+    match config.clip.filter(|&most| !(most > 0.0 && (most as f32).is_normal())) {
+        Some(most) => refuse("clip", "a positive number from 1e-37 to 1e38".into(), format!("{most:?}")),
+        None => Ok(()),
+    }
+}
+
 impl Trainer {
+    /// What comes before the names of the states that are running averages of the parameters: [`Config::average`].
+    pub const AVERAGE: &str = graph::AVERAGE;
+
     /// Builds, initializes and compiles a run.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for a batch or limit of fewer than 2 images or more than there are and for a network that is
-    /// too large, [`Error::Name`] for an unknown one, and the engine's.
+    /// [`Error::Argument`] for a batch or limit of fewer than 2 images or more than there are, for numbers out of their ranges,
+    /// and for a network that is too large or takes no images, [`Error::Name`] for an unknown one, and the engine's.
     pub fn new(config: Config, mut dataset: Dataset, mut session: Session) -> Result<Self> {
         if let Some(limit) = config.limit {
             within("limit", dataset.train.len(), limit)?;
@@ -115,51 +128,43 @@ impl Trainer {
         }
         let images = dataset.train.len();
         within("batch", images, config.batch)?;
+        check(&config)?;
         let network = Network::parse(&config.model)?;
-        let classes = dataset.classes.len();
-        let resident = config.batch == images && augment(&config).is_none();
-        let mut b = Builder::new(Mode::Train);
-        let [x, labels] = inputs(&mut b, config.batch, dataset.train.shape, resident)?;
-        let logits = network.build(&mut b, x, classes)?;
-        let losses = config.loss.build(&mut b.g, logits, labels)?;
-        let loss = b.g.mean(losses, &[0])?;
-        let trained: Vec<Param> = b.trained().cloned().collect();
-        let trained: Vec<&Param> = trained.iter().collect();
-        let gradients = match config.perturbation {
-            Some(perturbation) => perturbation.gradient(&mut b.g, loss, &trained)?,
-            None => b.g.grad(loss, &trained.iter().map(|p| p.var).collect::<Vec<_>>())?,
-        };
-        let states = config.optimizer.build(&mut b.g, &trained, &gradients)?;
-        let before = b.g.state(TOTALS, &[2])?;
-        let batch = totals(&mut b.g, losses, logits, labels)?;
-        let after = b.g.add(before, batch)?;
-        b.g.assign(before, after)?;
-        fits(&b, &session, &config)?;
-        b.initialize(&mut session, config.seed)?;
-        for s in &states {
+        if network.takes() != Takes::Images {
+            let (expected, found) = ("a network of images".into(), config.model.clone());
+            return Err(Error::Argument { what: "model".into(), expected, found });
+        }
+        let (shape, classes) = (dataset.train.shape, dataset.classes.len());
+        let task = Task { config: &config, network: &network, shape, classes };
+        let still = augment(&config).is_none() && config.mixup == 0.0 && graph::passes(&config) == 1;
+        let resident = config.batch == images && still;
+        let built = task.step(resident)?;
+        fits(&built.b, &session, &config)?;
+        built.b.initialize(&mut session, config.seed)?;
+        let part = task.part()?;
+        let zeros = [&built.states[..], part.as_ref().map_or(&[], |part| &part.states)].concat();
+        for s in &zeros {
             session.set(&s.name, &s.shape, &vec![0.0; s.shape.iter().product()])?;
+        }
+        for (average, p) in built.averages.iter().zip(&built.b.params) {
+            session.set(&average.name, &p.shape, &p.init.draw(&p.shape, config.seed, &p.name))?;
         }
         session.set(TOTALS, &[2], &[0.0; 2])?;
         if resident {
             let all = dataset.batch(&dataset.train, &order(&config, 0, images), None);
-            let [h, w, c] = dataset.train.shape;
+            let [h, w, c] = shape;
             session.set(RESIDENT, &[images, h, w, c], &all.x)?;
         }
-        let step = session.compile(&b.g, &[])?;
-        let names = b.params.iter().chain(&states).map(|p| p.name.clone());
+        let step = session.compile(&built.b.g, &[])?;
+        let part = part.map(|part| session.compile(&part.b.g, &[])).transpose()?;
+        let names = built.b.params.iter().chain(&built.states).chain(&built.averages).map(|p| p.name.clone());
         let own = names.chain([TOTALS.into()]).collect();
-
-        let mut b = Builder::new(Mode::Eval);
-        let size = TEST_BATCH.min(dataset.test.len()).max(1);
-        let [x, labels] = inputs(&mut b, size, dataset.test.shape, false)?;
-        let logits = network.build(&mut b, x, classes)?;
-        let losses = config.loss.build(&mut b.g, logits, labels)?;
-        let test_totals = totals(&mut b.g, losses, logits, labels)?;
+        let (b, test_totals) = task.test(TEST_BATCH.min(dataset.test.len()).max(1))?;
         let test = session.compile(&b.g, &[test_totals])?;
 
         let order = order(&config, 0, images);
         let progress = Progress::default();
-        Ok(Trainer { config, network, dataset, session, progress, step, test, test_totals, order, own, resident })
+        Ok(Trainer { config, network, dataset, session, progress, part, step, test, test_totals, order, own, resident })
     }
 
     /// A run that goes on from a checkpoint. The configuration is the checkpoint's but for its length, `epochs`.
@@ -257,34 +262,72 @@ impl Trainer {
     ///
     /// The engine's.
     pub fn step(&mut self) -> Result<()> {
-        self.step_by(|program, session, feeds| Ok(program.run(session, feeds)?))
+        self.each_pass(|program, session, feeds| Ok(program.run(session, feeds)?))
     }
 
-    /// [`Trainer::step`], with the time of every dispatch: [`Program::profile`].
+    /// [`Trainer::step`], with the time of every dispatch: for each of its passes a [`Program::profile`].
     ///
     /// # Errors
     ///
     /// The engine's.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn profile_step(&mut self) -> Result<Profile> {
-        self.step_by(|program, session, feeds| Ok(block_on(program.profile(session, feeds))?))
+    pub fn profile_step(&mut self) -> Result<Vec<Profile>> {
+        let mut profiles = Vec::new();
+        self.each_pass(|program, session, feeds| {
+            profiles.push(block_on(program.profile(session, feeds))?);
+            Ok(())
+        })?;
+        Ok(profiles)
     }
 
-    fn step_by<T>(&mut self, run: impl FnOnce(&mut Program, &mut Session, &[(&str, Data)]) -> Result<T>) -> Result<T> {
-        let Progress { epoch, batch, step } = self.progress;
-        let (size, seed) = (self.config.batch, self.config.seed);
-        let index = &self.order[batch as usize * size..][..size];
-        let drawn = augment(&self.config).map(|augment| (augment, seed, epoch));
-        let images = (!self.resident).then(|| self.dataset.batch(&self.dataset.train, index, drawn));
+    fn each_pass(
+        &mut self,
+        mut run: impl FnMut(&mut Program, &mut Session, &[(&str, Data)]) -> Result<()>,
+    ) -> Result<()> {
+        let (passes, step) = (graph::passes(&self.config), self.progress.step);
         let rates = self.config.optimizer.rates(self.rate(), step + 1);
-        let words = [seed as u32, (seed >> 32) as u32, step as u32];
-        let labels = images.as_ref().map_or(&self.dataset.train.labels, |images| &images.labels);
-        let mut feeds = vec![("labels", Data::U32(labels)), (RATES, Data::F32(&rates)), ("seed", Data::U32(&words))];
-        feeds.extend(images.as_ref().map(|images| ("images", Data::F32(&images.x))));
-        let done = run(&mut self.step, &mut self.session, &feeds)?;
+        let t = (step + 1) as f64;
+        let share = [self.config.average.map_or(0.0, |d| 1.0 - d.min((1.0 + t) / (10.0 + t))) as f32];
+        for pass in 0..passes {
+            // What a pass draws depends on its place in the run.
+            let place = step * passes as u64 + pass as u64;
+            let seed = self.config.seed;
+            let words = [seed as u32, (seed >> 32) as u32, place as u32];
+            let fed = self.images(pass, place);
+            let labels = fed.as_ref().map_or(&self.dataset.train.labels, |fed| &fed.images.labels);
+            let mut feeds = vec![
+                ("labels", Data::U32(labels)),
+                (RATES, Data::F32(&rates)),
+                ("seed", Data::U32(&words)),
+                (SHARE, Data::F32(&share)),
+            ];
+            if let Some(Fed { images, others, kept }) = &fed {
+                feeds.extend([
+                    ("images", Data::F32(&images.x)),
+                    ("others", Data::U32(others)),
+                    ("kept", Data::F32(kept)),
+                ]);
+            }
+            let program = self.part.as_mut().filter(|_| pass + 1 < passes).unwrap_or(&mut self.step);
+            run(program, &mut self.session, &feeds)?;
+        }
         self.progress.batch += 1;
         self.progress.step += 1;
-        Ok(done)
+        Ok(())
+    }
+
+    /// What a pass takes, unless it is in the session.
+    fn images(&self, pass: usize, place: u64) -> Option<Fed> {
+        if self.resident {
+            return None;
+        }
+        let (config, size) = (&self.config, graph::images(&self.config));
+        let first = self.progress.batch as usize * config.batch + pass * size;
+        let drawn = augment(config).map(|augment| (augment, config.seed, self.progress.epoch));
+        let mut images = self.dataset.batch(&self.dataset.train, &self.order[first..first + size], drawn);
+        let mixup = (config.mixup > 0.0).then(|| Mixup::draw(config.mixup, config.seed, place, size));
+        let others = mixup.as_ref().map(|mixup| mixup.mix(&mut images)).unwrap_or_default();
+        Some(Fed { images, others, kept: [mixup.map_or(1.0, |mixup| mixup.kept)] })
     }
 
     /// Whether the current epoch has no step left.

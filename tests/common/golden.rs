@@ -7,6 +7,13 @@ use safetensors::SafeTensors;
 
 use super::gpu;
 
+/// The bytes of a file of reference values, in the folder of the tests that run.
+pub fn bytes(name: &str) -> Vec<u8> {
+    let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let path = Path::new(&root).join(format!("tests/golden/{name}.safetensors"));
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
 /// A file of reference values.
 pub struct Golden {
     tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
@@ -18,8 +25,7 @@ const TWIN: f64 = 2e-7;
 
 impl Golden {
     pub fn read(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.safetensors"));
-        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let bytes = bytes(name);
         let file = SafeTensors::deserialize(&bytes).expect("a whole file");
         let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
         let tensors = file.iter().map(|(name, view)| {

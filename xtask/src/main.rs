@@ -1,7 +1,11 @@
-//! What a newcomer types: `cargo xtask run`, `cargo xtask test`, `cargo xtask bench`.
+//! What a newcomer types: `cargo xtask run`, `cargo xtask test`, `cargo xtask bench`; and `cargo xtask kit` for machines
+//! without a toolchain.
 //!
 //! Each first makes sure that kernels have something to run on. On Linux that means a Vulkan loader and a driver; where
 //! there is none, Mesa's software driver is installed if that needs no password, and otherwise the command is printed.
+
+mod bench;
+mod kit;
 
 use std::env;
 use std::ffi::OsString;
@@ -12,10 +16,14 @@ const HELP: &str = "\
 cargo xtask run [ARGS…]    build Hillshade and train; ARGS as in `hillshade train ARGS`, or any other
                            command of the program: `cargo xtask run devices`, `cargo xtask run help`
 cargo xtask test [ARGS…]   every test; ARGS go to `cargo test`
-cargo xtask bench [ARGS…]  the benchmarks; ARGS go to `cargo bench`
+cargo xtask bench [ARGS…]  the benchmarks, one table of their medians, and a line of JSON each in target/bench.jsonl;
+                           ARGS go to `cargo bench`
+cargo xtask peers [ARGS…]  `bench --bench steps`, then PyTorch and burn where they run, and one table of ratios
+cargo xtask kit DIR        tests, benches and the program, built and gathered in DIR with a script that runs them all:
+                           for a machine without a toolchain and without a network
 cargo xtask help           this text
 
-On Debian and Ubuntu, the first three install Mesa's Vulkan drivers if the machine has none.
+On Debian and Ubuntu, all but the kit install Mesa's Vulkan drivers if the machine has none.
 ";
 
 /// Debian's and Ubuntu's packages for the loader and the drivers, llvmpipe's among them.
@@ -30,7 +38,23 @@ const DRIVER_VARIABLES: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
 fn main() -> ExitCode {
     let mut args = env::args_os().skip(1);
     let task = args.next().and_then(|word| word.into_string().ok()).unwrap_or_else(|| "help".into());
-    let Some(cargo_args) = cargo_args(&task, args.collect()) else {
+    let args: Vec<OsString> = args.collect();
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    if task == "kit" {
+        let gathered = match args.as_slice() {
+            [folder] => kit::gather(&cargo, &root, Path::new(folder)),
+            _ => Err(format!("cargo xtask kit: expected one folder, found {} arguments", args.len())),
+        };
+        return gathered.map_or_else(
+            |what| {
+                eprintln!("{what}");
+                ExitCode::from(2)
+            },
+            |()| ExitCode::SUCCESS,
+        );
+    }
+    let Some(cargo_args) = cargo_args(&task, args) else {
         if ["help", "--help", "-h"].contains(&task.as_str()) {
             print!("{HELP}");
             return ExitCode::SUCCESS;
@@ -46,14 +70,24 @@ fn main() -> ExitCode {
         }
         eprintln!("Going on without one: Hillshade computes on the CPU.");
     }
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut command = Command::new(cargo);
     // Without a desktop session Mesa's device-select layer, which looks for one, complains at every start.
     if env::var_os("XDG_RUNTIME_DIR").is_none() {
         command.env("NODEVICE_SELECT", "1");
     }
-    hand_over(command.args(cargo_args).current_dir(root))
+    command.args(cargo_args).current_dir(&root);
+    let report = match task.as_str() {
+        "bench" => bench::bench,
+        "peers" => bench::peers,
+        _ => return hand_over(&mut command),
+    };
+    match report(&mut command, &root) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("{what}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// What to ask of cargo for a task, or `None` if there is no such task.
@@ -62,6 +96,7 @@ fn cargo_args(task: &str, args: Vec<OsString>) -> Option<Vec<OsString>> {
         "run" => vec!["run", "--release", "--package", "hillshade", "--bin", "hillshade", "--"],
         "test" => vec!["test", "--release", "--workspace"],
         "bench" => vec!["bench"],
+        "peers" => vec!["bench", "--bench", "steps"],
         _ => return None,
     };
     let options = args.first().and_then(|word| word.to_str()).is_none_or(|word| word.starts_with('-'));

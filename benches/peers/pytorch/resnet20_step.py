@@ -1,7 +1,7 @@
-"""Times training steps of the CIFAR ResNet-20 with PyTorch on the CPU; prints one JSON line per memory format.
+"""Times training steps of the CIFAR ResNet-20 with PyTorch; prints one JSON line per memory format.
 
     pip install torch numpy
-    python3 benches/peers/pytorch/resnet20_step.py [--batch 128]
+    python3 benches/peers/pytorch/resnet20_step.py [--batch 128] [--device cuda] [--tf32]
 
 The network is He et al. 2015, section 4.2, with option B: 1x1 convolutions with batch norm where the width changes.
 A step is forward, loss, backward and SGD with momentum; the data are random and always the same.
@@ -47,39 +47,46 @@ def resnet20():
 
 
 def main():
-    parser = argparse.ArgumentParser(description="ResNet-20 training steps, PyTorch on the CPU")
+    parser = argparse.ArgumentParser(description="ResNet-20 training steps, PyTorch")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=20, help="timed steps")
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--tf32", action="store_true", help="allow TF32 on CUDA")
     parser.add_argument("--format", choices=list(FORMATS), help="default: each in turn")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.tf32
 
     for name in [options.format] if options.format else FORMATS:
         torch.manual_seed(0)
-        net = resnet20().to(memory_format=FORMATS[name])
+        net = resnet20().to(options.device, memory_format=FORMATS[name])
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-        x = torch.randn(options.batch, 3, 32, 32).contiguous(memory_format=FORMATS[name])
-        labels = torch.randint(10, (options.batch,))
+        x = torch.randn(options.batch, 3, 32, 32, device=options.device).contiguous(memory_format=FORMATS[name])
+        labels = torch.randint(10, (options.batch,), device=options.device)
         milliseconds = []
         for _ in range(options.warmup + options.steps):
             start = time.perf_counter()
             optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(net(x), labels).backward()
             optimizer.step()
+            if options.device == "cuda":
+                torch.cuda.synchronize()
             milliseconds.append(1e3 * (time.perf_counter() - start))
         timed = sorted(milliseconds[options.warmup :])
         result = {
             "peer": "pytorch",
             "version": torch.__version__,
-            "model": "resnet20",
+            "device": options.device,
+            "tf32": options.tf32,
+            "row": f"training step resnet20 {options.batch}x32x32x3",
             "parameters": sum(p.numel() for p in net.parameters()),
             "threads": torch.get_num_threads(),
             "batch": options.batch,
             "memory_format": name,
             "steps": options.steps,
-            "ms_per_step": round(statistics.median(timed), 3),
+            "ms": round(statistics.median(timed), 3),
             "ms_fastest": round(timed[0], 3),
             "ms_slowest": round(timed[-1], 3),
         }

@@ -1,0 +1,191 @@
+//! What criterion measured, as a table and as JSON lines; and beside it what peers measured.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+/// A median time.
+#[derive(Debug, Clone, PartialEq)]
+struct Measured {
+    /// What was done: the group and its shape.
+    row: String,
+    /// By whom: `host`, `device`, or a peer.
+    by: String,
+    ms: f64,
+    /// Median absolute deviation in milliseconds.
+    spread: f64,
+    /// FLOPs or images of a run.
+    work: u64,
+}
+
+fn parse(path: &Path) -> Option<Value> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// One result, from the folder `new` that criterion leaves for it.
+fn measured(folder: &Path) -> Option<Measured> {
+    let (id, times) = (parse(&folder.join("benchmark.json"))?, parse(&folder.join("estimates.json"))?);
+    let text = |key: &str| id[key].as_str().map(str::to_string);
+    let ms = |of: &str| times[of]["point_estimate"].as_f64().map(|ns| ns / 1e6);
+    Some(Measured {
+        row: format!("{} {}", text("group_id")?, text("value_str")?),
+        by: text("function_id")?,
+        ms: ms("median")?,
+        spread: ms("median_abs_dev")?,
+        work: id["throughput"]["Elements"].as_u64().unwrap_or(0),
+    })
+}
+
+/// All results in criterion's folder that are newer than `since`.
+fn results(folder: &Path, since: std::time::SystemTime, found: &mut Vec<Measured>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.file_name().is_some_and(|name| name == "new") {
+            let fresh = fs::metadata(path.join("estimates.json")).and_then(|m| m.modified()).is_ok_and(|t| t >= since);
+            found.extend(measured(&path).filter(|_| fresh));
+        } else if path.is_dir() {
+            results(&path, since, found);
+        }
+    }
+}
+
+fn commit(root: &Path) -> String {
+    let output = Command::new("git").args(["describe", "--always", "--dirty"]).current_dir(root).output();
+    output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_string()).unwrap_or_default()
+}
+
+/// The benches' results of this run: printed as a table, and added to `target/bench.jsonl`.
+fn report(root: &Path, since: std::time::SystemTime) -> Result<Vec<Measured>, String> {
+    let mut all = Vec::new();
+    results(&root.join("target/criterion"), since, &mut all);
+    all.sort_by(|a, b| (&a.row, &a.by).cmp(&(&b.row, &b.by)));
+    println!("\n{:<48} {:<8} {:>10} {:>8} {:>10}", "row", "by", "ms", "±", "G/s");
+    for m in &all {
+        let rate = m.work as f64 / m.ms / 1e6;
+        println!("{:<48} {:<8} {:>10.3} {:>8.3} {rate:>10.2}", m.row, m.by, m.ms, m.spread);
+    }
+    let path = root.join("target/bench.jsonl");
+    let failed = |e: std::io::Error| format!("{}: {e}", path.display());
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
+    let (commit, adapter) = (commit(root), std::env::var("HILLSHADE_ADAPTER").unwrap_or_default());
+    for m in &all {
+        let line = json!({
+            "commit": commit, "adapter": adapter, "row": m.row, "by": m.by, "ms": m.ms, "spread": m.spread, "work": m.work,
+        });
+        writeln!(file, "{line}").map_err(failed)?;
+    }
+    Ok(all)
+}
+
+/// Runs the benches of cargo's arguments and reports.
+///
+/// # Errors
+///
+/// What failed.
+pub fn bench(command: &mut Command, root: &Path) -> Result<(), String> {
+    ours(command, root).map(|_| ())
+}
+
+fn ours(command: &mut Command, root: &Path) -> Result<Vec<Measured>, String> {
+    let since = std::time::SystemTime::now();
+    match command.status() {
+        Ok(status) if status.success() => report(root, since),
+        Ok(status) => Err(format!("the benches failed: {status}")),
+        Err(e) => Err(format!("{}: {e}", command.get_program().display())),
+    }
+}
+
+/// Peers: what to run, and for whom its rows stand.
+const PEERS: [(&str, &[&str]); 4] = [
+    ("python3", &["benches/peers/pytorch/ops.py"]),
+    ("python3", &["benches/peers/pytorch/resnet20_step.py", "--batch", "32"]),
+    ("python3", &["benches/peers/pytorch/resnet20_step.py", "--batch", "128"]),
+    ("cargo", &["run", "--release", "--quiet", "--manifest-path", "benches/peers/burn/Cargo.toml"]),
+];
+
+/// The rows that a peer prints, one JSON object a line; of several with one name the fastest.
+fn rows(text: &str) -> Vec<(String, String, f64)> {
+    let parsed = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut best: BTreeMap<(String, String), f64> = BTreeMap::new();
+    for v in parsed {
+        let (Some(row), Some(peer), Some(ms)) = (v["row"].as_str(), v["peer"].as_str(), v["ms"].as_f64()) else {
+            continue;
+        };
+        let slot = best.entry((row.into(), peer.into())).or_insert(ms);
+        *slot = slot.min(ms);
+    }
+    best.into_iter().map(|((row, peer), ms)| (row, peer, ms)).collect()
+}
+
+/// Runs the benches and every peer that is there, and prints how many times as long each takes as the fastest of ours.
+///
+/// # Errors
+///
+/// When our own benches fail; a peer that is not there, or fails, is said and left out.
+pub fn peers(command: &mut Command, root: &Path) -> Result<(), String> {
+    let mut all = ours(command, root)?;
+    for (program, arguments) in PEERS {
+        let run = Command::new(program).args(arguments).current_dir(root).stderr(Stdio::null()).output();
+        match run {
+            Ok(output) if output.status.success() => {
+                let found = rows(&String::from_utf8_lossy(&output.stdout));
+                all.extend(found.into_iter().map(|(row, by, ms)| Measured { row, by, ms, spread: 0.0, work: 0 }));
+            }
+            _ => println!("left out, since it does not run here: {program} {}", arguments.join(" ")),
+        }
+    }
+    print!("\n{}", ratios(&all));
+    Ok(())
+}
+
+/// A table: for each row the milliseconds of everyone, and how many times as long as ours on the host a peer takes.
+fn ratios(all: &[Measured]) -> String {
+    let names: BTreeSet<&str> = all.iter().map(|m| m.by.as_str()).collect();
+    let table: BTreeMap<&str, BTreeMap<&str, f64>> = all.iter().fold(BTreeMap::new(), |mut table, m| {
+        table.entry(m.row.as_str()).or_insert_with(BTreeMap::new).insert(m.by.as_str(), m.ms);
+        table
+    });
+    let mut text = format!("{:<48}", "ms (times ours on the host, on the device)");
+    text.extend(names.iter().map(|name| format!(" {name:>26}")));
+    text.push('\n');
+    for (row, times) in table {
+        text.push_str(&format!("{row:<48}"));
+        for name in &names {
+            let cell = match times.get(name) {
+                None => "-".into(),
+                Some(ms) if ["host", "device"].contains(name) => format!("{ms:.3}"),
+                Some(ms) => {
+                    let times_ours = |by: &str| times.get(by).map_or("-".into(), |own| format!("{:.2}", ms / own));
+                    format!("{ms:.3} ({}, {})", times_ours("host"), times_ours("device"))
+                }
+            };
+            text.push_str(&format!(" {cell:>26}"));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_rows_are_read_and_the_fastest_kept() {
+        let text = "warming up\n{\"peer\":\"p\",\"row\":\"a\",\"ms\":3.0}\n{\"peer\":\"p\",\"row\":\"a\",\"ms\":2.0}\n{}";
+        assert_eq!(rows(text), [("a".into(), "p".into(), 2.0)]);
+    }
+
+    #[test]
+    fn ratios_are_peer_over_ours() {
+        let m = |row: &str, by: &str, ms: f64| Measured { row: row.into(), by: by.into(), ms, spread: 0.0, work: 0 };
+        let text = ratios(&[m("a", "host", 2.0), m("a", "p", 5.0), m("b", "p", 1.0)]);
+        assert!(text.contains("5.000 (2.50, -)") && text.contains("1.000 (-, -)"), "{text}");
+    }
+}
