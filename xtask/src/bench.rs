@@ -178,7 +178,8 @@ mod tests {
 
     #[test]
     fn peers_rows_are_read_and_the_fastest_kept() {
-        let text = "warming up\n{\"peer\":\"p\",\"row\":\"a\",\"ms\":3.0}\n{\"peer\":\"p\",\"row\":\"a\",\"ms\":2.0}\n{}";
+        let text =
+            "warming up\n{\"peer\":\"p\",\"row\":\"a\",\"ms\":3.0}\n{\"peer\":\"p\",\"row\":\"a\",\"ms\":2.0}\n{}";
         assert_eq!(rows(text), [("a".into(), "p".into(), 2.0)]);
     }
 

@@ -137,7 +137,9 @@ mod tests {
     #[test]
     fn executables_go_where_the_script_looks() {
         let line = |kind: &str, name: &str| {
-            format!(r#"{{"reason":"compiler-artifact","target":{{"kind":["{kind}"],"name":"{name}"}},"executable":"/t/{name}-1"}}"#)
+            format!(
+                r#"{{"reason":"compiler-artifact","target":{{"kind":["{kind}"],"name":"{name}"}},"executable":"/t/{name}-1"}}"#
+            )
         };
         let library = r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"engine"},"executable":null}"#;
         let messages = [line("test", "ops"), line("test", "cli"), line("bench", "steps"), line("bin", "hillshade")];
