@@ -27,39 +27,50 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         @builtin(local_invocation_index) lane: u32) {
     let mine = own(flat_group(group, groups), params.t, params.heads);
     if mine.n >= params.n { return; }
-    let row = lane / 8;
+    let quad = lane / 8;
     let c = lane % 8;
-    let i = min(mine.first + row, params.t - 1);
+    let row = mine.first + 4 * quad;
+    let i = min(row + vec4u(0, 1, 2, 3), vec4u(params.t - 1));
     let at = query_at(mine.n, i, mine.h);
     let seen = visible(lengths[mine.n], i);
-    let end = visible(lengths[mine.n], min(mine.first + ROWS, params.t) - 1);
-    let keys = key_at(mine.n, 0, mine.h / (params.heads / params.kv_heads));
+    let end = visible(lengths[mine.n], vec4u(min(mine.first + ROWS, params.t) - 1)).x;
+    let keys = key_at(mine.n, vec4u(), mine.h / (params.heads / params.kv_heads)).x;
     let step = params.kv_heads * params.d;
 
-    var most = LOWEST;
-    var sum = 0.0;
+    var most = vec4f(LOWEST);
+    var sum = vec4f();
     var sums = Sums();
     for (var first = 0u; first < end; first += COLUMNS) {
         let count = present(first, end);
         stage(K, keys, step, first, end, lane);
-        let is_seen = columns(first, c) < vec4u(seen);
-        let scores = select(vec4f(LOWEST), products(Q, at, c) * params.scale, is_seen);
-        share(0, row, c, scores);
+        var scores = add_products(Block(), Q, at, c);
+        for (var slot = 0u; slot < SLOTS; slot++) {
+            let column = c + 8 * slot;
+            scores[slot] = select(vec4f(LOWEST), scores[slot] * params.scale, vec4u(first + column) < seen);
+            weights[weights_at(0, quad) + column] = scores[slot];
+        }
         workgroupBarrier();
         var next = most;
-        for (var column = 0u; column < count; column++) { next = max(next, weights[weight_at(0, row) + column]); }
-        share(1, row, c, select(vec4f(), exp4(scores - next), is_seen));
+        for (var column = 0u; column < count; column++) { next = max(next, weights[weights_at(0, quad) + column]); }
+        for (var slot = 0u; slot < SLOTS; slot++) {
+            let column = c + 8 * slot;
+            let p = select(vec4f(), exp4(scores[slot] - next), vec4u(first + column) < seen);
+            weights[weights_at(1, quad) + column] = p;
+        }
         stage(V, keys, step, first, end, lane);
-        let kept = exp_f32(most - next);
+        let kept = exp4(most - next);
         most = next;
         sum *= kept;
-        for (var column = 0u; column < count; column++) { sum += weights[weight_at(1, row) + column]; }
-        for (var u = 0u; u < (FOURS + 7) / 8; u++) { sums[u] *= kept; }
-        weigh(&sums, 1, row, c, count);
+        for (var column = 0u; column < count; column++) { sum += weights[weights_at(1, quad) + column]; }
+        for (var u = 0u; u < (FOURS + 7) / 8; u++) {
+            let old = sums[u];
+            sums[u] = mat4x4f(old[0] * kept.x, old[1] * kept.y, old[2] * kept.z, old[3] * kept.w);
+        }
+        weigh(&sums, 1, quad, c, count);
     }
-    if mine.first + row >= params.t { return; }
-    let norm = select(0.0, 1.0 / sum, sum > 0.0);
-    for (var u = 0u; u < (FOURS + 7) / 8; u++) { sums[u] *= norm; }
-    put(0, at, c, sums);
-    if c == 0 { lse[at / params.d] = select(0.0, most + log_f32(sum), sum > 0.0); }
+    if row >= params.t { return; }
+    put(0, at, params.t - row, c, sums, select(vec4f(), 1.0 / sum, sum > vec4f()));
+    for (var r = c; r < min(params.t - row, 4); r += 8) {
+        lse[at[r] / params.d] = select(0.0, most[r] + log_f32(sum[r]), sum[r] > 0.0);
+    }
 }

@@ -30,78 +30,78 @@ fn save(to: u32, i: u32, value: f32) {
     if to == K { dk[i] = value; } else { dv[i] = value; }
 }
 
-// Numbers of the lane's queries.
-fn of_rows(at: vec4u) -> vec4f { return vec4f(rows[at.x], rows[at.y], rows[at.z], rows[at.w]); }
-
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let mine = own(flat_group(group, groups), params.s, params.kv_heads);
     if mine.n >= params.n { return; }
-    let row = lane / 8;
+    let quad = lane / 8;
     let c = lane % 8;
-    let j = min(mine.first + row, params.s - 1);
+    let row = mine.first + 4 * quad;
+    let j = min(row + vec4u(0, 1, 2, 3), vec4u(params.s - 1));
     let at = key_at(mine.n, j, mine.h);
-    let dat = at + key_at(params.n, 0, 0);
+    let dat = at + key_at(params.n, vec4u(), 0);
     let length = lengths[mine.n];
     let step = params.heads * params.d;
     let all = params.n * params.t * params.heads;
     // The first query that sees a key of this tile.
     var start = select(params.t, 0, mine.first < length);
-    if CAUSAL { start = max(start, max(mine.first + params.t, params.s) - params.s); }
+    if params.causal != 0 { start = max(start, max(mine.first + params.t, params.s) - params.s); }
 
     var dk_sums = Sums();
     var dv_sums = Sums();
     let shared_by = params.heads / params.kv_heads;
     for (var h = mine.h * shared_by; h < (mine.h + 1) * shared_by; h++) {
-        let queries = query_at(mine.n, 0, h);
-        let dqueries = queries + query_at(params.n, 0, 0);
+        let queries = query_at(mine.n, vec4u(), h).x;
+        let dqueries = queries + query_at(params.n, vec4u(), 0).x;
         for (var first = start; first < params.t; first += COLUMNS) {
             let count = present(first, params.t);
-            let i = columns(first, c);
-            let here = min(i, vec4u(params.t - 1));
-            let number = (mine.n * params.t + here) * params.heads + h;
-            let seen = vec4u(visible(length, here.x), visible(length, here.y), visible(length, here.z), visible(length, here.w));
-            let is_seen = vec4u(j) < select(vec4u(), seen, i == here);
             stage(CT, queries, step, first, params.t, lane);
-            let e = products(V, at, c) - of_rows(number + all);
-            var de = vec4f();
-            var ds = vec4f();
+            let e = add_products(Block(), V, at, c);
+            var de = Block();
+            var ds = Block();
             if TANGENT {
-                de = products(V, dat, c) - of_rows(number + 3 * all);
+                de = add_products(de, V, dat, c);
                 stage(CT, dqueries, step, first, params.t, lane);
-                de += products(V, at, c);
+                de = add_products(de, V, at, c);
                 stage(Q, dqueries, step, first, params.t, lane);
-                ds = products(K, at, c);
+                ds = add_products(ds, K, at, c);
             }
             stage(Q, queries, step, first, params.t, lane);
-            let scores = products(K, at, c) * params.scale;
-            var p = select(vec4f(), exp4(scores - of_rows(number)), is_seen);
-            var w = p * e * params.scale;
-            if TANGENT {
-                share(2, row, c, w);
-                share(3, row, c, p);
-                ds = (ds + products(K, dat, c)) * params.scale - of_rows(number + 2 * all);
-                w = w * ds + p * de * params.scale;
-                p *= ds;
+            let scores = add_products(Block(), K, at, c);
+            if TANGENT { ds = add_products(ds, K, dat, c); }
+            for (var slot = 0u; slot < SLOTS; slot++) {
+                let column = c + 8 * slot;
+                let i = min(first + column, params.t - 1);
+                let number = (mine.n * params.t + i) * params.heads + h;
+                let is_seen = j < select(vec4u(), visible(length, vec4u(i)), first + column < params.t);
+                var p = select(vec4f(), exp4(scores[slot] * params.scale - rows[number]), is_seen);
+                var w = p * (e[slot] - rows[number + all]) * params.scale;
+                if TANGENT {
+                    weights[weights_at(2, quad) + column] = w;
+                    weights[weights_at(3, quad) + column] = p;
+                    let moved = ds[slot] * params.scale - rows[number + 2 * all];
+                    w = w * moved + p * (de[slot] - rows[number + 3 * all]) * params.scale;
+                    p *= moved;
+                }
+                weights[weights_at(0, quad) + column] = w;
+                weights[weights_at(1, quad) + column] = p;
             }
-            share(0, row, c, w);
-            share(1, row, c, p);
             workgroupBarrier();
-            weigh(&dk_sums, 0, row, c, count);
+            weigh(&dk_sums, 0, quad, c, count);
             if TANGENT {
                 stage(Q, dqueries, step, first, params.t, lane);
-                weigh(&dk_sums, 2, row, c, count);
+                weigh(&dk_sums, 2, quad, c, count);
             }
             stage(CT, queries, step, first, params.t, lane);
-            weigh(&dv_sums, 1, row, c, count);
+            weigh(&dv_sums, 1, quad, c, count);
             if TANGENT {
                 stage(CT, dqueries, step, first, params.t, lane);
-                weigh(&dv_sums, 3, row, c, count);
+                weigh(&dv_sums, 3, quad, c, count);
             }
         }
     }
-    if mine.first + row >= params.s { return; }
-    put(K, at, c, dk_sums);
-    put(V, at, c, dv_sums);
+    if row >= params.s { return; }
+    put(K, at, params.s - row, c, dk_sums, vec4f(1.0));
+    put(V, at, params.s - row, c, dv_sums, vec4f(1.0));
 }

@@ -28,55 +28,70 @@ fn load(source: u32, i: u32) -> vec4f {
 
 fn save(to: u32, i: u32, value: f32) { dq[i] = value; }
 
+// Numbers of the lane's rows.
+fn of_rows(at: vec4u) -> vec4f { return vec4f(rows[at.x], rows[at.y], rows[at.z], rows[at.w]); }
+
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let mine = own(flat_group(group, groups), params.t, params.heads);
     if mine.n >= params.n { return; }
-    let row = lane / 8;
+    let quad = lane / 8;
     let c = lane % 8;
-    let i = min(mine.first + row, params.t - 1);
+    let row = mine.first + 4 * quad;
+    let i = min(row + vec4u(0, 1, 2, 3), vec4u(params.t - 1));
     let at = query_at(mine.n, i, mine.h);
-    let dat = at + query_at(params.n, 0, 0);
+    let dat = at + query_at(params.n, vec4u(), 0);
     let seen = visible(lengths[mine.n], i);
-    let end = visible(lengths[mine.n], min(mine.first + ROWS, params.t) - 1);
-    let keys = key_at(mine.n, 0, mine.h / (params.heads / params.kv_heads));
-    let dkeys = keys + key_at(params.n, 0, 0);
+    let end = visible(lengths[mine.n], vec4u(min(mine.first + ROWS, params.t) - 1)).x;
+    let keys = key_at(mine.n, vec4u(), mine.h / (params.heads / params.kv_heads)).x;
+    let dkeys = keys + key_at(params.n, vec4u(), 0).x;
     let step = params.kv_heads * params.d;
+    let number = at / params.d;
     let all = params.n * params.t * params.heads;
-    let own_lse = rows[at / params.d];
-    let delta = rows[at / params.d + all];
+    let lse = of_rows(number);
+    let delta = of_rows(number + all);
+    var dlse = vec4f();
+    var ddelta = vec4f();
+    if TANGENT {
+        dlse = of_rows(number + 2 * all);
+        ddelta = of_rows(number + 3 * all);
+    }
 
     var sums = Sums();
     for (var first = 0u; first < end; first += COLUMNS) {
         let count = present(first, end);
-        let is_seen = columns(first, c) < vec4u(seen);
         stage(V, keys, step, first, end, lane);
-        let e = products(CT, at, c) - delta;
-        var de = vec4f();
-        var ds = vec4f();
+        let e = add_products(Block(), CT, at, c);
+        var de = Block();
+        var ds = Block();
         if TANGENT {
-            de = products(CT, dat, c) - rows[at / params.d + 3 * all];
+            de = add_products(de, CT, dat, c);
             stage(V, dkeys, step, first, end, lane);
-            de += products(CT, at, c);
+            de = add_products(de, CT, at, c);
             stage(K, dkeys, step, first, end, lane);
-            ds = products(Q, at, c);
+            ds = add_products(ds, Q, at, c);
         }
         stage(K, keys, step, first, end, lane);
-        let p = select(vec4f(), exp4(products(Q, at, c) * params.scale - own_lse), is_seen) * params.scale;
-        var w = p * e;
-        if TANGENT {
-            share(1, row, c, w);
-            ds = (ds + products(Q, dat, c)) * params.scale - rows[at / params.d + 2 * all];
-            w = w * ds + p * de;
+        let scores = add_products(Block(), Q, at, c);
+        if TANGENT { ds = add_products(ds, Q, dat, c); }
+        for (var slot = 0u; slot < SLOTS; slot++) {
+            let column = c + 8 * slot;
+            let is_seen = vec4u(first + column) < seen;
+            let p = select(vec4f(), exp4(scores[slot] * params.scale - lse), is_seen) * params.scale;
+            var w = p * (e[slot] - delta);
+            if TANGENT {
+                weights[weights_at(1, quad) + column] = w;
+                w = w * (ds[slot] * params.scale - dlse) + p * (de[slot] - ddelta);
+            }
+            weights[weights_at(0, quad) + column] = w;
         }
-        share(0, row, c, w);
         workgroupBarrier();
-        weigh(&sums, 0, row, c, count);
+        weigh(&sums, 0, quad, c, count);
         if TANGENT {
             stage(K, dkeys, step, first, end, lane);
-            weigh(&sums, 1, row, c, count);
+            weigh(&sums, 1, quad, c, count);
         }
     }
-    if mine.first + row < params.t { put(0, at, c, sums); }
+    if row < params.t { put(0, at, params.t - row, c, sums, vec4f(1.0)); }
 }

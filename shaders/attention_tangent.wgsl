@@ -22,45 +22,54 @@ fn load(source: u32, i: u32) -> vec4f {
     return v[i];
 }
 
-var<private> along: f32;
+// The lane's first row, and dlse of its rows.
+var<private> row: u32;
+var<private> along: vec4f;
 
-fn save(to: u32, i: u32, value: f32) { dy[i] = value - along * y[i]; }
+fn save(to: u32, i: u32, value: f32) {
+    dy[i] = value - along[i / (params.heads * params.d) % params.t - row] * y[i];
+}
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let mine = own(flat_group(group, groups), params.t, params.heads);
     if mine.n >= params.n { return; }
-    let row = lane / 8;
+    let quad = lane / 8;
     let c = lane % 8;
-    let i = min(mine.first + row, params.t - 1);
+    row = mine.first + 4 * quad;
+    let i = min(row + vec4u(0, 1, 2, 3), vec4u(params.t - 1));
     let at = query_at(mine.n, i, mine.h);
-    let dat = at + query_at(params.n, 0, 0);
+    let dat = at + query_at(params.n, vec4u(), 0);
     let seen = visible(lengths[mine.n], i);
-    let end = visible(lengths[mine.n], min(mine.first + ROWS, params.t) - 1);
-    let keys = key_at(mine.n, 0, mine.h / (params.heads / params.kv_heads));
-    let dkeys = keys + key_at(params.n, 0, 0);
+    let end = visible(lengths[mine.n], vec4u(min(mine.first + ROWS, params.t) - 1)).x;
+    let keys = key_at(mine.n, vec4u(), mine.h / (params.heads / params.kv_heads)).x;
+    let dkeys = keys + key_at(params.n, vec4u(), 0).x;
     let step = params.kv_heads * params.d;
-    let own_lse = lse[at / params.d];
+    let number = at / params.d;
+    let own_lse = vec4f(lse[number.x], lse[number.y], lse[number.z], lse[number.w]);
 
     var sums = Sums();
     for (var first = 0u; first < end; first += COLUMNS) {
         let count = present(first, end);
         stage(K, keys, step, first, end, lane);
-        let scores = products(Q, at, c) * params.scale;
-        var ds = products(Q, dat, c);
+        let scores = add_products(Block(), Q, at, c);
+        var ds = add_products(Block(), Q, dat, c);
         stage(K, dkeys, step, first, end, lane);
-        ds += products(Q, at, c);
-        let p = select(vec4f(), exp4(scores - own_lse), columns(first, c) < vec4u(seen));
-        share(0, row, c, p * ds * params.scale);
-        share(1, row, c, p);
+        ds = add_products(ds, Q, at, c);
+        for (var slot = 0u; slot < SLOTS; slot++) {
+            let column = c + 8 * slot;
+            let p = select(vec4f(), exp4(scores[slot] * params.scale - own_lse), vec4u(first + column) < seen);
+            weights[weights_at(0, quad) + column] = p * ds[slot] * params.scale;
+            weights[weights_at(1, quad) + column] = p;
+        }
         stage(V, keys, step, first, end, lane);
-        for (var column = 0u; column < count; column++) { along += weights[weight_at(0, row) + column]; }
-        weigh(&sums, 0, row, c, count);
+        for (var column = 0u; column < count; column++) { along += weights[weights_at(0, quad) + column]; }
+        weigh(&sums, 0, quad, c, count);
         stage(V, dkeys, step, first, end, lane);
-        weigh(&sums, 1, row, c, count);
+        weigh(&sums, 1, quad, c, count);
     }
-    if mine.first + row >= params.t { return; }
-    put(0, at, c, sums);
-    if c == 0 { dlse[at / params.d] = along; }
+    if row >= params.t { return; }
+    put(0, at, params.t - row, c, sums, vec4f(1.0));
+    for (var r = c; r < min(params.t - row, 4); r += 8) { dlse[number[r]] = along[r]; }
 }

@@ -6,7 +6,7 @@ use crate::{
     ops::Attention,
 };
 
-/// The longest heads: what fits the registers of eight invocations.
+/// The longest heads: what fits the registers of eight invocations with four rows.
 const LONGEST: usize = 256;
 
 /// Queries of a workgroup in the class of GPUs, or keys where it makes keys' cotangents.
@@ -83,7 +83,7 @@ impl Attention {
         most.min(e.s).min(length as usize)
     }
 
-    /// The launch of a kernel that imports `heads`, in which `rows` queries or keys each of `heads` heads are a
+    /// The launch of a kernel that imports `attend`, in which `rows` queries or keys each of `heads` heads are a
     /// workgroup's, with `planes` weights for each pair.
     pub(crate) fn launch_tiles(
         &self,
@@ -94,7 +94,7 @@ impl Attention {
         planes: usize,
         bind: &[Bind],
     ) -> Launch {
-        let own = if class == Class::Software { ROWS / 8 } else { ROWS };
+        let own = if class == Class::Software { ROWS / 4 } else { ROWS };
         let fours = e.d.div_ceil(4);
         let bytes = |columns: usize| 16 * columns * (fours + 1) + 4 * planes * own * (columns + 1);
         let columns = [32, 16].into_iter().find(|&c| bytes(c) <= 16 << 10).unwrap_or(8);
@@ -104,9 +104,8 @@ impl Attention {
             .constant("FOURS", fours as f64)
             .constant("PLANES", planes as f64)
             .constant("EVEN", e.d.is_multiple_of(4))
-            .constant("CAUSAL", self.causal)
             .params([e.n, e.t, e.s, e.heads, e.kv_heads, e.d].map(word))
-            .params([(self.scale as f32).to_bits()])
+            .params([u32::from(self.causal), (self.scale as f32).to_bits()])
             .bind(bind.iter().copied())
     }
 

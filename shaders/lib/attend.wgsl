@@ -1,6 +1,7 @@
-// The frame of attention's kernels: a workgroup makes ROWS queries (or keys) of one head, eight lanes to each, and goes
-// over COLUMNS keys (or queries) at a time. A lane makes the weights of up to four pairs and shares them, then sums an
-// eighth of its row's outputs. The kernel defines its bindings, load (four neighbouring numbers of an array), save, main.
+// The frame of attention's kernels: a workgroup makes ROWS queries (or keys) of one head, eight lanes to four of them, and
+// goes over COLUMNS keys (or queries) at a time. A lane makes the weights of its four rows with every eighth column and
+// shares them, then sums every eighth four of its rows' outputs. The kernel defines its bindings, load (four neighbouring
+// numbers of an array), save, and main.
 
 #import index
 #import math
@@ -12,25 +13,30 @@ override FOURS: u32 = 8;
 override EVEN: bool = true;
 // Weights of a pair that are held at once.
 override PLANES: u32 = 1;
-override CAUSAL: bool = false;
 
-override LANES: u32 = ROWS * 8;
-// Rows of one number more than they need lie in different banks.
+override LANES: u32 = ROWS * 2;
+override SLOTS: u32 = COLUMNS / 8;
+// Columns of one four more than they need lie in different banks.
 override TILE: u32 = COLUMNS * (FOURS + 1);
-override WEIGHTS: u32 = PLANES * ROWS * (COLUMNS + 1);
+override WEIGHTS: u32 = PLANES * (ROWS / 4) * (COLUMNS + 1);
 
-struct Params { n: u32, t: u32, s: u32, heads: u32, kv_heads: u32, d: u32, scale: f32 }
+struct Params { n: u32, t: u32, s: u32, heads: u32, kv_heads: u32, d: u32, causal: u32, scale: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 
 var<workgroup> tile: array<vec4f, TILE>;
-var<workgroup> weights: array<f32, WEIGHTS>;
+// Of four rows with a column.
+var<workgroup> weights: array<vec4f, WEIGHTS>;
 
-alias Sums = array<vec4f, 8>;
+// For each of the lane's columns a number of each row.
+alias Block = array<vec4f, 4>;
+
+// For each of the lane's fours those of each row.
+alias Sums = array<mat4x4f, 8>;
 
 const LOWEST: f32 = -3.4028235e38;
 
-// The tile's head, its member of n, and its first row; beyond the last tile, n is too large.
+// The head, its member of n, and the first row; beyond the last tile, n is too large.
 struct Own { n: u32, h: u32, first: u32 }
 
 fn own(tile: u32, rows: u32, heads: u32) -> Own {
@@ -38,32 +44,28 @@ fn own(tile: u32, rows: u32, heads: u32) -> Own {
     return Own(tile / tiles / heads, tile / tiles % heads, tile % tiles * ROWS);
 }
 
-// How many keys a query sees: they are the first ones.
-fn visible(length: u32, i: u32) -> u32 {
-    var most = min(length, params.s);
-    if CAUSAL { most = min(most, max(i + 1 + params.s, params.t) - params.t); }
+// How many keys queries see: they are the first ones.
+fn visible(length: u32, i: vec4u) -> vec4u {
+    var most = vec4u(min(length, params.s));
+    if params.causal != 0 { most = min(most, max(i + 1 + params.s, vec4u(params.t)) - params.t); }
     return most;
 }
 
-// The lane's columns, of those that begin with `first`.
-fn columns(first: u32, c: u32) -> vec4u { return vec4u(first + c) + vec4u(0, 8, 16, 24); }
+// Where queries i and keys j of head h begin.
+fn query_at(n: u32, i: vec4u, h: u32) -> vec4u { return ((n * params.t + i) * params.heads + h) * params.d; }
+
+fn key_at(n: u32, j: vec4u, h: u32) -> vec4u { return ((n * params.s + j) * params.kv_heads + h) * params.d; }
 
 fn exp4(x: vec4f) -> vec4f { return vec4f(exp_f32(x.x), exp_f32(x.y), exp_f32(x.z), exp_f32(x.w)); }
-
-// Query i and key j of head h: where they begin.
-fn query_at(n: u32, i: u32, h: u32) -> u32 { return ((n * params.t + i) * params.heads + h) * params.d; }
-
-fn key_at(n: u32, j: u32, h: u32) -> u32 { return ((n * params.s + j) * params.kv_heads + h) * params.d; }
 
 // Numbers 4 f to 4 f + 3 of the head that begins at `at`, zero behind its end.
 fn four(source: u32, at: u32, f: u32) -> vec4f {
     let i = at + 4 * f;
     if EVEN { return load(source, i / 4); }
-    var v = vec4f();
-    for (var c = 0u; c < 4; c++) {
-        if 4 * f + c < params.d { v[c] = load(source, (i + c) / 4)[(i + c) % 4]; }
-    }
-    return v;
+    let p = min(i + vec4u(0, 1, 2, 3), vec4u(at + params.d - 1));
+    let v = vec4f(load(source, p.x / 4)[p.x % 4], load(source, p.y / 4)[p.y % 4],
+                  load(source, p.z / 4)[p.z % 4], load(source, p.w / 4)[p.w % 4]);
+    return select(vec4f(), v, i + vec4u(0, 1, 2, 3) < vec4u(at + params.d));
 }
 
 // How many columns of a tile there are.
@@ -82,54 +84,47 @@ fn stage(source: u32, at: u32, step: u32, first: u32, end: u32, lane: u32) {
     workgroupBarrier();
 }
 
-// Products of a row with the lane's columns of the tile.
-fn products(source: u32, at: u32, c: u32) -> vec4f {
-    var sums = vec4f();
+// a and the products of the rows that begin at `at` with the lane's columns of the tile.
+fn add_products(a: Block, source: u32, at: vec4u, c: u32) -> Block {
+    var sums = a;
     let fours = (params.d + 3) / 4;
     for (var f = 0u; f < fours; f++) {
-        let v = four(source, at, f);
+        let rows = mat4x4f(four(source, at.x, f), four(source, at.y, f), four(source, at.z, f), four(source, at.w, f));
         let e = c * (FOURS + 1) + f;
-        sums.x += dot(v, tile[e]);
-        if COLUMNS > 8 { sums.y += dot(v, tile[e + 8 * (FOURS + 1)]); }
-        if COLUMNS > 16 {
-            sums.z += dot(v, tile[e + 16 * (FOURS + 1)]);
-            sums.w += dot(v, tile[e + 24 * (FOURS + 1)]);
+        sums[0] += tile[e] * rows;
+        if SLOTS > 1 { sums[1] += tile[e + 8 * (FOURS + 1)] * rows; }
+        if SLOTS > 2 {
+            sums[2] += tile[e + 16 * (FOURS + 1)] * rows;
+            sums[3] += tile[e + 24 * (FOURS + 1)] * rows;
         }
     }
     return sums;
 }
 
-fn weight_at(plane: u32, row: u32) -> u32 { return (plane * ROWS + row) * (COLUMNS + 1); }
+// Where the weights of the rows with the tile's columns are shared.
+fn weights_at(plane: u32, quad: u32) -> u32 { return (plane * (ROWS / 4) + quad) * (COLUMNS + 1); }
 
-// Shares the weights of a row with the lane's columns.
-fn share(plane: u32, row: u32, c: u32, w: vec4f) {
-    let at = weight_at(plane, row) + c;
-    weights[at] = w.x;
-    if COLUMNS > 8 { weights[at + 8] = w.y; }
-    if COLUMNS > 16 {
-        weights[at + 16] = w.z;
-        weights[at + 24] = w.w;
-    }
-}
-
-// Adds the first `count` columns, with a row's weights, to the lane's sums: of fours c, c + 8, ….
-fn weigh(sums: ptr<function, Sums>, plane: u32, row: u32, c: u32, count: u32) {
-    let at = weight_at(plane, row);
+// Adds the first `count` columns, with the rows' weights, to the lane's sums: of fours c, c + 8, ….
+fn weigh(sums: ptr<function, Sums>, plane: u32, quad: u32, c: u32, count: u32) {
+    let at = weights_at(plane, quad);
     for (var column = 0u; column < count; column++) {
         let w = weights[at + column];
         for (var u = 0u; u < (FOURS + 7) / 8; u++) {
-            (*sums)[u] += w * tile[column * (FOURS + 1) + min(c + 8 * u, FOURS - 1)];
+            let v = tile[column * (FOURS + 1) + min(c + 8 * u, FOURS - 1)];
+            (*sums)[u] += mat4x4f(v * w.x, v * w.y, v * w.z, v * w.w);
         }
     }
 }
 
-// Writes the lane's sums of the head that begins at `at`.
-fn put(to: u32, at: u32, c: u32, sums: Sums) {
+// Writes the lane's sums, times a factor for each row; rows begin at `at`, `left` of them exist.
+fn put(to: u32, at: vec4u, left: u32, c: u32, sums: Sums, factors: vec4f) {
     var all = sums;
     for (var u = 0u; u < (FOURS + 7) / 8; u++) {
-        for (var e = 0u; e < 4; e++) {
-            let i = 4 * (c + 8 * u) + e;
-            if i < params.d { save(to, at + i, all[u][e]); }
+        for (var r = 0u; r < min(left, 4); r++) {
+            for (var e = 0u; e < 4; e++) {
+                let i = 4 * (c + 8 * u) + e;
+                if i < params.d { save(to, at[r] + i, all[u][r][e] * factors[r]); }
+            }
         }
     }
 }

@@ -142,12 +142,11 @@ impl Graph {
 
 /// Extents on which the family is tried: n, t, s, heads, kv_heads, d, causal, and lengths.
 pub(crate) const SIZES: &[([usize; 6], bool, &[u32])] = &[
-    ([2, 5, 7, 2, 1, 3], false, &[7, 4]),
+    ([2, 5, 7, 2, 1, 8], false, &[7, 4]),
     ([2, 33, 17, 4, 2, 8], false, &[17, 0]),
     ([1, 35, 40, 2, 2, 8], true, &[39]),
     ([1, 37, 3, 2, 1, 8], true, &[99]),
-    ([1, 9, 70, 1, 1, 130], false, &[67]),
-    ([1, 3, 10, 1, 1, 256], true, &[10]),
+    ([1, 9, 70, 1, 1, 130], true, &[67]),
 ];
 
 /// The cases of one of the family's ops, whose operands are these, then those of [`Attention`].
@@ -169,9 +168,9 @@ pub(crate) fn on_sizes<O: Op>(name: &str, op: fn(Attention) -> O, operands: &[Li
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = on_sizes("attention", |how| how, &[Like::Query, Like::Key, Like::Key, Like::Lengths], 3e-6);
-    let x = vec![unit(&[2, 9, 2, 4]), unit(&[2, 9, 2, 4]), unit(&[2, 9, 2, 4])];
+    let x = vec![unit(&[2, 9, 2, 256]), unit(&[2, 9, 2, 256]), unit(&[2, 9, 2, 256])];
     all.push(Case::new("attention without lengths", x, |g, x| {
-        Ok(g.attention(x[0], x[1], x[2], Attention { causal: true, scale: 0.5 }, None)?.to_vec())
+        Ok(g.attention(x[0], x[1], x[2], Attention { causal: true, scale: 0.1 }, None)?.to_vec())
     }));
     // Scores up to ±200, far beyond the range of the exponential.
     let x = vec![unit(&[1, 40, 1, 8]), unit(&[1, 70, 1, 8]), unit(&[1, 70, 1, 8])];
