@@ -11,9 +11,6 @@ use rayon::prelude::*;
 
 use crate::Geometry;
 
-/// Pixels of a tile, or weights of one output channel.
-const TILE: usize = 8;
-
 /// Numbers in a vector below which products of packed patches are faster.
 const LANES: usize = 8;
 
@@ -121,24 +118,21 @@ impl Forward<'_> {
         for row in 0..self.y.len() / (e.width * e.outs) {
             for c in (0..e.outs).step_by(V * S::F32_LANES) {
                 let mut p = 0;
-                while p + TILE <= e.width {
-                    self.tile::<S, TILE, V>(simd, row, p, c);
-                    p += TILE;
-                }
-                while p + 4 <= e.width {
-                    self.tile::<S, 4, V>(simd, row, p, c);
-                    p += 4;
-                }
                 while p < e.width {
-                    self.tile::<S, 1, V>(simd, row, p, c);
-                    p += 1;
+                    p += match e.width - p {
+                        8.. => self.tile::<S, 8, V>(simd, row, p, c),
+                        4.. => self.tile::<S, 4, V>(simd, row, p, c),
+                        2.. => self.tile::<S, 2, V>(simd, row, p, c),
+                        _ => self.tile::<S, 1, V>(simd, row, p, c),
+                    };
                 }
             }
         }
     }
 
+    /// `R` pixels from `p` on, `V` vectors of channels from `c` on; returns `R`.
     #[inline(always)]
-    fn tile<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, row: usize, p: usize, c: usize) {
+    fn tile<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, row: usize, p: usize, c: usize) -> usize {
         let e = self.e;
         let y = &mut self.y[(row * e.width + p) * e.outs..][..R * e.outs];
         let mut sums: [[S::f32s; V]; R] = from_fn(|r| load::<S, V>(&y[r * e.outs + c..]));
@@ -157,6 +151,7 @@ impl Forward<'_> {
         for (r, sums) in sums.into_iter().enumerate() {
             store::<S, V>(&mut y[r * e.outs + c..], sums);
         }
+        R
     }
 }
 
@@ -191,19 +186,22 @@ impl Backward<'_> {
             for ky in 0..e.rows {
                 for c in (0..e.outs).step_by(V * S::F32_LANES) {
                     let mut j = 0;
-                    while j + TILE <= e.run {
-                        self.tile::<S, TILE, V>(simd, rows.clone(), ky, j, c);
-                        j += TILE;
-                    }
                     while j < e.run {
-                        self.tile::<S, 1, V>(simd, rows.clone(), ky, j, c);
-                        j += 1;
+                        let rows = rows.clone();
+                        j += match e.run - j {
+                            8.. => self.tile::<S, 8, V>(simd, rows, ky, j, c),
+                            4.. => self.tile::<S, 4, V>(simd, rows, ky, j, c),
+                            3 => self.tile::<S, 3, V>(simd, rows, ky, j, c),
+                            2 => self.tile::<S, 2, V>(simd, rows, ky, j, c),
+                            _ => self.tile::<S, 1, V>(simd, rows, ky, j, c),
+                        };
                     }
                 }
             }
         }
     }
 
+    /// `R` weights of the runs from `j` on, `V` vectors of channels from `c` on; returns `R`.
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const V: usize>(
         &mut self,
@@ -212,7 +210,7 @@ impl Backward<'_> {
         ky: usize,
         j: usize,
         c: usize,
-    ) {
+    ) -> usize {
         let e = self.e;
         let dw = &mut self.dw[(ky * e.run + j) * e.outs..][..R * e.outs];
         let mut sums: [[S::f32s; V]; R] = from_fn(|r| load::<S, V>(&dw[r * e.outs + c..]));
@@ -230,6 +228,7 @@ impl Backward<'_> {
         for (r, sums) in sums.into_iter().enumerate() {
             store::<S, V>(&mut dw[r * e.outs + c..], sums);
         }
+        R
     }
 }
 
