@@ -4,6 +4,7 @@ mod devices;
 mod eval;
 mod executor;
 mod folder;
+mod generate;
 mod landscape;
 mod spectrum;
 mod subject;
@@ -36,6 +37,8 @@ enum Command {
     Train(Box<train::Options>),
     /// Score a run's checkpoint on the test set.
     Eval(eval::Options),
+    /// Continue a text with a language model.
+    Generate(generate::Options),
     /// Measure a loss's curvature: eigenvalues, trace and density, as numbers and as a plot.
     Spectrum(spectrum::Options),
     /// Check the curvature of a network by identities that must hold for it; ends with 1 where one does not.
@@ -125,6 +128,7 @@ pub fn run() -> ExitCode {
         Command::Devices(options) => devices::run(&options),
         Command::Train(options) => train::run(&options),
         Command::Eval(options) => eval::run(&options),
+        Command::Generate(options) => generate::run(&options),
         Command::Spectrum(options) => spectrum::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Landscape(options) => landscape::run(&options),

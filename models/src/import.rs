@@ -1,5 +1,9 @@
 //! Weights from elsewhere: safetensors files with our names or PyTorch's.
 
+mod hugging_face;
+
+pub use hugging_face::{Pretrained, export_hugging_face, pretrained};
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 use hillshade_engine::Session;
@@ -15,17 +19,23 @@ pub type Tensor = (Vec<usize>, Vec<f32>);
 /// The file is a [`Checkpoint`], or has PyTorch's layouts, with our names or those usual for CIFAR ResNets
 /// (`conv1.weight`, `layer2.0.bn1.running_mean`, `layer2.0.downsample.0.weight` or `shortcut.0.weight`, `fc.weight` or
 /// `linear.weight`), with or without `module.` before them: weights of convolutions `[co, ci, kh, kw]`, of dense layers
-/// `[out, in]`. Tensors of f16 and bf16 are widened; what the network does not have is left aside.
+/// `[out, in]`. Tensors of f16 and bf16 are widened; what the network does not have is left aside. Or it is a folder of
+/// Hugging Face's library, of one file or several, that has the network's tensors alone.
 ///
 /// # Errors
 ///
-/// [`Error::Missing`], [`Error::Io`], and [`Error::Format`] that names the tensors that are missing or of another shape.
+/// [`Error::Missing`], [`Error::Io`], and [`Error::Format`] that names the tensors that are missing or of another shape, or
+/// in a folder too many.
 pub fn import(path: &Path, params: &[Param], session: &mut Session) -> Result<()> {
-    let found = match Checkpoint::load(path) {
-        Ok(checkpoint) => Source { tensors: checkpoint.states, foreign: false },
-        Err(e @ (Error::Missing { .. } | Error::Io { .. })) => return Err(e),
-        Err(_) => Source { tensors: tensors(path)?, foreign: true },
-    };
+    let found = match path.is_dir() {
+        true => Ok(Source { tensors: hugging_face::shards(path)?, foreign: true }),
+        false => source(path),
+    }?;
+    let extra = if path.is_dir() { hugging_face::extra(&found.tensors, params) } else { Vec::new() };
+    if !extra.is_empty() {
+        let expected = "the network's tensors alone".into();
+        return Err(Error::Format { path: path.into(), expected, found: format!("{} too", extra.join(", ")) });
+    }
     let (mut missing, mut wrong, mut ready) = (Vec::new(), Vec::new(), Vec::new());
     for p in params {
         match found.get(p) {
@@ -46,6 +56,15 @@ pub fn import(path: &Path, params: &[Param], session: &mut Session) -> Result<()
         session.set(&p.name, &p.shape, &data)?;
     }
     Ok(())
+}
+
+/// The tensors of a file.
+fn source(path: &Path) -> Result<Source> {
+    match Checkpoint::load(path) {
+        Ok(checkpoint) => Ok(Source { tensors: checkpoint.states, foreign: false }),
+        Err(e @ (Error::Missing { .. } | Error::Io { .. })) => Err(e),
+        Err(_) => Ok(Source { tensors: tensors(path)?, foreign: true }),
+    }
 }
 
 struct Source {
@@ -70,7 +89,9 @@ impl Source {
                 };
                 (vec![kh, kw, ci, co], (0..data.len()).map(at).collect())
             }
-            [outs, ins] => (vec![ins, outs], (0..data.len()).map(|i| data[i % outs * ins + i / outs]).collect()),
+            [outs, ins] if !hugging_face::is_stored_alike(&p.name) => {
+                (vec![ins, outs], (0..data.len()).map(|i| data[i % outs * ins + i / outs]).collect())
+            }
             _ => (shape.clone(), data.clone()),
         })
     }
@@ -83,6 +104,9 @@ fn usual_names(name: &str) -> Vec<String> {
     }
     if let Some(rest) = name.strip_prefix("head.") {
         return vec![format!("fc.{rest}"), format!("linear.{rest}"), format!("classifier.{rest}")];
+    }
+    if let Some(bare) = hugging_face::bare_name(name) {
+        return vec![bare.into()];
     }
     let Some((stage, rest)) = name.strip_prefix("stage").and_then(|s| s.split_once(".block")) else {
         return Vec::new();

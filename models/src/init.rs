@@ -22,6 +22,11 @@ pub enum Init {
         /// Fan-in of the layer.
         fan_in: usize,
     },
+    /// Normal with this standard deviation.
+    Normal {
+        /// The deviation.
+        std: f64,
+    },
     /// Orthonormal columns, or rows where there are fewer of them (Saxe et al. 2014).
     Orthogonal,
 }
@@ -45,6 +50,7 @@ impl Init {
             Init::XavierNormal => normal(2.0 / (fan_in + fan_out)),
             Init::XavierUniform => uniform((6.0 / (fan_in + fan_out)).sqrt()),
             Init::Uniform { fan_in } => uniform(1.0 / (fan_in.max(1) as f64).sqrt()),
+            Init::Normal { std } => normal(std * std),
             Init::Orthogonal => orthogonal(n / outs.max(1), outs, |i| draw.normal(i)),
         }
     }

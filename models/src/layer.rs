@@ -1,8 +1,11 @@
 //! Layers: functions that add ops and named parameters to a graph.
 
 mod norm;
+mod plain;
+mod sequence;
 
 pub use norm::Norm;
+pub use sequence::Rotation;
 
 use hillshade_engine::{Conv, Graph, Pool, Session, Var};
 
@@ -45,12 +48,14 @@ pub struct Builder {
     path: Vec<String>,
     seed: Option<Var>,
     streams: u32,
+    decoding: Option<sequence::Decoding>,
 }
 
 impl Builder {
     /// An empty graph.
     pub fn new(mode: Mode) -> Self {
-        Builder { g: Graph::new(), params: Vec::new(), mode, path: Vec::new(), seed: None, streams: 0 }
+        let (g, params, path) = (Graph::new(), Vec::new(), Vec::new());
+        Builder { g, params, mode, path, seed: None, streams: 0, decoding: None }
     }
 
     /// What the network is built for.
@@ -70,8 +75,13 @@ impl Builder {
         done
     }
 
+    /// A name with the path of its layer.
+    fn named(&self, name: &str) -> String {
+        self.path.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".")
+    }
+
     fn state(&mut self, name: &str, shape: &[usize], init: Init, trained: bool, decayed: bool) -> Result<Var> {
-        let name = self.path.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
+        let name = self.named(name);
         let var = self.g.state(&name, shape)?;
         self.params.push(Param { name, shape: shape.to_vec(), init, trained, decayed, var });
         Ok(var)

@@ -1,11 +1,11 @@
-//! Losses of a classifier, one number for each image.
+//! Losses of a classifier, one number for each label.
 
-use hillshade_engine::{Error as EngineError, Graph, Var};
+use hillshade_engine::{Error as EngineError, Graph, Var, shape};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
-/// What training makes small: the mean of this over the images of a step.
+/// What training makes small: the mean of this over the labels of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Loss {
@@ -17,24 +17,26 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// Adds the losses of `n` images, whose mean is the loss of a step.
+    /// Adds the losses of labels, whose mean is the loss of a step.
     ///
     /// | | shape | range |
     /// |---|---|---|
-    /// | logits | `[n, classes]` | any finite |
-    /// | labels | `[n]`, u32 | below `classes`; a row with any other label has loss 0 and gradient 0 |
-    /// | losses | `[n]` | |
+    /// | logits | `[…, classes]` | any finite |
+    /// | labels | `[…]`, u32 | below `classes`; a row with any other label has loss 0 and gradient 0 |
+    /// | losses | `[…]` | |
     ///
     /// # Errors
     ///
     /// The engine's, when the shapes do not match.
     pub fn build(self, g: &mut Graph, logits: Var, labels: Var) -> Result<Var> {
-        let &[n, classes] = g.shape(logits) else { return Err(mismatch(g, logits, labels)) };
-        if g.shape(labels) != [n] {
-            return Err(mismatch(g, logits, labels));
-        }
-        match self {
-            Loss::CrossEntropy => Ok(g.cross_entropy(logits, labels)?[0]),
+        let lead = g.shape(labels).to_vec();
+        let (rows, classes) = match g.shape(logits).split_last() {
+            Some((&classes, rows)) if rows == lead => (shape::count(rows), classes),
+            _ => return Err(mismatch(g, logits, labels)),
+        };
+        let (logits, labels) = (g.reshape(logits, &[rows, classes])?, g.reshape(labels, &[rows])?);
+        let losses = match self {
+            Loss::CrossEntropy => g.cross_entropy(logits, labels)?[0],
             Loss::Squared => {
                 let hot = g.one_hot(labels, classes)?;
                 let off = g.sub(logits, hot)?;
@@ -43,9 +45,10 @@ impl Loss {
                 let halves = g.affine(sums, 0.5, 0.0)?;
                 // 1 for a label that is a class, else 0.
                 let counted = g.sum(hot, &[1])?;
-                Ok(g.mul(halves, counted)?)
+                g.mul(halves, counted)?
             }
-        }
+        };
+        Ok(g.reshape(losses, &lead)?)
     }
 
     /// As options and reports call it.
@@ -66,7 +69,7 @@ impl Loss {
 }
 
 fn mismatch(g: &Graph, logits: Var, labels: Var) -> crate::Error {
-    let rule = "logits [n, classes], labels [n]".into();
+    let rule = "logits […, classes], labels […]".into();
     let got = format!("{:?} {:?}", g.shape(logits), g.shape(labels));
     EngineError::Shape { op: "loss", rule, got }.into()
 }

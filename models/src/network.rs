@@ -2,9 +2,13 @@
 
 mod choices;
 mod cnn;
+mod gpt2;
+mod llama;
+mod lstm;
 mod mlp;
 mod options;
 mod resnet;
+mod vit;
 
 pub use choices::{Activation, Weights};
 pub use options::{Choice, Setting, Values};
@@ -16,7 +20,8 @@ use hillshade_engine::Var;
 use crate::{Builder, Error, Result};
 
 /// The table.
-static FAMILIES: [Family; 3] = [mlp::FAMILY, cnn::FAMILY, resnet::FAMILY];
+static FAMILIES: [Family; 7] =
+    [mlp::FAMILY, cnn::FAMILY, resnet::FAMILY, vit::FAMILY, gpt2::FAMILY, llama::FAMILY, lstm::FAMILY];
 
 /// What a network takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +55,11 @@ pub struct Family {
 pub(crate) trait Architecture: fmt::Debug + Send + Sync {
     /// Adds it to a graph.
     fn build(&self, b: &mut Builder, x: Var, classes: usize) -> Result<Var>;
+
+    /// For one that takes tokens: of how many the sequences are that it is trained on, and at most continues.
+    fn context(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A network with its options.
@@ -101,6 +111,11 @@ impl Network {
         self.family.takes
     }
 
+    /// For a network that takes tokens: of how many the sequences are that it is trained on, and at most continues.
+    pub fn context(&self) -> Option<usize> {
+        self.architecture.context()
+    }
+
     /// Adds the network to a graph: what it [takes](Takes) to its logits.
     ///
     /// # Errors
@@ -118,6 +133,13 @@ mod tests {
     use super::*;
     use crate::Mode;
 
+    fn of_tokens(spec: &str, vocab: usize) -> usize {
+        let mut b = Builder::new(Mode::Eval);
+        let x = b.g.input_u32("tokens", &[1, 8]).expect("a fresh graph");
+        Network::parse(spec).and_then(|n| n.build(&mut b, x, vocab)).expect("known and fitting");
+        b.trained().map(|p| p.shape.iter().product::<usize>()).sum()
+    }
+
     fn count(spec: &str, size: [usize; 3]) -> usize {
         let mut b = Builder::new(Mode::Eval);
         let x = b.g.input("x", &[1, size[0], size[1], size[2]]).expect("a fresh graph");
@@ -131,6 +153,11 @@ mod tests {
         // He et al. 2015, table 6: 0.27 M and 1.7 M; with projection shortcuts.
         assert_eq!(count("resnet20", [32, 32, 3]), 272_474);
         assert_eq!(count("resnet110", [32, 32, 3]), 1_730_714);
+        // Radford et al. 2019 say 117 M; the weights that they published are these, and Touvron et al. 2023's 6.74 G.
+        assert_eq!(of_tokens("gpt2", 50257), 124_439_808);
+        assert_eq!(of_tokens("llama:layers=32,heads=32,width=4096,hidden=11008,context=2048", 32000), 6_738_415_616);
+        // Dosovitskiy et al. 2021, table 1: ViT-Base has 86 M.
+        assert_eq!(count("vit:layers=12,heads=12,width=768,patch=16", [224, 224, 3]), 86_567_656 - 990 * 769);
     }
 
     #[test]
@@ -170,8 +197,19 @@ mod tests {
 
     #[test]
     fn unknown_names_and_options_are_refused() {
-        for spec in ["lenet", "resnet21", "cnn:depth=3", "mlp:widths=0", "mlp:dropout=1", "cnn:widths", "mlp:norm=none"]
-        {
+        for spec in [
+            "gpt2:heads=0",
+            "llama:tied=maybe",
+            "lstm:width=x",
+            "vit:eps=-1",
+            "lenet",
+            "resnet21",
+            "cnn:depth=3",
+            "mlp:widths=0",
+            "mlp:dropout=1",
+            "cnn:widths",
+            "mlp:norm=none",
+        ] {
             assert!(Network::parse(spec).is_err(), "{spec}");
         }
         let told = |spec| Network::parse(spec).map(|_| ()).map_err(|e| e.to_string());

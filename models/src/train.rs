@@ -6,8 +6,9 @@ use hillshade_engine::{Data, Graph, Program, Session, Var};
 
 use crate::{
     Builder, Checkpoint, Config, Error, Mode, Network, Param, Progress, Result, Score,
-    data::{Augment, Dataset, Images, permutation},
+    data::{Augment, permutation},
     optim::RATES,
+    task::{Drawn, Fed, LABELS, Part, Task, Values},
 };
 
 /// The state that adds up loss and hits over an epoch.
@@ -15,9 +16,6 @@ const TOTALS: &str = "epoch/totals";
 
 /// The state that holds the images of a step which takes all of them, unchanged: it is set once.
 const RESIDENT: &str = "train/images";
-
-/// Images of a test batch.
-const TEST_BATCH: usize = 250;
 
 /// A run: data, session, programs.
 ///
@@ -27,7 +25,7 @@ const TEST_BATCH: usize = 250;
 pub struct Trainer {
     config: Config,
     network: Network,
-    dataset: Dataset,
+    task: Task,
     session: Session,
     progress: Progress,
     step: Program,
@@ -36,48 +34,59 @@ pub struct Trainer {
     order: Vec<u32>,
     /// Names of the states that make up the run.
     own: Vec<String>,
-    /// Whether the images of a step stay in the session.
-    resident: bool,
+    /// The labels of a step whose images stay in the session.
+    resident: Option<Vec<u32>>,
 }
 
-/// Inputs of both graphs; the images may be a state.
-fn inputs(b: &mut Builder, batch: usize, [h, w, c]: [usize; 3], resident: bool) -> Result<[Var; 2]> {
-    let shape = [batch, h, w, c];
-    let x = if resident { b.g.state(RESIDENT, &shape)? } else { b.g.input("images", &shape)? };
-    Ok([x, b.g.input_u32("labels", &[batch])?])
-}
-
-/// The order of an epoch's images. A step that takes all of them needs none but their own.
-fn order(config: &Config, epoch: u32, images: usize) -> Vec<u32> {
-    if config.batch == images {
-        return (0..u32::MAX).take(images).collect();
+/// Inputs of the step's graph; images that stay in the session are a state.
+fn inputs(b: &mut Builder, task: &Task, batch: usize, resident: bool) -> Result<[Var; 2]> {
+    if !resident {
+        return task.inputs(b, batch);
     }
-    permutation(config.seed, epoch, images)
+    Ok([b.g.state(RESIDENT, &task.input(batch).1)?, task.label_input(b, batch)?])
 }
 
-/// How images are changed at random, if at all.
-fn augment(config: &Config) -> Option<Augment> {
+/// The order of an epoch's samples. A step that takes all of them needs none but their own.
+fn order(config: &Config, epoch: u32, samples: usize) -> Vec<u32> {
+    if config.batch == samples {
+        return (0..u32::MAX).take(samples).collect();
+    }
+    permutation(config.seed, epoch, samples)
+}
+
+/// How samples are changed at random in an epoch, if at all: images as they are asked to be, sequences by where they begin
+/// unless a step takes all of them.
+fn drawn(config: &Config, task: &Task, epoch: u32) -> Option<Drawn> {
     let augment = Augment { crop: config.crop, flip: config.flip };
-    (augment != Augment::default()).then_some(augment)
+    let changed = match task {
+        Task::Images(_) => augment != Augment::default(),
+        Task::Text(_) => config.batch != task.len(Part::Train),
+    };
+    changed.then_some(Drawn { augment, seed: config.seed, epoch })
 }
 
-/// Refuses a number of images that there are not.
-fn within(what: &str, images: usize, found: usize) -> Result<()> {
-    if (2..=images).contains(&found) {
+/// Refuses a number of samples that there are not.
+fn within(what: &str, task: &Task, found: usize) -> Result<()> {
+    let (all, samples) = (task.len(Part::Train), task.samples());
+    if (2..=all).contains(&found) {
         return Ok(());
     }
-    let expected = format!("2 to {images}, the number of training images");
+    let expected = format!("2 to {all}, the number of training {samples}");
     Err(Error::Argument { what: what.into(), expected, found: found.to_string() })
 }
 
 /// The sum of the losses and the number of hits, `[2]`.
 fn totals(g: &mut Graph, losses: Var, logits: Var, labels: Var) -> Result<Var> {
-    let classes = g.shape(logits)[1];
-    let guess = g.argmax(logits, 1)?;
-    let (guess, truth) = (g.one_hot(guess, classes)?, g.one_hot(labels, classes)?);
-    let hits = g.mul(guess, truth)?;
-    let hits = g.sum(hits, &[0, 1])?;
-    let loss = g.sum(losses, &[0])?;
+    let axes: Vec<usize> = (0..g.shape(labels).len()).collect();
+    let classes = g.shape(logits).last().copied().unwrap_or(1);
+    // Classes as numbers from 1: what is no class is 0, which no guess is.
+    let numbers: Vec<f32> = (1..=classes).map(|class| class as f32).collect();
+    let numbers = g.literal(&[classes], &numbers)?;
+    let guess = g.argmax(logits, axes.len())?;
+    let (guess, truth) = (g.gather(numbers, guess)?, g.gather(numbers, labels)?);
+    let hits = g.eq(guess, truth)?;
+    let hits = g.sum(hits, &axes)?;
+    let loss = g.sum(losses, &axes)?;
     let (loss, hits) = (g.reshape(loss, &[1])?, g.reshape(hits, &[1])?);
     Ok(g.concat(&[loss, hits], 0)?)
 }
@@ -104,23 +113,24 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for a batch or limit of fewer than 2 images or more than there are and for a network that is
-    /// too large, [`Error::Name`] for an unknown one, and the engine's.
-    pub fn new(config: Config, mut dataset: Dataset, mut session: Session) -> Result<Self> {
+    /// [`Error::Argument`] for a batch or limit of fewer than 2 samples or more than there are, for a network that takes
+    /// other samples and for one that is too large, [`Error::Name`] for an unknown one, and the engine's.
+    pub fn new(config: Config, task: impl Into<Task>, mut session: Session) -> Result<Self> {
+        let (mut task, network) = (task.into(), Network::parse(&config.model)?);
+        task.suit(&network)?;
         if let Some(limit) = config.limit {
-            within("limit", dataset.train.len(), limit)?;
-            dataset.limit(limit);
+            within("limit", &task, limit)?;
+            task.limit(limit);
         }
-        let images = dataset.train.len();
-        within("batch", images, config.batch)?;
-        let network = Network::parse(&config.model)?;
-        let classes = dataset.classes.len();
-        let resident = config.batch == images && augment(&config).is_none();
+        within("batch", &task, config.batch)?;
+        let (samples, classes) = (task.len(Part::Train), task.classes());
+        let resident = config.batch == samples && task.images().is_some() && drawn(&config, &task, 0).is_none();
         let mut b = Builder::new(Mode::Train);
-        let [x, labels] = inputs(&mut b, config.batch, dataset.train.shape, resident)?;
+        let [x, labels] = inputs(&mut b, &task, config.batch, resident)?;
         let logits = network.build(&mut b, x, classes)?;
         let losses = config.loss.build(&mut b.g, logits, labels)?;
-        let loss = b.g.mean(losses, &[0])?;
+        let axes: Vec<usize> = (0..b.g.shape(losses).len()).collect();
+        let loss = b.g.mean(losses, &axes)?;
         let trained: Vec<Param> = b.trained().cloned().collect();
         let trained: Vec<&Param> = trained.iter().collect();
         let gradients = match config.perturbation {
@@ -138,26 +148,28 @@ impl Trainer {
             session.set(&s.name, &s.shape, &vec![0.0; s.shape.iter().product()])?;
         }
         session.set(TOTALS, &[2], &[0.0; 2])?;
-        if resident {
-            let all = dataset.batch(&dataset.train, &order(&config, 0, images), None);
-            let [h, w, c] = dataset.train.shape;
-            session.set(RESIDENT, &[images, h, w, c], &all.x)?;
-        }
+        let all = resident.then(|| task.batch(Part::Train, &order(&config, 0, samples), None));
+        let resident = match all {
+            Some(Fed { x: Values::F32(x), labels }) => {
+                session.set(RESIDENT, &task.input(samples).1, &x)?;
+                Some(labels)
+            }
+            _ => None,
+        };
         let step = session.compile(&b.g, &[])?;
         let names = b.params.iter().chain(&states).map(|p| p.name.clone());
         let own = names.chain([TOTALS.into()]).collect();
 
         let mut b = Builder::new(Mode::Eval);
-        let size = TEST_BATCH.min(dataset.test.len()).max(1);
-        let [x, labels] = inputs(&mut b, size, dataset.test.shape, false)?;
+        let [x, labels] = task.inputs(&mut b, task.test_batch(config.batch))?;
         let logits = network.build(&mut b, x, classes)?;
         let losses = config.loss.build(&mut b.g, logits, labels)?;
         let test_totals = totals(&mut b.g, losses, logits, labels)?;
         let test = session.compile(&b.g, &[test_totals])?;
 
-        let order = order(&config, 0, images);
+        let order = order(&config, 0, samples);
         let progress = Progress::default();
-        Ok(Trainer { config, network, dataset, session, progress, step, test, test_totals, order, own, resident })
+        Ok(Trainer { config, network, task, session, progress, step, test, test_totals, order, own, resident })
     }
 
     /// A run that goes on from a checkpoint. The configuration is the checkpoint's but for its length, `epochs`.
@@ -165,11 +177,11 @@ impl Trainer {
     /// # Errors
     ///
     /// [`Error::Format`] when the checkpoint is not one of this network and optimizer, and those of [`Trainer::new`].
-    pub fn resume(checkpoint: &Checkpoint, path: &Path, dataset: Dataset, session: Session) -> Result<Self> {
-        let mut trainer = Self::new(checkpoint.config.clone(), dataset, session)?;
+    pub fn resume(checkpoint: &Checkpoint, path: &Path, task: impl Into<Task>, session: Session) -> Result<Self> {
+        let mut trainer = Self::new(checkpoint.config.clone(), task, session)?;
         checkpoint.restore(&mut trainer.session, &trainer.own, path)?;
         trainer.progress = checkpoint.progress;
-        trainer.order = order(&trainer.config, trainer.progress.epoch, trainer.dataset.train.len());
+        trainer.order = order(&trainer.config, trainer.progress.epoch, trainer.task.len(Part::Train));
         Ok(trainer)
     }
 
@@ -183,9 +195,9 @@ impl Trainer {
         &self.network
     }
 
-    /// The data, of which the training images are those that are trained on.
-    pub fn dataset(&self) -> &Dataset {
-        &self.dataset
+    /// The data, of which the training samples are those that are trained on.
+    pub fn task(&self) -> &Task {
+        &self.task
     }
 
     /// Where it runs.
@@ -212,7 +224,7 @@ impl Trainer {
 
     /// Steps of an epoch.
     pub fn steps_per_epoch(&self) -> u64 {
-        (self.dataset.train.len() / self.config.batch) as u64
+        (self.task.len(Part::Train) / self.config.batch) as u64
     }
 
     /// Whether all epochs are done.
@@ -258,13 +270,16 @@ impl Trainer {
         let Progress { epoch, batch, step } = self.progress;
         let (size, seed) = (self.config.batch, self.config.seed);
         let index = &self.order[batch as usize * size..][..size];
-        let drawn = augment(&self.config).map(|augment| (augment, seed, epoch));
-        let images = (!self.resident).then(|| self.dataset.batch(&self.dataset.train, index, drawn));
+        let fed = match self.resident {
+            None => Some(self.task.batch(Part::Train, index, drawn(&self.config, &self.task, epoch))),
+            Some(_) => None,
+        };
+        let labels = fed.as_ref().map(|fed| &fed.labels).or(self.resident.as_ref());
         let rates = self.config.optimizer.rates(self.rate(), step + 1);
         let words = [seed as u32, (seed >> 32) as u32, step as u32];
-        let labels = images.as_ref().map_or(&self.dataset.train.labels, |images| &images.labels);
-        let mut feeds = vec![("labels", Data::U32(labels)), (RATES, Data::F32(&rates)), ("seed", Data::U32(&words))];
-        feeds.extend(images.as_ref().map(|images| ("images", Data::F32(&images.x))));
+        let mut feeds = vec![(RATES, Data::F32(&rates)), ("seed", Data::U32(&words))];
+        feeds.extend(labels.map(|labels| (LABELS, Data::U32(labels))));
+        feeds.extend(fed.as_ref().map(|fed| (self.task.input(size).0, fed.x.data())));
         self.step.run(&mut self.session, &feeds)?;
         self.progress.batch += 1;
         self.progress.step += 1;
@@ -282,16 +297,16 @@ impl Trainer {
     ///
     /// [`Error::Diverged`] when the loss is not finite, and the device's.
     pub async fn score(&self) -> Result<Option<Score>> {
-        let images = self.progress.batch * self.config.batch as u64;
-        if images == 0 {
+        let labels = self.progress.batch * (self.config.batch * self.task.labels_per_sample()) as u64;
+        if labels == 0 {
             return Ok(None);
         }
         let totals = self.session.get(TOTALS).await?;
-        let loss = f64::from(totals[0]) / images as f64;
+        let loss = f64::from(totals[0]) / labels as f64;
         if !loss.is_finite() {
             return Err(self.diverged(loss));
         }
-        Ok(Some(Score { loss, accuracy: f64::from(totals[1]) / images as f64 }))
+        Ok(Some(Score { loss, accuracy: f64::from(totals[1]) / labels as f64 }))
     }
 
     /// Ends the epoch: the next step begins another, with the images in another order.
@@ -303,7 +318,7 @@ impl Trainer {
         self.session.set(TOTALS, &[2], &[0.0; 2])?;
         self.progress.epoch += 1;
         self.progress.batch = 0;
-        self.order = order(&self.config, self.progress.epoch, self.dataset.train.len());
+        self.order = order(&self.config, self.progress.epoch, self.task.len(Part::Train));
         Ok(())
     }
 
@@ -313,21 +328,18 @@ impl Trainer {
     ///
     /// The engine's.
     pub async fn test(&mut self) -> Result<Score> {
-        let Images { labels, .. } = &self.dataset.test;
-        let (n, size) = (labels.len(), TEST_BATCH.min(labels.len()).max(1));
+        let (n, size) = (self.task.len(Part::Test), self.task.test_batch(self.config.batch));
         let mut sums = [0.0; 2];
         for start in (0..n).step_by(size) {
-            // The last batch is filled up with images whose label is no class: they count for nothing.
-            let index: Vec<u32> = (start..start + size).map(|i| i.min(n - 1) as u32).collect();
-            let mut images = self.dataset.batch(&self.dataset.test, &index, None);
-            let real = size.min(n - start);
-            images.labels[real..].fill(u32::MAX);
-            let feeds = [("images", Data::F32(&images.x)), ("labels", Data::U32(&images.labels))];
+            let index: Vec<u32> = (start..start + size).map(|i| i as u32).collect();
+            let Fed { x, labels } = self.task.batch(Part::Test, &index, None);
+            let feeds = [(self.task.input(size).0, x.data()), (LABELS, Data::U32(&labels))];
             self.test.run(&mut self.session, &feeds)?;
             let totals = self.test.read(&self.session, self.test_totals).await?;
             sums.iter_mut().zip(totals).for_each(|(sum, t)| *sum += f64::from(t));
         }
-        Ok(Score { loss: sums[0] / n as f64, accuracy: sums[1] / n as f64 })
+        let labels = self.task.test_labels() as f64;
+        Ok(Score { loss: sums[0] / labels, accuracy: sums[1] / labels })
     }
 
     /// Everything that is needed to go on from here.

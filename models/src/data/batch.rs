@@ -8,6 +8,7 @@ use super::{Dataset, Images};
 /// What draws are for: word 3 of the counter, so that no two purposes share a draw.
 const PERMUTATION: u32 = u32::from_be_bytes(*b"perm");
 const AUGMENTATION: u32 = u32::from_be_bytes(*b"augm");
+const SHIFT: u32 = u32::from_be_bytes(*b"shif");
 
 /// `0, 1, …, n - 1` in an order drawn for the epoch; each of the `n!` orders has the same chance.
 ///
@@ -20,6 +21,11 @@ pub fn permutation(seed: u64, epoch: u32, n: usize) -> Vec<u32> {
         order.swap(i, draws.below(i as u32 + 1) as usize);
     }
     order
+}
+
+/// How many tokens later the sequences of an epoch begin, below `context`, each as likely.
+pub(super) fn shift(seed: u64, epoch: u32, context: usize) -> usize {
+    Draws::new(seed, 0, epoch, SHIFT).below(u32::try_from(context).unwrap_or(u32::MAX).max(1)) as usize
 }
 
 /// Random changes of training images; the default changes nothing.

@@ -33,6 +33,21 @@ impl Setting {
         Setting::new(key, default, "N-N-…".into(), about)
     }
 
+    /// A positive whole number.
+    pub fn size(key: &'static str, default: &'static str, about: &'static str) -> Self {
+        Setting::new(key, default, "N".into(), about)
+    }
+
+    /// A positive whole number, or auto, which `about` explains.
+    pub fn size_or_auto(key: &'static str, about: &'static str) -> Self {
+        Setting::new(key, "auto", "N|auto".into(), about)
+    }
+
+    /// A positive number.
+    pub fn scale(key: &'static str, default: &'static str, about: &'static str) -> Self {
+        Setting::new(key, default, "above 0".into(), about)
+    }
+
     /// A number from 0 to below 1.
     pub fn share(key: &'static str, default: &'static str, about: &'static str) -> Self {
         Setting::new(key, default, "0 to below 1".into(), about)
@@ -48,6 +63,10 @@ pub trait Choice: Copy + 'static {
     fn names(between: &str) -> String {
         Self::ALL.iter().map(|&(name, _)| name).collect::<Vec<_>>().join(between)
     }
+}
+
+impl Choice for bool {
+    const ALL: &'static [(&'static str, Self)] = &[("yes", true), ("no", false)];
 }
 
 /// What the options of a network are: those given, the others by default.
@@ -106,6 +125,25 @@ impl Values {
     pub(super) fn sizes(&self, key: &str) -> Result<Vec<usize>> {
         let expected = "positive numbers with dashes between them, as 256-128";
         self.read(key, expected, |value| value.split('-').map(|w| w.parse().ok().filter(|&w| w > 0)).collect())
+    }
+
+    /// A positive whole number.
+    pub(super) fn size(&self, key: &str) -> Result<usize> {
+        self.read(key, "a positive whole number", |value| value.parse().ok().filter(|&n| n > 0))
+    }
+
+    /// A positive whole number, or `None` for auto.
+    pub(super) fn size_or_auto(&self, key: &str) -> Result<Option<usize>> {
+        match self.get(key) {
+            "auto" => Ok(None),
+            _ => self.read(key, "a positive whole number or auto", |v| v.parse().ok().filter(|&n| n > 0)).map(Some),
+        }
+    }
+
+    /// A positive number.
+    pub(super) fn scale(&self, key: &str) -> Result<f64> {
+        let positive = |v: &f64| (*v as f32).is_normal() && *v > 0.0;
+        self.read(key, "a positive number", |value| value.parse().ok().filter(positive))
     }
 
     /// A number from 0 to below 1.
