@@ -65,6 +65,8 @@ const REFUSED: &[(&str, &[&[usize]], Build, &str)] = &[
     ("transpose", &[&[2, 3]], |g, x| g.transpose(x[0], &[0, 0]), "permutation"),
     ("slice", &[&[4]], |g, x| g.slice(x[0], 0, 3, 2), "axis 0 holds 3..5"),
     ("batch_norm", &[&[4, 3], &[4], &[3]], |g, x| g.batch_norm(x[0], x[1], x[2], 1e-5).map(|y| y[0]), "[c]"),
+    ("layer_norm", &[&[4, 3], &[4], &[3]], |g, x| g.layer_norm(x[0], x[1], x[2], 1e-5).map(|y| y[0]), "[c]"),
+    ("rms_norm", &[&[], &[1]], |g, x| g.rms_norm(x[0], x[1], 1e-5).map(|y| y[0]), "[c]"),
     ("sgd", &[&[3], &[4], &[1]], |g, x| g.sgd(PLAIN, x[0], x[1], x[2], None).map(|y| y[0]), "alike"),
     ("grad", &[&[3]], |g, x| g.grad(x[0], x).map(|y| y[0]), "the loss is a scalar"),
     ("vjp", &[&[3], &[4]], |g, x| g.vjp(&x[..1], &x[1..], &x[..1]).map(|y| y[0]), "types f32[3]"),

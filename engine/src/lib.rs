@@ -21,6 +21,7 @@ pub mod ops;
 mod plan;
 mod real;
 mod reduce;
+mod rows;
 mod session;
 pub mod shape;
 mod split;

@@ -1,0 +1,30 @@
+// Σ ct and Σ ct x̂ of each column over chunks of rows, x̂ = (x - mean) rstd by row: y [2, chunks, channels].
+
+#import channels
+
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> moments: array<vec2f>;
+@group(0) @binding(3) var<storage, read> ct: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+
+alias Acc = vec2f;
+
+fn identity() -> Acc { return vec2f(); }
+
+alias Own = u32;
+
+fn own(channel: u32) -> Own { return channel; }
+
+fn add_row(a: Acc, at: u32, own: Own) -> Acc {
+    let s = moments[at / params.channels];
+    return a + ct[at] * vec2f(1.0, (x[at] - s.x) * s.y);
+}
+
+fn close(a: Acc) -> Acc { return a; }
+
+fn combine(a: Acc, b: Acc) -> Acc { return a + b; }
+
+fn put(a: Acc, chunk: u32, channel: u32) {
+    y[chunk * params.channels + channel] = a.x;
+    y[(params.chunks + chunk) * params.channels + channel] = a.y;
+}
