@@ -1,25 +1,6 @@
-//! Normalization over features and attention as graphs of simple ops.
+//! Attention as a graph of simple ops.
 
 use hillshade_engine::{Graph, Result, Var};
-
-/// `y = γ (x − mean) / √(variance + ε) + β` over the last axis (Ba et al. 2016).
-pub(super) fn layer_norm(g: &mut Graph, x: Var, gamma: Var, beta: Var, eps: f64) -> Result<Var> {
-    let last = g.shape(x).len() - 1;
-    let mean = g.mean(x, &[last]).and_then(|m| g.unsqueeze(m, &[last]))?;
-    let centred = g.sub(x, mean)?;
-    let y = rms_norm(g, centred, gamma, eps)?;
-    g.add(y, beta)
-}
-
-/// `y = γ x / √(mean x² + ε)` over the last axis (Zhang and Sennrich 2019).
-pub(super) fn rms_norm(g: &mut Graph, x: Var, gamma: Var, eps: f64) -> Result<Var> {
-    let last = g.shape(x).len() - 1;
-    let square = g.mul(x, x)?;
-    let mean = g.mean(square, &[last]).and_then(|m| g.unsqueeze(m, &[last]))?;
-    let scale = g.affine(mean, 1.0, eps).and_then(|v| g.rsqrt(v))?;
-    let y = g.mul(x, scale)?;
-    g.mul(y, gamma)
-}
 
 /// Stands for −∞ where it is added: its exponential is 0, its difference from itself 0 too.
 const NEVER: f32 = -1e30;

@@ -135,7 +135,7 @@ impl Builder {
             let c = [b.g.shape(x).last().copied().unwrap_or(1)];
             let gamma = b.param("weight", &c, Init::Ones)?;
             let beta = b.param("bias", &c, Init::Zeros)?;
-            Ok(plain::layer_norm(&mut b.g, x, gamma, beta, eps)?)
+            Ok(b.g.layer_norm(x, gamma, beta, eps)?[0])
         })
     }
 
@@ -148,7 +148,7 @@ impl Builder {
         self.scope(name, |b| {
             let c = [b.g.shape(x).last().copied().unwrap_or(1)];
             let gamma = b.param("weight", &c, Init::Ones)?;
-            Ok(plain::rms_norm(&mut b.g, x, gamma, eps)?)
+            Ok(b.g.rms_norm(x, gamma, eps)?[0])
         })
     }
 
