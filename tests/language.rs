@@ -152,6 +152,8 @@ fn networks_and_data_must_go_together() {
     assert!(
         told("gpt2:heads=5,context=12", text().into()).contains("heads: expected a number that divides the width, 768")
     );
+    let few = told("gpt2:vocab=3,context=12", text().into());
+    assert_eq!(few, "vocab: expected 14 or more, the tokens of the data, found 3");
     let odd = told("llama:heads=5,width=25,context=12", text().into());
     assert_eq!(odd, "width of a head: expected an even number, for rotary positions, found 5");
     let kv = told("llama:heads=4,kv-heads=3,width=16,context=12", text().into());

@@ -9,7 +9,7 @@ use std::{collections::HashMap, path::Path};
 use common::*;
 use hillshade::{
     engine::{Data, Session, Var},
-    models::{Builder, Generator, Mode, Network, Optimizer, Param, Sampling},
+    models::{Builder, Generator, Mode, Network, Optimizer, Param, Sampling, export_hugging_face},
 };
 use safetensors::SafeTensors;
 
@@ -79,13 +79,16 @@ fn ours(p: &Param, i: usize) -> usize {
     }
 }
 
+/// Whether a parameter is a normalization's gain.
+fn is_gain(p: &Param) -> bool {
+    (p.shape.len() == 1 && p.name.contains("norm") || p.name.contains(".ln_")) && p.name.ends_with("weight")
+}
+
 fn fill(session: &mut Session, params: &[Param]) {
     for p in params {
         let count: usize = p.shape.iter().product();
-        let gain =
-            (p.shape.len() == 1 && p.name.contains("norm") || p.name.contains(".ln_")) && p.name.ends_with("weight");
         let mut data = vec![0.0; count];
-        for (i, v) in chirp(&p.name, count, gain).into_iter().enumerate() {
+        for (i, v) in chirp(&p.name, count, is_gain(p)).into_iter().enumerate() {
             data[ours(p, i)] = v;
         }
         session.set(&p.name, &p.shape, &data).expect("the sizes match");
@@ -262,6 +265,78 @@ fn greedy_texts_are_hugging_faces() {
                 generator.push(&[greedy.choose(&logits, 0)]).expect("a token");
             }
             assert_eq!(generator.tokens(), want, "{name} on {executor}, cache {cached}");
+        }
+    }
+}
+
+/// What lies behind a sequence's length, or behind a query, changes nothing before it, and its gradient is 0.
+#[test]
+fn masked_keys_do_not_count() {
+    let (n, t, heads, d) = (2, 5, 2, 3);
+    let lengths = [3, 5];
+    for causal in [false, true] {
+        let mut b = Builder::new(Mode::Eval);
+        let mut input = |name: &str| b.g.input(name, &[n, t, heads, d]).expect("a free name");
+        let qkv = [input("q"), input("k"), input("v")];
+        let l = b.g.input_u32("lengths", &[n]).expect("a free name");
+        let y = b.attention(qkv, causal, Some(l)).expect("heads that fit");
+        let row = b.g.slice(y, 1, 2, 1).and_then(|y| b.g.mul(y, y)).and_then(|y| b.g.sum(y, &[0, 1, 2])).expect("axes");
+        let gradient = b.g.grad(row, &qkv[1..]).expect("every op has its rules");
+        let drawn = [1, 2, 3].map(|s| noise(n * t * heads * d, s).iter().map(|&v| v as f32).collect::<Vec<_>>());
+        let run = |session: &mut Session, change: Option<(usize, usize)>| {
+            let mut x = drawn.clone();
+            if let Some((i, j)) = change {
+                let at = (i * t + j) * heads * d;
+                x[1..].iter_mut().for_each(|x| x[at..at + heads * d].fill(9.0));
+            }
+            let feeds = ["q", "k", "v"].iter().zip(&x).map(|(&name, x)| (name, Data::F32(x)));
+            let feeds: Vec<_> = feeds.chain([("lengths", Data::U32(&lengths))]).collect();
+            evaluate(session, &b.g, &[&[row], &gradient[..]].concat(), &feeds)
+        };
+        for mut session in [Session::device(gpu(false)), Session::host(), Session::twin()] {
+            let want = run(&mut session, None);
+            for (i, j) in (0..n).flat_map(|i| (0..t).map(move |j| (i, j))) {
+                let seen = j < lengths[i] as usize && (!causal || j <= 2);
+                let got = run(&mut session, Some((i, j)));
+                assert_eq!(got[0] != want[0], seen, "key {j} of sequence {i}, causal {causal}");
+                let own = (i * t + j) * heads * d..(i * t + j + 1) * heads * d;
+                let moved = want[1..].iter().any(|ct| ct[own.clone()].iter().any(|&v| v != 0.0));
+                assert_eq!(moved, seen, "gradient of key {j} of sequence {i}, causal {causal}");
+            }
+        }
+    }
+}
+
+/// What is written is, element by element, what PyTorch has under the name.
+#[test]
+fn files_have_pytorchs_layouts() {
+    let images = Model::of_images(VIT, [5, 12, 12, 3], 7).b.params;
+    let texts = [GPT2, LLAMA, LSTM]
+        .map(|spec| Generator::params(&Network::parse(spec).expect("known"), VOCAB).expect("tokens"));
+    for params in texts.into_iter().chain([images]) {
+        let mut session = Session::host();
+        fill(&mut session, &params);
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("model.safetensors");
+        pollster_block(export_hugging_face(&path, &params, &session)).expect("written");
+        let bytes = std::fs::read(&path).expect("a file");
+        let file = SafeTensors::deserialize(&bytes).expect("a whole file");
+        assert_eq!(file.len(), params.len());
+        for p in &params {
+            let view = file.tensor(&p.name).expect("a tensor for each parameter");
+            let shape: Vec<usize> = match (stored(p), &p.shape[..]) {
+                (Stored::Transposed, &[ins, outs]) => vec![outs, ins],
+                (Stored::Filter, &[kh, kw, ci, co]) => vec![co, ci, kh, kw],
+                _ => p.shape.clone(),
+            };
+            let got: Vec<f32> =
+                view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            assert_eq!(
+                (view.shape(), got),
+                (&shape[..], chirp(&p.name, shape.iter().product(), is_gain(p))),
+                "{}",
+                p.name
+            );
         }
     }
 }

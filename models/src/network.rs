@@ -126,6 +126,17 @@ impl Network {
     }
 }
 
+/// The tokens of a table: those of the data, or more where that is asked for.
+fn vocabulary(asked: Option<usize>, needed: usize) -> Result<usize> {
+    match asked {
+        Some(count) if count < needed => {
+            let expected = format!("{needed} or more, the tokens of the data");
+            Err(Error::Argument { what: "vocab".into(), expected, found: count.to_string() })
+        }
+        asked => Ok(asked.unwrap_or(needed)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use hillshade_engine::Source;

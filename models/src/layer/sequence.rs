@@ -180,13 +180,13 @@ impl Builder {
     }
 
     /// Attention of heads to heads: queries `[n, t, heads, d]`, keys and values `[n, t, kv_heads, d]`, to features
-    /// `[n, t, heads d]`. With `causal`, no query sees a key behind it. In decoding, keys and values are kept, and a step's
-    /// query sees all that were.
+    /// `[n, t, heads d]`. With `causal`, no query sees a key behind it; with `lengths`, `[n]` of u32, none sees a key of a
+    /// sequence from there on, which is padding. In decoding, keys and values are kept, and a step's query sees all that were.
     ///
     /// # Errors
     ///
     /// [`Error::Argument`] when the heads of keys do not divide those of queries, and the engine's.
-    pub fn attention(&mut self, [q, k, v]: [Var; 3], causal: bool) -> Result<Var> {
+    pub fn attention(&mut self, [q, k, v]: [Var; 3], causal: bool, lengths: Option<Var>) -> Result<Var> {
         let (shape, keys) = (self.g.shape(q).to_vec(), self.g.shape(k).to_vec());
         if !shape[2].is_multiple_of(keys[2]) {
             let expected = format!("a number that divides the heads, {}", shape[2]);
@@ -195,7 +195,7 @@ impl Builder {
         let all = [self.keep_rows("keys", k)?, self.keep_rows("values", v)?];
         let y = match (all, self.decoding.as_ref().and_then(|d| d.length)) {
             ([Some(k), Some(v)], Some(length)) => plain::attention(&mut self.g, [q, k, v], false, Some(length))?,
-            _ => plain::attention(&mut self.g, [q, k, v], causal, None)?,
+            _ => plain::attention(&mut self.g, [q, k, v], causal, lengths)?,
         };
         Ok(self.g.reshape(y, &[shape[0], shape[1], shape[2] * shape[3]])?)
     }

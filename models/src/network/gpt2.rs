@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hillshade_engine::Var;
 
-use super::{Architecture, Family, Setting, Takes};
+use super::{Architecture, Family, Setting, Takes, vocabulary};
 use crate::{Builder, Init, Result};
 
 pub(super) const FAMILY: Family = Family {
@@ -56,7 +56,7 @@ const STD: f64 = 0.02;
 
 impl Architecture for Gpt2 {
     fn build(&self, b: &mut Builder, tokens: Var, vocab: usize) -> Result<Var> {
-        let (t, vocab) = (b.g.shape(tokens)[1], self.vocab.unwrap_or(vocab));
+        let (t, vocab) = (b.g.shape(tokens)[1], vocabulary(self.vocab, vocab)?);
         let begin = Init::Normal { std: STD };
         let (y, table) = b.scope("transformer", |b| {
             let [x, table] = b.embedding("wte", tokens, [vocab, self.width], begin)?;
@@ -89,7 +89,7 @@ impl Gpt2 {
                 b.heads(part, self.heads)
             };
             let qkv = [part(0)?, part(1)?, part(2)?];
-            let y = b.attention(qkv, true)?;
+            let y = b.attention(qkv, true, None)?;
             b.dense_from("c_proj", y, self.width, last)
         })?;
         let y = b.dropout(y, self.dropout)?;

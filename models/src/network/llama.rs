@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hillshade_engine::Var;
 
-use super::{Architecture, Family, Setting, Takes};
+use super::{Architecture, Family, Setting, Takes, vocabulary};
 use crate::{Builder, Init, Result, Rotation};
 
 pub(super) const FAMILY: Family = Family {
@@ -64,7 +64,7 @@ const BEGIN: Init = Init::Normal { std: 0.02 };
 
 impl Architecture for Llama {
     fn build(&self, b: &mut Builder, tokens: Var, vocab: usize) -> Result<Var> {
-        let (t, vocab) = (b.g.shape(tokens)[1], self.vocab.unwrap_or(vocab));
+        let (t, vocab) = (b.g.shape(tokens)[1], vocabulary(self.vocab, vocab)?);
         let (y, table) = b.scope("model", |b| {
             let [mut x, table] = b.embedding("embed_tokens", tokens, [vocab, self.width], BEGIN)?;
             let rotation = b.rotation(t, self.width / self.heads.max(1), self.theta, self.context)?;
@@ -97,7 +97,7 @@ impl Llama {
             };
             let [q, k, v] = [part("q_proj", heads)?, part("k_proj", kv_heads)?, part("v_proj", kv_heads)?];
             let [q, k] = [b.rotate(q, rotation)?, b.rotate(k, rotation)?];
-            let y = b.attention([q, k, v], true)?;
+            let y = b.attention([q, k, v], true, None)?;
             b.projection("o_proj", y, self.width, last)
         })?;
         let x = b.g.add(x, y)?;

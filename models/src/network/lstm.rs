@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hillshade_engine::Var;
 
-use super::{Architecture, Family, Setting, Takes};
+use super::{Architecture, Family, Setting, Takes, vocabulary};
 use crate::{Builder, Init, Result};
 
 pub(super) const FAMILY: Family = Family {
@@ -47,7 +47,7 @@ struct Lstm {
 impl Architecture for Lstm {
     fn build(&self, b: &mut Builder, tokens: Var, vocab: usize) -> Result<Var> {
         let (n, t) = (b.g.shape(tokens)[0], b.g.shape(tokens)[1]);
-        let vocab = self.vocab.unwrap_or(vocab);
+        let vocab = vocabulary(self.vocab, vocab)?;
         let [x, _] = b.embedding("encoder", tokens, [vocab, self.width], Init::Uniform { fan_in: self.width })?;
         // Features place by place: a product for each is what recurrence asks for anyway.
         let mut all = Vec::with_capacity(t);

@@ -89,7 +89,7 @@ impl Vit {
                 b.heads(part, self.heads)
             };
             let qkv = [part("query")?, part("key")?, part("value")?];
-            let y = b.attention(qkv, false)?;
+            let y = b.attention(qkv, false, None)?;
             b.dense_from("output.dense", y, self.width, BEGIN)
         })?;
         let y = b.dropout(y, self.dropout)?;
