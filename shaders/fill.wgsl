@@ -1,12 +1,12 @@
-// y = one value everywhere. Four elements per invocation.
+// y = one value everywhere. Four elements per invocation, written as bits.
 
 #import each4
 
-struct Params { len: u32, value: f32 }
+struct Params { len: u32, value: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4u>;
 
 fn make(i: u32) {
-    y[i] = vec4f(params.value);
+    y[i] = vec4u(params.value);
 }

@@ -3,9 +3,11 @@
 mod devices;
 mod eval;
 mod executor;
+mod export;
 mod folder;
 mod generate;
 mod landscape;
+mod networks;
 mod spectrum;
 mod subject;
 mod train;
@@ -33,12 +35,16 @@ struct Arguments {
 enum Command {
     /// List the adapters: name, backend, driver, tier, limits, features.
     Devices(devices::Options),
+    /// List the networks with their options, or one network's layers with shapes, parameters and costs.
+    Models(networks::Options),
     /// Train a network; with no options, the CNN on the built-in digits.
     Train(Box<train::Options>),
     /// Score a run's checkpoint on the test set.
     Eval(eval::Options),
     /// Continue a text with a language model.
     Generate(generate::Options),
+    /// Write a run's weights as PyTorch's load_state_dict takes them.
+    Export(export::Options),
     /// Measure a loss's curvature: eigenvalues, trace and density, as numbers and as a plot.
     Spectrum(spectrum::Options),
     /// Check the curvature of a network by identities that must hold for it; ends with 1 where one does not.
@@ -126,9 +132,11 @@ fn say(text: impl Display) {
 pub fn run() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Devices(options) => devices::run(&options),
+        Command::Models(options) => networks::run(&options),
         Command::Train(options) => train::run(&options),
         Command::Eval(options) => eval::run(&options),
         Command::Generate(options) => generate::run(&options),
+        Command::Export(options) => export::run(&options),
         Command::Spectrum(options) => spectrum::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Landscape(options) => landscape::run(&options),

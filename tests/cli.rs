@@ -14,6 +14,8 @@ mod stops;
 mod texts;
 #[path = "cli/verify.rs"]
 mod verify;
+#[path = "cli/zoo.rs"]
+mod zoo;
 
 use program::{Done, Home};
 use serde_json::Value;

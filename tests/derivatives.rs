@@ -193,8 +193,12 @@ fn fused_ops_are_their_plain_graphs() {
     let norms = ["batch_norm", "batch_norm_grad", "batch_norm_grad_tangent", "batch_norm_tangent"];
     let rows = ["layer_norm", "layer_norm_grad", "layer_norm_grad_tangent", "layer_norm_tangent"];
     let roots = ["rms_norm", "rms_norm_grad", "rms_norm_grad_tangent", "rms_norm_tangent"];
+    let heads = ["attention", "attention_grad", "attention_grad_tangent", "attention_tangent"];
     let others = ["adam", "cross_entropy", "cross_entropy_grad", "sgd"];
-    assert!(norms.iter().chain(&rows).chain(&roots).chain(&others).all(|op| seen.contains(op)), "{seen:?}");
+    assert!(
+        norms.iter().chain(&rows).chain(&roots).chain(&heads).chain(&others).all(|op| seen.contains(op)),
+        "{seen:?}"
+    );
 }
 
 /// The derivatives of a fused op are those of its plain graph: gradient, tangent, and both Hessian products.
@@ -229,8 +233,9 @@ fn fused_derivatives_are_those_of_plain_graphs() {
     });
     let rows = ["layer_norm", "layer_norm_grad", "layer_norm_grad_tangent", "layer_norm_tangent"];
     let roots = ["rms_norm", "rms_norm_grad", "rms_norm_grad_tangent", "rms_norm_tangent"];
+    let heads = ["attention", "attention_grad", "attention_grad_tangent", "attention_tangent"];
     let others = ["batch_norm", "cross_entropy", "inner_products"];
-    assert_eq!(seen, rows.into_iter().chain(roots).chain(others).collect());
+    assert_eq!(seen, rows.into_iter().chain(roots).chain(heads).chain(others).collect());
 }
 
 /// Gradient, tangent, forward over reverse and reverse over reverse of Σ c·tanh(y) along fixed directions.

@@ -53,6 +53,7 @@ impl Quadratic {
                 init: Init::Zeros,
                 trained: true,
                 decayed: false,
+                image: None,
                 var,
             };
             Ok((g, loss, vec![param("weight", &[weights, 1], w), param("bias", &[n - weights], b)]))

@@ -4,8 +4,8 @@ mod common;
 
 use common::{gpu, pollster_block};
 use hillshade::engine::{
-    Conv, DType, Data, Error, Gpu, Graph, Launches, Op, Operand, Options, OutMut, Pool, Result, Session, Sgd, Type,
-    Var,
+    Attention, Conv, DType, Data, Error, Gpu, Graph, Launches, Op, Operand, Options, OutMut, Pool, Result, Session,
+    Sgd, Type, Var,
     ops::{Conv2d, Matmul},
 };
 
@@ -19,6 +19,12 @@ fn refusal(shapes: &[&[usize]], build: Build) -> Error {
 }
 
 const PLAIN: Sgd = Sgd { momentum: 0.0, nesterov: false, decay: 0.0 };
+const HOW: Attention = Attention { causal: false, scale: 1.0 };
+
+fn attend(g: &mut Graph, x: &[Var]) -> Result<Var> {
+    g.attention(x[0], x[1], x[2], HOW, None).map(|y| y[0])
+}
+
 const TWO: Matmul = Matmul { ta: false, tb: false, terms: 2, bias: false };
 
 /// Op, operands, and a part of the rule that they break.
@@ -67,6 +73,10 @@ const REFUSED: &[(&str, &[&[usize]], Build, &str)] = &[
     ("batch_norm", &[&[4, 3], &[4], &[3]], |g, x| g.batch_norm(x[0], x[1], x[2], 1e-5).map(|y| y[0]), "[c]"),
     ("layer_norm", &[&[4, 3], &[4], &[3]], |g, x| g.layer_norm(x[0], x[1], x[2], 1e-5).map(|y| y[0]), "[c]"),
     ("rms_norm", &[&[], &[1]], |g, x| g.rms_norm(x[0], x[1], 1e-5).map(|y| y[0]), "[c]"),
+    ("attention", &[&[2, 5, 3, 8], &[2, 7, 2, 8], &[2, 7, 2, 8]], attend, "a multiple of kv_heads"),
+    ("attention", &[&[2, 5, 2, 8], &[2, 7, 2, 8], &[2, 6, 2, 8]], attend, "k and v [n, s, kv_heads, d]"),
+    ("attention", &[&[1, 1, 1, 257], &[1, 1, 1, 257], &[1, 1, 1, 257]], attend, "d at most 256"),
+    ("attention", &[&[5, 8], &[5, 8], &[5, 8]], attend, "q is [n, t, heads, d]"),
     ("sgd", &[&[3], &[4], &[1]], |g, x| g.sgd(PLAIN, x[0], x[1], x[2], None).map(|y| y[0]), "alike"),
     ("grad", &[&[3]], |g, x| g.grad(x[0], x).map(|y| y[0]), "the loss is a scalar"),
     ("vjp", &[&[3], &[4]], |g, x| g.vjp(&x[..1], &x[1..], &x[..1]).map(|y| y[0]), "types f32[3]"),

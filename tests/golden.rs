@@ -1,4 +1,4 @@
-//! Convolution, batch normalization, cross-entropy and the optimizers against PyTorch, on all three executors.
+//! Convolution, normalization, attention, cross-entropy and the optimizers against PyTorch, on all three executors.
 //!
 //! The values and the script that made them are in `golden/`. They were computed in f64 and rounded to f32 once. Bounds are
 //! relative to a tensor's largest element: in the twin what is left is that rounding and the learning rates', which are
@@ -7,60 +7,14 @@
 
 mod common;
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
-use common::{assert_close, evaluate, gpu, pollster_block};
-use hillshade::engine::{Adam, Conv, Data, Graph, Result, Session, Sgd, Step, Var};
-use safetensors::SafeTensors;
-
-/// A file of reference values.
-struct Golden {
-    tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
-    settings: HashMap<String, String>,
-}
-
-/// The twin's bound.
-const TWIN: f64 = 2e-7;
-
-impl Golden {
-    fn read(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.safetensors"));
-        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let file = SafeTensors::deserialize(&bytes).expect("a whole file");
-        let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
-        let tensors = file.iter().map(|(name, view)| {
-            let floats = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-            (name.to_string(), (view.shape().to_vec(), floats.collect()))
-        });
-        Golden { tensors: tensors.collect(), settings: header.metadata().clone().unwrap_or_default() }
-    }
-
-    fn get(&self, name: &str) -> &[f32] {
-        &self.tensors.get(name).unwrap_or_else(|| panic!("no tensor {name}")).1
-    }
-
-    fn wide(&self, name: &str) -> Vec<f64> {
-        self.get(name).iter().map(|&v| v.into()).collect()
-    }
-
-    fn shape(&self, name: &str) -> &[usize] {
-        &self.tensors.get(name).unwrap_or_else(|| panic!("no tensor {name}")).0
-    }
-
-    /// `key=value` pairs.
-    fn settings(&self, name: &str) -> HashMap<&str, &str> {
-        let text = self.settings.get(name).unwrap_or_else(|| panic!("no settings {name}"));
-        text.split_whitespace().map(|pair| pair.split_once('=').expect("key=value")).collect()
-    }
-}
-
-/// Calls `f` with each executor and what makes its bound from that in f32.
-fn each_executor(mut f: impl FnMut(&str, &mut Session, &dyn Fn(f64) -> f64)) {
-    let (single, wide) = (|tolerance: f64| tolerance, |_: f64| TWIN);
-    f("device", &mut Session::device(gpu(false)), &single);
-    f("host", &mut Session::host(), &single);
-    f("twin", &mut Session::twin(), &wide);
-}
+use common::{
+    assert_close, evaluate,
+    golden::{Golden, each_executor},
+    pollster_block,
+};
+use hillshade::engine::{Adam, Attention, Conv, Data, Graph, Result, Session, Sgd, Step, Var};
 
 fn pair(text: &str) -> [usize; 2] {
     let (a, b) = text.split_once(',').expect("two numbers");
@@ -224,6 +178,66 @@ fn evaluate_batch_norm(executor: &str, session: &mut Session, golden: &Golden, b
     let (g, outputs) = build().expect("the shapes fit");
     let got = evaluate(session, &g, &outputs, &batch_norm_feeds(golden, "eval"));
     compare_batch(executor, golden, "eval", &got, bound);
+}
+
+/// Rows that differ in location and scale, centred and not, with the derivatives in x, gamma and beta.
+#[test]
+fn layer_norm_is_pytorchs() {
+    let golden = Golden::read("layer_norm");
+    assert_eq!(golden.settings["eps"].parse::<f64>().expect("a number"), EPS);
+    let names = ["x", "gamma", "beta", "ct"];
+    let build = || -> Result<(Graph, Vec<Var>)> {
+        let mut g = Graph::new();
+        let mut input = |name: &str| g.input(name, golden.shape(name));
+        let (x, gamma, beta, ct) = (input("x")?, input("gamma")?, input("beta")?, input("ct")?);
+        let (layer, rms) = (g.layer_norm(x, gamma, beta, EPS)?[0], g.rms_norm(x, gamma, EPS)?[0]);
+        let (d, d_rms) = (g.vjp(&[layer], &[ct], &[x, gamma, beta])?, g.vjp(&[rms], &[ct], &[x, gamma])?);
+        Ok((g, [vec![layer], d, vec![rms], d_rms].concat()))
+    };
+    let (g, outputs) = build().expect("the shapes fit");
+    let feeds = names.map(|name| (name, Data::F32(golden.get(name))));
+    let parts = ["layer.y", "layer.dx", "layer.dgamma", "layer.dbeta", "rms.y", "rms.dx", "rms.dgamma"];
+    each_executor(|executor, session, bound| {
+        for (part, got) in parts.iter().zip(evaluate(session, &g, &outputs, &feeds)) {
+            assert_close(&format!("{executor}: {part}"), &got, &golden.wide(part), bound(4e-6));
+        }
+    });
+}
+
+/// Attention with its gradients, and the Hessian of Σ ct y times a direction.
+fn attention_graph(golden: &Golden, case: &str) -> Result<(Graph, Vec<Var>)> {
+    let settings = golden.settings(case);
+    let how = Attention { causal: settings["causal"] == "true", scale: settings["scale"].parse().expect("a number") };
+    let mut g = Graph::new();
+    let mut input = |name: &str| g.input(name, golden.shape(&format!("{case}.{name}")));
+    let (x, ct, v) =
+        ([input("q")?, input("k")?, input("v")?], input("ct")?, [input("vq")?, input("vk")?, input("vv")?]);
+    let lengths = g.input_u32("lengths", golden.shape(&format!("{case}.lengths")))?;
+    let [y, _] = g.attention(x[0], x[1], x[2], how, Some(lengths))?;
+    let gradient = g.vjp(&[y], &[ct], &x)?;
+    let product = g.jvp(&gradient, &x, &v)?;
+    Ok((g, [vec![y], gradient, product].concat()))
+}
+
+/// Groups of heads, padding, causal masks, with more keys than queries: value, gradients and Hessian products.
+#[test]
+fn attention_is_pytorchs() {
+    let golden = Golden::read("attention");
+    assert_eq!(golden.settings.len(), 3);
+    each_executor(|executor, session, bound| {
+        for case in (0..golden.settings.len()).map(|i| format!("case{i}")) {
+            let (g, outputs) = attention_graph(&golden, &case).expect("the shapes fit");
+            let name = |part: &str| format!("{case}.{part}");
+            let lengths: Vec<u32> = golden.get(&name("lengths")).iter().map(|&l| l as u32).collect();
+            let mut feeds = vec![("lengths", Data::U32(&lengths))];
+            feeds
+                .extend(["q", "k", "v", "ct", "vq", "vk", "vv"].map(|part| (part, Data::F32(golden.get(&name(part))))));
+            let got = evaluate(session, &g, &outputs, &feeds);
+            for (part, got) in ["y", "dq", "dk", "dv", "hq", "hk", "hv"].iter().zip(got) {
+                assert_close(&format!("{executor}: {case}.{part}"), &got, &golden.wide(&name(part)), bound(4e-6));
+            }
+        }
+    });
 }
 
 /// Losses, their mean and its gradient, with a row of ±1e4.

@@ -136,6 +136,56 @@ fn resnet20_matches_the_twin() {
     check("resnet20", size, batch);
 }
 
+/// Every network of the table and every option that changes its graph.
+#[test]
+fn the_zoo_matches_the_twin() {
+    let mut failed = Vec::new();
+    for (spec, size) in [
+        ("lenet5", [3, 12, 12, 1]),
+        ("lenet5:pool=max,activation=relu", [3, 12, 12, 1]),
+        ("vgg11:width=3", [3, 32, 32, 3]),
+        ("vgg11:width=3,norm=group,head=imagenet,hidden=14,dropout=0", [3, 32, 32, 3]),
+        ("resnet18:width=3", [8, 48, 48, 3]),
+        ("resnet50:width=2,stem=cifar", [9, 16, 16, 3]),
+        ("resnet8:width=6,norm=group,weights=standardized", [3, 12, 12, 3]),
+        ("resnet8:width=6,norm=layer,weights=normalized,scale=0.5", [3, 12, 12, 3]),
+        ("resnet8:width=6,norm=instance,skip=no,activation=gelu", [3, 12, 12, 3]),
+        ("resnet8:width=6,norm=none,activation=silu", [3, 12, 12, 3]),
+        ("wrn10-2:width=4", [5, 12, 12, 3]),
+        ("plain:depth=12,width=19", [5, 3, 3, 1]),
+        ("autoencoder:widths=6-5", [3, 11, 8, 2]),
+    ] {
+        if std::panic::catch_unwind(|| check(spec, size, images(size))).is_err() {
+            failed.push(spec);
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("; "));
+}
+
+/// Five hundred layers, built, run and differentiated twice; isometric, so that neither signals nor gradients vanish.
+#[test]
+fn five_hundred_layers_match_the_twin() {
+    let size = [4, 3, 3, 1];
+    let mut net = Curved::new("plain:depth=500,width=9,init=orthogonal,sigma_w=1.05", size);
+    // The first layer's weight, and now a bias, now a weight up to the last: those between are on the way.
+    for all in [&mut net.gradient, &mut net.product] {
+        *all = all.iter().copied().step_by(25).collect();
+    }
+    let (x, labels) = images(size);
+    let truth = net.evaluate(Session::twin(), 1, &x, &labels);
+    let first = dot(&truth.parts[1][..81], &truth.parts[1][..81]).sqrt();
+    assert!(first > 1e-4, "the first layer's gradient is {first:e}");
+    for session in [Session::device(gpu(false)), Session::host()] {
+        let executor = session.executor();
+        let got = net.evaluate(session, 1, &x, &labels);
+        for (k, what) in ["loss", "gradient", "product"].into_iter().enumerate() {
+            let error = distance(&got.parts[k], &truth.parts[k]);
+            println!("500 layers, {executor}: {what} {error:.1e}");
+            assert!(error <= 1e-4, "{executor}: {what} is {error:e} off the twin");
+        }
+    }
+}
+
 /// A small data set of noise.
 fn dataset() -> Dataset {
     let draw = |n: usize| {

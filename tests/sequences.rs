@@ -4,41 +4,16 @@
 
 mod common;
 
-use std::{collections::HashMap, path::Path};
-
-use common::*;
+use common::{golden::Golden, *};
 use hillshade::{
     engine::{Data, Session, Var},
-    models::{Builder, Generator, Mode, Network, Optimizer, Param, Sampling, export_hugging_face},
+    models::{Builder, Generator, Mode, Network, Optimizer, Param, Sampling, export},
 };
 use safetensors::SafeTensors;
 
-struct Golden {
-    tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
-    settings: HashMap<String, String>,
-}
-
-impl Golden {
-    fn read(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.safetensors"));
-        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let file = SafeTensors::deserialize(&bytes).expect("a whole file");
-        let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
-        let tensors = file.iter().map(|(name, view)| {
-            let floats = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-            (name.to_string(), (view.shape().to_vec(), floats.collect()))
-        });
-        Golden { tensors: tensors.collect(), settings: header.metadata().clone().unwrap_or_default() }
-    }
-
-    fn wide(&self, name: &str) -> Vec<f64> {
-        let (_, data) = self.tensors.get(name).unwrap_or_else(|| panic!("no tensor {name}"));
-        data.iter().map(|&v| v.into()).collect()
-    }
-
-    fn number<T: std::str::FromStr>(&self, key: &str) -> T {
-        self.settings[key].parse().unwrap_or_else(|_| panic!("{key}: {}", self.settings[key]))
-    }
+/// A setting of a file.
+fn number<T: std::str::FromStr>(golden: &Golden, key: &str) -> T {
+    golden.settings[key].parse().unwrap_or_else(|_| panic!("{key}: {}", golden.settings[key]))
 }
 
 /// A parameter as the script's `weights` has it, in PyTorch's layout.
@@ -158,14 +133,14 @@ impl Model {
                     false => assert_close(&what, &got, &want, bound),
                 }
             }
-            assert_eq!(golden.tensors.keys().filter(|k| k.starts_with("grad/")).count(), self.b.params.len());
+            assert_eq!(golden.names().filter(|name| name.starts_with("grad/")).count(), self.b.params.len());
         }
     }
 
     /// Ten steps of AdamW on one batch have PyTorch's losses.
     fn descend(mut self, name: &str, feeds: &[(&str, Data)]) {
         let golden = Golden::read(name);
-        let rule = Optimizer::AdamW { decay: golden.number("weight_decay") };
+        let rule = Optimizer::AdamW { decay: number(&golden, "weight_decay") };
         let params: Vec<Param> = self.b.trained().cloned().collect();
         let states = rule.build(&mut self.b.g, &params.iter().collect::<Vec<_>>(), &self.gradient).expect("rules");
         for mut session in [Session::device(gpu(false)), Session::host()] {
@@ -176,7 +151,7 @@ impl Model {
             let mut program = session.compile(&self.b.g, &[self.loss]).expect("the graph compiles");
             let mut losses = Vec::new();
             for t in 1..=10 {
-                let rates = rule.rates(golden.number("lr"), t);
+                let rates = rule.rates(number(&golden, "lr"), t);
                 let feeds = [feeds, &[("rates", Data::F32(&rates))]].concat();
                 program.run(&mut session, &feeds).expect("the feeds fit");
                 losses.push(f64::from(program.read_now(&session, self.loss).expect("an output")[0]));
@@ -221,8 +196,8 @@ const VIT: &str = "vit:layers=2,heads=5,width=20,hidden=28";
 fn language_models_are_pytorchs() {
     for (name, spec) in [("gpt2", GPT2), ("llama", LLAMA), ("lstm", LSTM)] {
         let golden = Golden::read(name);
-        let (n, t): (usize, usize) = (golden.number("n"), golden.number("t"));
-        assert_eq!(golden.number::<usize>("vocab"), VOCAB);
+        let (n, t): (usize, usize) = (number(&golden, "n"), number(&golden, "t"));
+        assert_eq!(number::<usize>(&golden, "vocab"), VOCAB);
         let all = tokens(n * (t + 1), VOCAB);
         let part = |from: usize| all.chunks(t + 1).flat_map(|row| row[from..from + t].to_vec()).collect::<Vec<u32>>();
         let (x, y) = (part(0), part(1));
@@ -250,7 +225,7 @@ fn greedy_texts_are_hugging_faces() {
     for (name, spec) in [("gpt2", GPT2), ("llama", LLAMA)] {
         let golden = Golden::read(&format!("{name}_greedy"));
         let want: Vec<u32> = golden.wide("ids").iter().map(|&id| id as u32).collect();
-        let prompt = golden.number("prompt");
+        let prompt = number(&golden, "prompt");
         assert_eq!((want.len(), &want[..prompt]), (prompt + 64, &tokens(prompt, VOCAB)[..]));
         let network = Network::parse(spec).expect("known");
         let greedy = Sampling { temperature: 0.0, top_k: None, top_p: 1.0, seed: 0 };
@@ -318,7 +293,11 @@ fn files_have_pytorchs_layouts() {
         fill(&mut session, &params);
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("model.safetensors");
-        pollster_block(export_hugging_face(&path, &params, &session)).expect("written");
+        let state = |p: &Param| {
+            let data = pollster_block(session.get(&p.name)).expect("a parameter");
+            (p.name.clone(), (p.shape.clone(), data))
+        };
+        export(&path, &params, &params.iter().map(state).collect(), "").expect("written");
         let bytes = std::fs::read(&path).expect("a file");
         let file = SafeTensors::deserialize(&bytes).expect("a whole file");
         assert_eq!(file.len(), params.len());

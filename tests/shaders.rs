@@ -230,7 +230,7 @@ fn dtype(bind: Bind, x: &[(Place, Type)], y: &[(Place, Type)]) -> Option<DType> 
 #[test]
 fn launches_bind_what_texts_access() {
     /// Texts that move words, whatever they mean.
-    const MOVERS: [&str; 2] = ["strided", "concat"];
+    const MOVERS: [&str; 3] = ["strided", "concat", "fill"];
     for (what, step) in STEPS.iter() {
         let Step::Apply { op, x, y, scratch, launches } = step else { continue };
         let mut written: HashSet<String> = (0..op.in_place().len()).map(|i| format!("{:?}", Bind::Out(i))).collect();

@@ -1,6 +1,7 @@
 //! The engine of Hillshade: graphs of tensor operations, their derivatives of any order, a compiler, and three executors.
 
 mod batch;
+mod blocks;
 mod case;
 mod compile;
 mod conv;
@@ -13,6 +14,7 @@ mod gemm;
 mod gpu;
 mod grad;
 mod graph;
+mod heads;
 mod kernel;
 mod map;
 mod norm;
@@ -36,7 +38,7 @@ pub use gpu::{Adapter, Class, Gpu, Options, Tier, adapters};
 pub use graph::{Graph, Node, Source, Var};
 pub use map::{Map, Pointwise};
 pub use op::{At, Bind, Launch, Launches, Op, Operand, Type};
-pub use ops::{Adam, Pool, Sgd};
+pub use ops::{Adam, Attention, Pool, Sgd};
 pub use plan::{Named, Place, Plan, Step};
 pub use real::{Buf, In, Mat, OutMut, Real};
 pub use session::{Program, Session};

@@ -172,7 +172,7 @@ impl Problem {
         Problem { build: Arc::new(build), samples, likelihood }
     }
 
-    /// A network that sorts images into classes; samples as [`Samples::images`] names them.
+    /// A network of images, which sorts them into classes or gives them back; samples as [`Samples::images`] names them.
     pub fn classifier(network: Network, loss: Loss, image: [usize; 3], classes: usize, samples: Samples) -> Self {
         let [height, width, channels] = image;
         let likelihood = match loss {
@@ -183,7 +183,8 @@ impl Problem {
             let x = b.g.input("images", &[n, height, width, channels])?;
             let labels = b.g.input_u32("labels", &[n])?;
             let outputs = network.build(b, x, classes)?;
-            Ok(Parts { losses: loss.build(&mut b.g, outputs, labels)?, outputs })
+            let losses = network.losses(&mut b.g, loss, 0.0, [x, outputs], labels, classes)?;
+            Ok(Parts { losses, outputs })
         })
     }
 
@@ -195,7 +196,7 @@ impl Problem {
             let x = b.g.input_u32("tokens", &[n, context])?;
             let labels = b.g.input_u32("labels", &[n, context])?;
             let outputs = network.build(b, x, classes)?;
-            let losses = loss.build(&mut b.g, outputs, labels)?;
+            let losses = network.losses(&mut b.g, loss, 0.0, [x, outputs], labels, classes)?;
             Ok(Parts { losses: b.g.mean(losses, &[1])?, outputs })
         })
     }

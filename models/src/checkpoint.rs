@@ -11,7 +11,7 @@ use hillshade_engine::Session;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{Config, Error, Progress, Result};
+use crate::{Config, Error, Progress, Result, Tensor};
 
 /// A run at one moment: enough to go on with the same bits.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +21,7 @@ pub struct Checkpoint {
     /// Where the run stands.
     pub progress: Progress,
     /// The states by name: parameters, running statistics, the optimizer's and the epoch's totals.
-    pub states: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    pub states: BTreeMap<String, Tensor>,
 }
 
 /// The file's metadata, under the key `hillshade`.
@@ -56,26 +56,9 @@ impl Checkpoint {
     ///
     /// [`Error::Io`] when the disk refuses.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let broken = |what: String| Error::Format {
-            path: path.into(),
-            expected: "states that can be stored".into(),
-            found: what,
-        };
         let header = Header { version: VERSION, config: self.config.clone(), progress: self.progress };
-        let json = serde_json::to_string(&header).map_err(|e| broken(e.to_string()))?;
-        let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = self
-            .states
-            .iter()
-            .map(|(name, (shape, data))| (name, shape, data.iter().flat_map(|v| v.to_le_bytes()).collect()))
-            .collect();
-        let views = bytes
-            .iter()
-            .map(|(name, shape, data)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), data)?)))
-            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-            .map_err(|e| broken(e.to_string()))?;
-        let metadata = HashMap::from([(KEY.to_string(), json)]);
-        let file = safetensors::serialize(views, Some(metadata)).map_err(|e| broken(e.to_string()))?;
-        write_atomically(path, &file)
+        let json = serde_json::to_string(&header).map_err(|e| broken(path, e.to_string()))?;
+        write_atomically(path, &serialize(path, &self.states, Some(HashMap::from([(KEY.to_string(), json)])))?)
     }
 
     /// Reads a file that [`Checkpoint::save`] wrote.
@@ -137,6 +120,28 @@ impl Checkpoint {
         }
         Ok(())
     }
+}
+
+fn broken(path: &Path, found: String) -> Error {
+    Error::Format { path: path.into(), expected: "states that can be stored".into(), found }
+}
+
+/// The bytes of a safetensors file of f32.
+pub(crate) fn serialize(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: Option<HashMap<String, String>>,
+) -> Result<Vec<u8>> {
+    let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, (shape, data))| (name, shape, data.iter().flat_map(|v| v.to_le_bytes()).collect()))
+        .collect();
+    let views = bytes
+        .iter()
+        .map(|(name, shape, data)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), data)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|e| broken(path, e.to_string()))?;
+    safetensors::serialize(views, metadata).map_err(|e| broken(path, e.to_string()))
 }
 
 /// Replaces a file's contents: written beside it, synced, renamed.

@@ -33,11 +33,30 @@ pub struct Config {
     /// What is made small.
     #[serde(default)]
     pub loss: Loss,
+    /// The share of each label that goes to all classes alike, from 0 to below 1: [`Loss::smoothed`]. Tests and measurements
+    /// are against the
+    /// labels as they are.
+    #[serde(default)]
+    pub smoothing: f64,
+    /// The parameter of the distribution with which images are [mixed](crate::data::Mixup) in pairs, at most 4; 0 mixes none.
+    #[serde(default)]
+    pub mixup: f64,
     /// The update rule.
     pub optimizer: Optimizer,
     /// Where the gradient is taken, if not at the parameters.
     #[serde(default)]
     pub perturbation: Option<Perturbation>,
+    /// The length to which longer gradients, of all parameters together, are shortened.
+    #[serde(default)]
+    pub clip: Option<f64>,
+    /// Passes in which the images of a step go through the network, each with an equal part of them; the gradient is the
+    /// mean over all. Batch normalization sees a part alone, and so does a [`Perturbation`]. 0 counts as 1.
+    #[serde(default = "one")]
+    pub accumulate: u32,
+    /// How much of the running averages of parameters and statistics stays in a step, from 0 to below 1. It is
+    /// `min(d, (1 + t)/(10 + t))` in step `t`, so that the first ones are soon forgotten. Tests are of the averages.
+    #[serde(default)]
+    pub average: Option<f64>,
     /// The learning rate over the run.
     pub schedule: Schedule,
     /// Seed of parameters, shuffles, augmentation and dropout.
@@ -68,6 +87,11 @@ impl Default for Config {
             loss: Loss::default(),
             optimizer: Optimizer::Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 },
             perturbation: None,
+            smoothing: 0.0,
+            mixup: 0.0,
+            clip: None,
+            accumulate: 1,
+            average: None,
             schedule: Schedule { rate: 0.05, shape: ScheduleShape::Cosine, warmup: 20 },
             seed: 0,
             crop: 0,
@@ -91,9 +115,11 @@ pub struct Progress {
 /// Loss and accuracy over some labels: images', or tokens'.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Score {
-    /// Mean of the run's [`Config::loss`]: cross-entropy in nats, or half the squared error.
+    /// Mean of the run's [`Config::loss`]: cross-entropy in nats, or half the squared error; in training against the
+    /// smoothed labels of mixed images.
     pub loss: f64,
-    /// Share of labels whose logit is the largest.
+    /// Share of labels whose logit is the largest, for mixed images the first one's; where images are to be given back, the
+    /// mean of `1 − ‖y − x‖²/‖x‖²`.
     pub accuracy: f64,
 }
 
@@ -117,6 +143,8 @@ mod tests {
         for perturbation in [None, Some(Perturbation::Sam { rho: 0.1 }), Some(Perturbation::Asam { rho: 0.5 })] {
             let config =
                 Config { limit: Some(5000), loss: Loss::Squared, perturbation, test_every: 20, ..Config::default() };
+            let config =
+                Config { smoothing: 0.1, mixup: 0.2, clip: Some(1.0), accumulate: 4, average: Some(0.99), ..config };
             let text = serde_json::to_string(&config).expect("text");
             assert!(text.contains(r#""loss":"squared""#), "{text}");
             assert_eq!(serde_json::from_str::<Config>(&text).expect("the same"), config);

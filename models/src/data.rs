@@ -12,11 +12,13 @@ mod batch;
 mod cifar;
 mod digits;
 mod folder;
+mod mixup;
 mod mnist;
 mod text;
 mod tokenizer;
 
 pub use batch::{Augment, Batch, permutation};
+pub use mixup::Mixup;
 pub use text::{Sequences, Text};
 pub use tokenizer::{Tokenizer, Vocabulary};
 

@@ -1,70 +1,74 @@
 //! Weights from elsewhere: safetensors files with our names or PyTorch's.
 
-mod hugging_face;
+pub(crate) mod hugging_face;
 
-pub use hugging_face::{Pretrained, export_hugging_face, pretrained};
+pub use hugging_face::{Pretrained, pretrained};
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use hillshade_engine::Session;
 use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
 
-use crate::{Checkpoint, Error, Param, Result};
-
-/// A tensor: extents and values.
-pub type Tensor = (Vec<usize>, Vec<f32>);
+use crate::{
+    Checkpoint, Error, Param, Result, Tensor,
+    torch::{inward, usual_names},
+};
 
 /// Reads the values of a network's parameters and running statistics from a file, and sets a session's states to them.
 ///
-/// The file is a [`Checkpoint`], or has PyTorch's layouts, with our names or those usual for CIFAR ResNets
-/// (`conv1.weight`, `layer2.0.bn1.running_mean`, `layer2.0.downsample.0.weight` or `shortcut.0.weight`, `fc.weight` or
-/// `linear.weight`), with or without `module.` before them: weights of convolutions `[co, ci, kh, kw]`, of dense layers
-/// `[out, in]`. Tensors of f16 and bf16 are widened; what the network does not have is left aside. Or it is a folder of
-/// Hugging Face's library, of one file or several, that has the network's tensors alone.
+/// The file is a [`Checkpoint`], or has PyTorch's layouts ([`to_torch`](crate::to_torch)), with our names or those usual
+/// for residual networks (`shortcut.0.weight` for `downsample.0.weight` and `linear.weight` for `fc.weight` too), with or
+/// without `module.` before them, or is a folder of Hugging Face's library. Where its name ends in `.index.json` it lists the files beside it that have the tensors.
+/// Tensors of f16 and bf16 are widened, those of integers left aside.
 ///
 /// # Errors
 ///
-/// [`Error::Missing`], [`Error::Io`], and [`Error::Format`] that names the tensors that are missing or of another shape, or
-/// in a folder too many.
+/// [`Error::Missing`], [`Error::Io`], and [`Error::Format`] that names the tensors that are missing, of another shape, or
+/// not the network's; what a checkpoint has beside the network's is in its place.
 pub fn import(path: &Path, params: &[Param], session: &mut Session) -> Result<()> {
-    let found = match path.is_dir() {
-        true => Ok(Source { tensors: hugging_face::shards(path)?, foreign: true }),
-        false => source(path),
-    }?;
-    let extra = if path.is_dir() { hugging_face::extra(&found.tensors, params) } else { Vec::new() };
-    if !extra.is_empty() {
-        let expected = "the network's tensors alone".into();
-        return Err(Error::Format { path: path.into(), expected, found: format!("{} too", extra.join(", ")) });
-    }
+    let path = &if path.is_dir() { hugging_face::weights(path)? } else { path.to_path_buf() };
+    let index = path.to_string_lossy().ends_with(".index.json");
+    let checkpoint = if index { None } else { Some(Checkpoint::load(path)) };
+    let found = match checkpoint {
+        Some(Ok(checkpoint)) => Source { tensors: checkpoint.states, foreign: false },
+        Some(Err(e @ (Error::Missing { .. } | Error::Io { .. }))) => return Err(e),
+        Some(Err(_)) => Source { tensors: tensors(path)?, foreign: true },
+        None => Source { tensors: sharded(path)?, foreign: true },
+    };
     let (mut missing, mut wrong, mut ready) = (Vec::new(), Vec::new(), Vec::new());
+    let mut used = BTreeSet::new();
     for p in params {
-        match found.get(p) {
-            None => missing.push(p.name.clone()),
-            Some((shape, data)) if shape == p.shape => ready.push((p, data)),
-            Some((shape, _)) => wrong.push(format!("\"{}\" of {:?} for {:?}", p.name, shape, p.shape)),
-        }
-    }
-    if !missing.is_empty() || !wrong.is_empty() {
-        let known = found.tensors.keys().take(8).cloned().collect::<Vec<_>>().join(", ");
-        let (expected, found) = match missing.is_empty() {
-            false => (format!("tensors for {}", missing.join(", ")), format!("none; there are {known} …")),
-            true => ("tensors of the network's shapes".into(), wrong.join(", ")),
+        let Some((name, (shape, data))) = found.get(p) else {
+            missing.push(p.name.clone());
+            continue;
         };
-        return Err(Error::Format { path: path.into(), expected, found });
+        match shape == p.shape {
+            true => ready.push((p, data)),
+            false => wrong.push(format!("\"{name}\" of {shape:?} for {:?}", p.shape)),
+        }
+        used.insert(name);
+    }
+    let is_extra = |name: &String| found.foreign && !used.contains(name) && !hugging_face::is_needless(name);
+    let extra = found.tensors.keys().filter(|name| is_extra(name)).cloned().collect();
+    let parts = [("without", missing), ("of other shapes", wrong), ("with others too", extra)];
+    let told: Vec<String> = parts
+        .iter()
+        .filter(|(_, names): &&(&str, Vec<String>)| !names.is_empty())
+        .map(|(what, names)| format!("{what}: {}", names.join(", ")))
+        .collect();
+    if !told.is_empty() {
+        let expected = "the tensors of the network".into();
+        return Err(Error::Format { path: path.into(), expected, found: told.join("; ") });
     }
     for (p, data) in ready {
         session.set(&p.name, &p.shape, &data)?;
     }
     Ok(())
-}
-
-/// The tensors of a file.
-fn source(path: &Path) -> Result<Source> {
-    match Checkpoint::load(path) {
-        Ok(checkpoint) => Ok(Source { tensors: checkpoint.states, foreign: false }),
-        Err(e @ (Error::Missing { .. } | Error::Io { .. })) => Err(e),
-        Err(_) => Ok(Source { tensors: tensors(path)?, foreign: true }),
-    }
 }
 
 struct Source {
@@ -73,59 +77,50 @@ struct Source {
 }
 
 impl Source {
-    /// The tensor of a parameter, in our layout.
-    fn get(&self, p: &Param) -> Option<Tensor> {
+    /// The tensor of a parameter, in our layout, and its name there.
+    fn get(&self, p: &Param) -> Option<(String, Tensor)> {
         if !self.foreign {
-            return self.tensors.get(&p.name).cloned();
+            return self.tensors.get(&p.name).map(|tensor| (p.name.clone(), tensor.clone()));
         }
         let names = [vec![p.name.clone()], usual_names(&p.name)].concat();
-        let (shape, data) =
-            names.iter().find_map(|n| self.tensors.get(n).or_else(|| self.tensors.get(&format!("module.{n}"))))?;
-        Some(match shape[..] {
-            [co, ci, kh, kw] => {
-                let at = |i: usize| {
-                    let (o, c, x, y) = (i % co, i / co % ci, i / (co * ci) % kw, i / (co * ci * kw));
-                    data[((o * ci + c) * kh + y) * kw + x]
-                };
-                (vec![kh, kw, ci, co], (0..data.len()).map(at).collect())
-            }
-            [outs, ins] if !hugging_face::is_stored_alike(&p.name) => {
-                (vec![ins, outs], (0..data.len()).map(|i| data[i % outs * ins + i / outs]).collect())
-            }
-            _ => (shape.clone(), data.clone()),
-        })
+        let mut names = names.into_iter().flat_map(|name| [format!("module.{name}"), name]);
+        names.find_map(|name| self.tensors.get(&name).map(|tensor| (name.clone(), inward(p, tensor))))
     }
 }
 
-/// What a parameter of ours is called in PyTorch's CIFAR ResNets.
-fn usual_names(name: &str) -> Vec<String> {
-    if let Some(rest) = name.strip_prefix("stem.") {
-        return vec![rest.replace("conv.", "conv1.").replace("norm.", "bn1.")];
+fn format(path: &Path, expected: &str, found: String) -> Error {
+    Error::Format { path: path.into(), expected: expected.into(), found }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|source| Error::Io { what: "read", path: path.into(), source })
+}
+
+/// The tensors of all files that an index names, each of which must have those that it is said to.
+fn sharded(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
     }
-    if let Some(rest) = name.strip_prefix("head.") {
-        return vec![format!("fc.{rest}"), format!("linear.{rest}"), format!("classifier.{rest}")];
-    }
-    if let Some(bare) = hugging_face::bare_name(name) {
-        return vec![bare.into()];
-    }
-    let Some((stage, rest)) = name.strip_prefix("stage").and_then(|s| s.split_once(".block")) else {
-        return Vec::new();
-    };
-    let (Ok(stage), Some((block, layer))) = (stage.parse::<usize>(), rest.split_once('.')) else { return Vec::new() };
-    let place = format!("layer{}.{block}", stage + 1);
-    match layer.strip_prefix("shortcut.") {
-        Some(rest) => {
-            let rest = rest.replace("conv.", "0.").replace("norm.", "1.");
-            ["downsample", "shortcut"].map(|s| format!("{place}.{s}.{rest}")).to_vec()
+    let index: Index = serde_json::from_slice(&read(path)?)
+        .map_err(|e| format(path, "an index of safetensors files", e.to_string()))?;
+    let mut all = BTreeMap::new();
+    for file in index.weight_map.values().collect::<BTreeSet<_>>() {
+        let shard = path.with_file_name(file);
+        if Path::new(file).components().count() != 1 {
+            return Err(format(path, "names of files beside it", format!("{file:?}")));
         }
-        None => vec![format!("{place}.{}", layer.replace("norm", "bn"))],
+        all.extend(tensors(&shard)?);
     }
+    // Integers are no parameters and were left aside.
+    all.retain(|name, _| index.weight_map.contains_key(name));
+    Ok(all)
 }
 
+/// The floats of a file.
 fn tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let bytes = fs::read(path).map_err(|source| Error::Io { what: "read", path: path.into(), source })?;
-    let format = |found: String| Error::Format { path: path.into(), expected: "a safetensors file".into(), found };
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| format(e.to_string()))?;
+    let bytes = read(path)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| format(path, "a safetensors file", e.to_string()))?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
         let pairs = || view.data().chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
@@ -162,21 +157,5 @@ mod tests {
             assert_eq!(widen(half).to_bits(), f32::to_bits(float), "{half:x}");
         }
         assert!(widen(0x7c00).is_infinite() && widen(0x7e00).is_nan());
-    }
-
-    #[test]
-    fn names_are_the_usual_ones() {
-        let pairs = [
-            ("stem.conv.weight", "conv1.weight"),
-            ("stem.norm.running_var", "bn1.running_var"),
-            ("stage0.block2.conv1.weight", "layer1.2.conv1.weight"),
-            ("stage1.block0.norm2.bias", "layer2.0.bn2.bias"),
-            ("stage2.block0.shortcut.conv.weight", "layer3.0.downsample.0.weight"),
-            ("stage2.block0.shortcut.norm.weight", "layer3.0.downsample.1.weight"),
-            ("head.bias", "fc.bias"),
-        ];
-        for (ours, theirs) in pairs {
-            assert_eq!(usual_names(ours)[0], theirs);
-        }
     }
 }

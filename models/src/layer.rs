@@ -1,13 +1,14 @@
 //! Layers: functions that add ops and named parameters to a graph.
 
 mod norm;
-mod plain;
 mod sequence;
+mod weight;
 
 pub use norm::Norm;
 pub use sequence::Rotation;
+pub use weight::Reparametrization;
 
-use hillshade_engine::{Conv, Graph, Pool, Session, Var};
+use hillshade_engine::{Conv, Graph, Pool, Session, Source, Type, Var};
 
 use crate::{Init, Result};
 
@@ -33,8 +34,21 @@ pub struct Param {
     pub trained: bool,
     /// Whether weight decay acts on it: on weights, not on biases and normalization gains.
     pub decayed: bool,
+    /// Height, width and channels of the images whose values the rows of a dense weight belong to, if to any.
+    pub image: Option<[usize; 3]>,
     /// Its value in the graph.
     pub var: Var,
+}
+
+/// A layer as it was built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// Its path, the beginning of its parameters' names.
+    pub name: String,
+    /// Extents of its result.
+    pub shape: Vec<usize>,
+    /// Floating-point operations of its ops.
+    pub flops: u64,
 }
 
 /// A graph under construction, and the parameters met so far.
@@ -44,23 +58,56 @@ pub struct Builder {
     pub g: Graph,
     /// Parameters and running statistics, in the order of the layers.
     pub params: Vec<Param>,
+    /// Layers with parameters, in their order.
+    pub layers: Vec<Layer>,
     mode: Mode,
+    prefix: &'static str,
     path: Vec<String>,
     seed: Option<Var>,
     streams: u32,
+    convolutions: Init,
+    reparametrization: Reparametrization,
+    flattened: Option<(Var, [usize; 3])>,
     decoding: Option<sequence::Decoding>,
 }
 
 impl Builder {
     /// An empty graph.
     pub fn new(mode: Mode) -> Self {
-        let (g, params, path) = (Graph::new(), Vec::new(), Vec::new());
-        Builder { g, params, mode, path, seed: None, streams: 0, decoding: None }
+        Builder {
+            g: Graph::new(),
+            params: Vec::new(),
+            layers: Vec::new(),
+            mode,
+            prefix: "",
+            path: Vec::new(),
+            seed: None,
+            streams: 0,
+            convolutions: Init::KaimingNormal,
+            reparametrization: Reparametrization::None,
+            flattened: None,
+            decoding: None,
+        }
+    }
+
+    /// The same, with other states for its parameters: those whose names begin with `prefix`.
+    pub(crate) fn with_prefix(mode: Mode, prefix: &'static str) -> Self {
+        Builder { prefix, ..Builder::new(mode) }
     }
 
     /// What the network is built for.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// How the weights of the convolutions to come begin; [`Init::KaimingNormal`] where it is not said.
+    pub fn begin_convolutions(&mut self, init: Init) {
+        self.convolutions = init;
+    }
+
+    /// What stands for the weights of the layers to come.
+    pub fn reparametrize(&mut self, how: Reparametrization) {
+        self.reparametrization = how;
     }
 
     /// Layers under a common name.
@@ -75,15 +122,35 @@ impl Builder {
         done
     }
 
-    /// A name with the path of its layer.
-    fn named(&self, name: &str) -> String {
+    /// A layer: what is built under this name is listed in [`Builder::layers`].
+    ///
+    /// # Errors
+    ///
+    /// Those of what is built.
+    pub fn layer(&mut self, name: &str, build: impl FnOnce(&mut Self) -> Result<Var>) -> Result<Var> {
+        let first = self.g.nodes().len();
+        let y = self.scope(name, build)?;
+        let types = |x: &[Var]| x.iter().map(|&x| self.g.ty(x).clone()).collect::<Vec<Type>>();
+        let flops = self.g.nodes()[first..].iter().map(|node| match &node.source {
+            Source::Op(op) => {
+                op.flops(&types(&node.x).iter().collect::<Vec<_>>(), &types(&node.y).iter().collect::<Vec<_>>())
+            }
+            _ => 0,
+        });
+        let (flops, shape) = (flops.sum(), self.g.shape(y).to_vec());
+        let name = self.name(name);
+        self.layers.push(Layer { name, shape, flops });
+        Ok(y)
+    }
+
+    fn name(&self, name: &str) -> String {
         self.path.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".")
     }
 
     fn state(&mut self, name: &str, shape: &[usize], init: Init, trained: bool, decayed: bool) -> Result<Var> {
-        let name = self.named(name);
+        let name = format!("{}{}", self.prefix, self.name(name));
         let var = self.g.state(&name, shape)?;
-        self.params.push(Param { name, shape: shape.to_vec(), init, trained, decayed, var });
+        self.params.push(Param { name, shape: shape.to_vec(), init, trained, decayed, image: None, var });
         Ok(var)
     }
 
@@ -119,19 +186,20 @@ impl Builder {
     ///
     /// The engine's.
     pub fn dense(&mut self, name: &str, x: Var, outs: usize) -> Result<Var> {
-        self.dense_from(name, x, outs, Init::KaimingUniform)
+        self.dense_from(name, x, outs, [Init::KaimingUniform, Init::Zeros])
     }
 
-    /// [`Builder::dense`] whose weights begin otherwise.
+    /// [`Builder::dense`] whose weights and biases begin otherwise.
     ///
     /// # Errors
     ///
     /// The engine's.
-    pub fn dense_from(&mut self, name: &str, x: Var, outs: usize, init: Init) -> Result<Var> {
-        self.scope(name, |b| {
+    pub fn dense_from(&mut self, name: &str, x: Var, outs: usize, [weight, bias]: [Init; 2]) -> Result<Var> {
+        let image = self.flattened.filter(|&(flat, _)| flat == x).map(|(_, image)| image);
+        self.layer(name, |b| {
             let ins = b.g.shape(x).last().copied().unwrap_or(1);
-            let w = b.param("weight", &[ins, outs], init)?;
-            let bias = b.param("bias", &[outs], Init::Zeros)?;
+            let w = b.weight(&[ins, outs], weight, image)?;
+            let bias = b.param("bias", &[outs], bias)?;
             Ok(b.g.linear(x, w, bias)?)
         })
     }
@@ -142,11 +210,7 @@ impl Builder {
     ///
     /// The engine's, when the window does not fit.
     pub fn conv2d(&mut self, name: &str, x: Var, outs: usize, kernel: usize, conv: Conv) -> Result<Var> {
-        self.scope(name, |b| {
-            let ins = b.g.shape(x).last().copied().unwrap_or(1) / conv.groups.max(1);
-            let w = b.param("weight", &[kernel, kernel, ins, outs], Init::KaimingNormal)?;
-            Ok(b.g.conv2d(x, w, conv)?)
-        })
+        self.convolution(name, x, outs, kernel, conv, false)
     }
 
     /// A convolution with a bias.
@@ -155,9 +219,42 @@ impl Builder {
     ///
     /// The engine's, when the window does not fit.
     pub fn conv2d_bias(&mut self, name: &str, x: Var, outs: usize, kernel: usize, conv: Conv) -> Result<Var> {
-        let y = self.conv2d(name, x, outs, kernel, conv)?;
-        self.scope(name, |b| {
+        self.convolution(name, x, outs, kernel, conv, true)
+    }
+
+    fn convolution(&mut self, name: &str, x: Var, outs: usize, kernel: usize, conv: Conv, bias: bool) -> Result<Var> {
+        self.layer(name, |b| {
+            let ins = b.g.shape(x).last().copied().unwrap_or(1) / conv.groups.max(1);
+            let w = b.weight(&[kernel, kernel, ins, outs], b.convolutions, None)?;
+            let y = b.g.conv2d(x, w, conv)?;
+            if !bias {
+                return Ok(y);
+            }
             let bias = b.param("bias", &[outs], Init::Zeros)?;
+            Ok(b.g.add(y, bias)?)
+        })
+    }
+
+    /// The transpose of a convolution with this geometry, from its results to images of `[h, w]` pixels and `outs`
+    /// channels, with a bias: PyTorch's `ConvTranspose2d`. The weight is the convolution's, `[kernel, kernel, outs, c]`.
+    ///
+    /// # Errors
+    ///
+    /// The engine's, when `x` is no result of such a convolution.
+    pub fn conv2d_transposed(
+        &mut self,
+        name: &str,
+        x: Var,
+        [height, width, outs]: [usize; 3],
+        kernel: usize,
+        conv: Conv,
+    ) -> Result<Var> {
+        self.layer(name, |b| {
+            let ins = b.g.shape(x).last().copied().unwrap_or(1);
+            // What comes in here is what the convolution gives.
+            let w = b.param("weight", &[kernel, kernel, outs, ins], Init::KaimingNormalOut)?;
+            let bias = b.param("bias", &[outs], Init::Zeros)?;
+            let y = b.g.conv2d_input_grad(x, w, conv, [height, width])?;
             Ok(b.g.add(y, bias)?)
         })
     }
@@ -201,6 +298,10 @@ impl Builder {
     pub fn flatten(&mut self, x: Var) -> Result<Var> {
         let n = self.g.shape(x)[0];
         let features = self.g.ty(x).count() / n;
-        Ok(self.g.reshape(x, &[n, features])?)
+        let y = self.g.reshape(x, &[n, features])?;
+        if let &[_, h, w, c] = self.g.shape(x) {
+            self.flattened = Some((y, [h, w, c]));
+        }
+        Ok(y)
     }
 }

@@ -29,6 +29,16 @@ impl Loss {
     ///
     /// The engine's, when the shapes do not match.
     pub fn build(self, g: &mut Graph, logits: Var, labels: Var) -> Result<Var> {
+        self.smoothed(g, logits, labels, 0.0)
+    }
+
+    /// [`Loss::build`] against smoothed labels: the share `α` of each goes to all classes alike, so that the target is
+    /// `(1 − α) [j = y] + α/classes` (Szegedy et al. 2016, section 7). `α` is from 0 to below 1.
+    ///
+    /// # Errors
+    ///
+    /// The engine's, when the shapes do not match.
+    pub fn smoothed(self, g: &mut Graph, logits: Var, labels: Var, share: f64) -> Result<Var> {
         let lead = g.shape(labels).to_vec();
         let (rows, classes) = match g.shape(logits).split_last() {
             Some((&classes, rows)) if rows == lead => (shape::count(rows), classes),
@@ -36,15 +46,25 @@ impl Loss {
         };
         let (logits, labels) = (g.reshape(logits, &[rows, classes])?, g.reshape(labels, &[rows])?);
         let losses = match self {
-            Loss::CrossEntropy => g.cross_entropy(logits, labels)?[0],
+            Loss::CrossEntropy if share == 0.0 => g.cross_entropy(logits, labels)?[0],
+            Loss::CrossEntropy => {
+                let own = g.cross_entropy(logits, labels)?[0];
+                let lse = g.logsumexp(logits, &[1])?;
+                let mean = g.mean(logits, &[1])?;
+                let even = g.sub(lse, mean)?;
+                let counted = counted(g, labels, classes)?;
+                let even = g.mul(even, counted)?;
+                let (own, even) = (g.affine(own, 1.0 - share, 0.0)?, g.affine(even, share, 0.0)?);
+                g.add(own, even)?
+            }
             Loss::Squared => {
                 let hot = g.one_hot(labels, classes)?;
-                let off = g.sub(logits, hot)?;
+                let target = g.affine(hot, 1.0 - share, share / classes as f64)?;
+                let off = g.sub(logits, if share == 0.0 { hot } else { target })?;
                 let squares = g.mul(off, off)?;
                 let sums = g.sum(squares, &[1])?;
                 let halves = g.affine(sums, 0.5, 0.0)?;
-                // 1 for a label that is a class, else 0.
-                let counted = g.sum(hot, &[1])?;
+                let counted = counted(g, labels, classes)?;
                 g.mul(halves, counted)?
             }
         };
@@ -66,6 +86,12 @@ impl Loss {
             Loss::Squared => "half squared error",
         }
     }
+}
+
+/// 1 for a label that is a class, else 0.
+pub(crate) fn counted(g: &mut Graph, labels: Var, classes: usize) -> Result<Var> {
+    let hot = g.one_hot(labels, classes)?;
+    Ok(g.sum(hot, &[1])?)
 }
 
 fn mismatch(g: &Graph, logits: Var, labels: Var) -> crate::Error {

@@ -57,8 +57,7 @@ impl Perturbation {
         let factor = g.affine(inverse, rho, 0.0)?;
         let uphill = scale(g, &scaled, &scales)?;
         let mut there = Vec::new();
-        for (&p, uphill) in at.iter().zip(uphill) {
-            let step = g.mul(uphill, factor)?;
+        for (&p, step) in at.iter().zip(self::scaled(g, &uphill, factor)?) {
             there.push(g.add(p, step)?);
         }
         let perturbed = g.replay(&[loss], &at, &there)?;
@@ -72,8 +71,13 @@ fn scale(g: &mut Graph, x: &[Var], scales: &[Option<Var>]) -> Result<Vec<Var>> {
     x.iter().zip(scales).map(product).collect()
 }
 
+/// `factor x`, for each array.
+pub(crate) fn scaled(g: &mut Graph, x: &[Var], factor: Var) -> Result<Vec<Var>> {
+    x.iter().map(|&x| Ok(g.mul(x, factor)?)).collect()
+}
+
 /// `‖x‖₂` over all arrays together, `[]`; of none, 0.
-fn norm(g: &mut Graph, x: &[Var]) -> Result<Var> {
+pub(crate) fn norm(g: &mut Graph, x: &[Var]) -> Result<Var> {
     let mut total = None;
     for &x in x {
         let square = g.mul(x, x)?;

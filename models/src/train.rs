@@ -1,21 +1,18 @@
 //! Training: a step program and a test program on one session.
 
+mod graph;
+
 use std::path::Path;
 
-use hillshade_engine::{Data, Graph, Program, Session, Var};
+use hillshade_engine::{Data, Program, Session, Var};
 
 use crate::{
-    Builder, Checkpoint, Config, Error, Mode, Network, Param, Progress, Result, Score,
-    data::{Augment, permutation},
+    Builder, Checkpoint, Config, Error, Network, Param, Progress, Result, Score,
+    data::{Augment, Mixup, permutation},
     optim::RATES,
     task::{Drawn, Fed, LABELS, Part, Task, Values},
 };
-
-/// The state that adds up loss and hits over an epoch.
-const TOTALS: &str = "epoch/totals";
-
-/// The state that holds the images of a step which takes all of them, unchanged: it is set once.
-const RESIDENT: &str = "train/images";
+use graph::{Graphs, RESIDENT, SHARE, TOTALS};
 
 /// A run: data, session, programs.
 ///
@@ -28,6 +25,8 @@ pub struct Trainer {
     task: Task,
     session: Session,
     progress: Progress,
+    /// All passes of a step but the last, where there are several.
+    part: Option<Program>,
     step: Program,
     test: Program,
     test_totals: Var,
@@ -38,12 +37,11 @@ pub struct Trainer {
     resident: Option<Vec<u32>>,
 }
 
-/// Inputs of the step's graph; images that stay in the session are a state.
-fn inputs(b: &mut Builder, task: &Task, batch: usize, resident: bool) -> Result<[Var; 2]> {
-    if !resident {
-        return task.inputs(b, batch);
-    }
-    Ok([b.g.state(RESIDENT, &task.input(batch).1)?, task.label_input(b, batch)?])
+/// What a pass takes: samples, of images mixed in the labels, and the share that is kept of the others.
+struct Taken {
+    samples: Fed,
+    others: Vec<u32>,
+    kept: [f32; 1],
 }
 
 /// The order of an epoch's samples. A step that takes all of them needs none but their own.
@@ -75,22 +73,6 @@ fn within(what: &str, task: &Task, found: usize) -> Result<()> {
     Err(Error::Argument { what: what.into(), expected, found: found.to_string() })
 }
 
-/// The sum of the losses and the number of hits, `[2]`.
-fn totals(g: &mut Graph, losses: Var, logits: Var, labels: Var) -> Result<Var> {
-    let axes: Vec<usize> = (0..g.shape(labels).len()).collect();
-    let classes = g.shape(logits).last().copied().unwrap_or(1);
-    // Classes as numbers from 1: what is no class is 0, which no guess is.
-    let numbers: Vec<f32> = (1..=classes).map(|class| class as f32).collect();
-    let numbers = g.literal(&[classes], &numbers)?;
-    let guess = g.argmax(logits, axes.len())?;
-    let (guess, truth) = (g.gather(numbers, guess)?, g.gather(numbers, labels)?);
-    let hits = g.eq(guess, truth)?;
-    let hits = g.sum(hits, &axes)?;
-    let loss = g.sum(losses, &axes)?;
-    let (loss, hits) = (g.reshape(loss, &[1])?, g.reshape(hits, &[1])?);
-    Ok(g.concat(&[loss, hits], 0)?)
-}
-
 /// Refuses a network that is too large before any of its parameters is drawn.
 fn fits(b: &Builder, session: &Session, config: &Config) -> Result<()> {
     let count = |p: &Param| p.shape.iter().fold(1, |n: usize, &extent| n.saturating_mul(extent));
@@ -108,13 +90,43 @@ fn fits(b: &Builder, session: &Session, config: &Config) -> Result<()> {
     }
 }
 
+/// Refuses numbers out of their ranges.
+fn check(config: &Config, task: &Task) -> Result<()> {
+    let refuse =
+        |what: &str, expected: String, found: String| Err(Error::Argument { what: what.into(), expected, found });
+    let passes = graph::passes(config);
+    if !config.batch.is_multiple_of(passes) || config.batch / passes < 2 {
+        let expected = format!("equal parts of 2 or more of {} {}", config.batch, task.samples());
+        return refuse("accumulate", expected, passes.to_string());
+    }
+    for (what, share) in [("smoothing", Some(config.smoothing)), ("average", config.average)] {
+        if let Some(share) = share.filter(|share| !(0.0..1.0).contains(share)) {
+            return refuse(what, "a number from 0 to below 1".into(), format!("{share:?}"));
+        }
+    }
+    if !(0.0..=4.0).contains(&config.mixup) {
+        return refuse("mixup", "a number from 0 to 4".into(), format!("{:?}", config.mixup));
+    }
+    if config.mixup > 0.0 && task.images().is_none() {
+        return refuse("mixup", "images to mix".into(), config.data.clone());
+    }
+    match config.clip.filter(|&most| !(most > 0.0 && (most as f32).is_normal())) {
+        Some(most) => refuse("clip", "a positive number from 1e-37 to 1e38".into(), format!("{most:?}")),
+        None => Ok(()),
+    }
+}
+
 impl Trainer {
+    /// What comes before the names of the states that are running averages of the parameters: [`Config::average`].
+    pub const AVERAGE: &str = graph::AVERAGE;
+
     /// Builds, initializes and compiles a run.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for a batch or limit of fewer than 2 samples or more than there are, for a network that takes
-    /// other samples and for one that is too large, [`Error::Name`] for an unknown one, and the engine's.
+    /// [`Error::Argument`] for a batch or limit of fewer than 2 samples or more than there are, for numbers out of their
+    /// ranges, for a network that takes other samples and for one that is too large, [`Error::Name`] for an unknown one, and
+    /// the engine's.
     pub fn new(config: Config, task: impl Into<Task>, mut session: Session) -> Result<Self> {
         let (mut task, network) = (task.into(), Network::parse(&config.model)?);
         task.suit(&network)?;
@@ -123,29 +135,21 @@ impl Trainer {
             task.limit(limit);
         }
         within("batch", &task, config.batch)?;
-        let (samples, classes) = (task.len(Part::Train), task.classes());
-        let resident = config.batch == samples && task.images().is_some() && drawn(&config, &task, 0).is_none();
-        let mut b = Builder::new(Mode::Train);
-        let [x, labels] = inputs(&mut b, &task, config.batch, resident)?;
-        let logits = network.build(&mut b, x, classes)?;
-        let losses = config.loss.build(&mut b.g, logits, labels)?;
-        let axes: Vec<usize> = (0..b.g.shape(losses).len()).collect();
-        let loss = b.g.mean(losses, &axes)?;
-        let trained: Vec<Param> = b.trained().cloned().collect();
-        let trained: Vec<&Param> = trained.iter().collect();
-        let gradients = match config.perturbation {
-            Some(perturbation) => perturbation.gradient(&mut b.g, loss, &trained)?,
-            None => b.g.grad(loss, &trained.iter().map(|p| p.var).collect::<Vec<_>>())?,
-        };
-        let states = config.optimizer.build(&mut b.g, &trained, &gradients)?;
-        let before = b.g.state(TOTALS, &[2])?;
-        let batch = totals(&mut b.g, losses, logits, labels)?;
-        let after = b.g.add(before, batch)?;
-        b.g.assign(before, after)?;
-        fits(&b, &session, &config)?;
-        b.initialize(&mut session, config.seed)?;
-        for s in &states {
+        check(&config, &task)?;
+        let samples = task.len(Part::Train);
+        let graphs = Graphs { config: &config, network: &network, task: &task };
+        let still = drawn(&config, &task, 0).is_none() && config.mixup == 0.0 && graph::passes(&config) == 1;
+        let resident = config.batch == samples && task.images().is_some() && still;
+        let built = graphs.step(resident)?;
+        fits(&built.b, &session, &config)?;
+        built.b.initialize(&mut session, config.seed)?;
+        let part = graphs.part()?;
+        let zeros = [&built.states[..], part.as_ref().map_or(&[], |part| &part.states)].concat();
+        for s in &zeros {
             session.set(&s.name, &s.shape, &vec![0.0; s.shape.iter().product()])?;
+        }
+        for (average, p) in built.averages.iter().zip(&built.b.params) {
+            session.set(&average.name, &p.shape, &p.init.draw(&p.shape, config.seed, &p.name))?;
         }
         session.set(TOTALS, &[2], &[0.0; 2])?;
         let all = resident.then(|| task.batch(Part::Train, &order(&config, 0, samples), None));
@@ -156,20 +160,16 @@ impl Trainer {
             }
             _ => None,
         };
-        let step = session.compile(&b.g, &[])?;
-        let names = b.params.iter().chain(&states).map(|p| p.name.clone());
+        let step = session.compile(&built.b.g, &[])?;
+        let part = part.map(|part| session.compile(&part.b.g, &[])).transpose()?;
+        let names = built.b.params.iter().chain(&built.states).chain(&built.averages).map(|p| p.name.clone());
         let own = names.chain([TOTALS.into()]).collect();
-
-        let mut b = Builder::new(Mode::Eval);
-        let [x, labels] = task.inputs(&mut b, task.test_batch(config.batch))?;
-        let logits = network.build(&mut b, x, classes)?;
-        let losses = config.loss.build(&mut b.g, logits, labels)?;
-        let test_totals = totals(&mut b.g, losses, logits, labels)?;
+        let (b, test_totals) = graphs.test(task.test_batch(config.batch))?;
         let test = session.compile(&b.g, &[test_totals])?;
 
         let order = order(&config, 0, samples);
         let progress = Progress::default();
-        Ok(Trainer { config, network, task, session, progress, step, test, test_totals, order, own, resident })
+        Ok(Trainer { config, network, task, session, progress, part, step, test, test_totals, order, own, resident })
     }
 
     /// A run that goes on from a checkpoint. The configuration is the checkpoint's but for its length, `epochs`.
@@ -232,7 +232,7 @@ impl Trainer {
         self.progress.epoch >= self.config.epochs
     }
 
-    /// How many epochs are done when the test images are to be scored next: a multiple of [`Config::test_every`], or the
+    /// How many epochs are done when what is held out is to be scored next: a multiple of [`Config::test_every`], or the
     /// end. From a checkpoint between two tests it is what it was without one.
     pub fn next_test(&self) -> u32 {
         let every = self.config.test_every.max(1);
@@ -267,23 +267,46 @@ impl Trainer {
     ///
     /// The engine's.
     pub fn step(&mut self) -> Result<()> {
-        let Progress { epoch, batch, step } = self.progress;
-        let (size, seed) = (self.config.batch, self.config.seed);
-        let index = &self.order[batch as usize * size..][..size];
-        let fed = match self.resident {
-            None => Some(self.task.batch(Part::Train, index, drawn(&self.config, &self.task, epoch))),
-            Some(_) => None,
-        };
-        let labels = fed.as_ref().map(|fed| &fed.labels).or(self.resident.as_ref());
+        let (passes, step) = (graph::passes(&self.config), self.progress.step);
         let rates = self.config.optimizer.rates(self.rate(), step + 1);
-        let words = [seed as u32, (seed >> 32) as u32, step as u32];
-        let mut feeds = vec![(RATES, Data::F32(&rates)), ("seed", Data::U32(&words))];
-        feeds.extend(labels.map(|labels| (LABELS, Data::U32(labels))));
-        feeds.extend(fed.as_ref().map(|fed| (self.task.input(size).0, fed.x.data())));
-        self.step.run(&mut self.session, &feeds)?;
+        let t = (step + 1) as f64;
+        let share = [self.config.average.map_or(0.0, |d| 1.0 - d.min((1.0 + t) / (10.0 + t))) as f32];
+        for pass in 0..passes {
+            // What a pass draws depends on its place in the run.
+            let place = step * passes as u64 + pass as u64;
+            let seed = self.config.seed;
+            let words = [seed as u32, (seed >> 32) as u32, place as u32];
+            let taken = self.samples(pass, place);
+            let labels = taken.as_ref().map(|taken| &taken.samples.labels).or(self.resident.as_ref());
+            let mut feeds = vec![(RATES, Data::F32(&rates)), ("seed", Data::U32(&words)), (SHARE, Data::F32(&share))];
+            feeds.extend(labels.map(|labels| (LABELS, Data::U32(labels))));
+            if let Some(Taken { samples, others, kept }) = &taken {
+                let input = self.task.input(samples.labels.len()).0;
+                feeds.extend([(input, samples.x.data()), ("others", Data::U32(others)), ("kept", Data::F32(kept))]);
+            }
+            let program = self.part.as_mut().filter(|_| pass + 1 < passes).unwrap_or(&mut self.step);
+            program.run(&mut self.session, &feeds)?;
+        }
         self.progress.batch += 1;
         self.progress.step += 1;
         Ok(())
+    }
+
+    /// What a pass takes, unless it is in the session.
+    fn samples(&self, pass: usize, place: u64) -> Option<Taken> {
+        if self.resident.is_some() {
+            return None;
+        }
+        let (config, size) = (&self.config, graph::samples(&self.config));
+        let first = self.progress.batch as usize * config.batch + pass * size;
+        let drawn = drawn(config, &self.task, self.progress.epoch);
+        let mut samples = self.task.batch(Part::Train, &self.order[first..first + size], drawn);
+        let mixup = (config.mixup > 0.0).then(|| Mixup::draw(config.mixup, config.seed, place, size));
+        let others = match (&mixup, &mut samples) {
+            (Some(mixup), Fed { x: Values::F32(images), labels }) => mixup.mix(images, labels),
+            _ => Vec::new(),
+        };
+        Some(Taken { samples, others, kept: [mixup.map_or(1.0, |mixup| mixup.kept)] })
     }
 
     /// Whether the current epoch has no step left.
@@ -309,7 +332,7 @@ impl Trainer {
         Ok(Some(Score { loss, accuracy: f64::from(totals[1]) / labels as f64 }))
     }
 
-    /// Ends the epoch: the next step begins another, with the images in another order.
+    /// Ends the epoch: the next step begins another, with the samples in another order.
     ///
     /// # Errors
     ///
@@ -322,7 +345,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// The score on the test images, with running statistics.
+    /// The score on what is held out, with running statistics.
     ///
     /// # Errors
     ///

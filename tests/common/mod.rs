@@ -1,6 +1,7 @@
 //! What the tests of the whole workspace share.
 #![allow(dead_code, reason = "every test file uses its part")]
 
+pub mod golden;
 pub mod lab;
 
 use hillshade::engine::{Case, Class, Data, Drawn, Gpu, Graph, Options, Program, Session, Source, Var, ops};

@@ -19,6 +19,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 
@@ -123,6 +124,61 @@ def batch_norm():
     write("batch_norm", tensors, metadata)
 
 
+def layer_norm():
+    """Layer normalization and that by the root of the mean square, of the same [3, 4, 10]."""
+    eps, shape = 1e-5, (3, 4, 10)
+    generator = torch.Generator().manual_seed(500)
+    # Rows differ in location and scale.
+    scale = torch.logspace(-1, 1, 4)[:, None]
+    x = (torch.randn(*shape, generator=generator) * scale + 3 * scale).double().requires_grad_()
+    gamma = (1 + normal(generator, 10, scale=0.5)).float().double().requires_grad_()
+    beta = normal(generator, 10).requires_grad_()
+    ct = normal(generator, *shape)
+    tensors = {"x": x, "gamma": gamma, "beta": beta, "ct": ct}
+    y = functional.layer_norm(x, (10,), gamma, beta, eps)
+    dx, dgamma, dbeta = torch.autograd.grad(y, (x, gamma, beta), ct)
+    values = {"y": y, "dx": dx, "dgamma": dgamma, "dbeta": dbeta}
+    tensors |= {f"layer.{key}": value for key, value in values.items()}
+    y = functional.rms_norm(x, (10,), gamma, eps)
+    dx, dgamma = torch.autograd.grad(y, (x, gamma), ct)
+    tensors |= {f"rms.{key}": value for key, value in {"y": y, "dx": dx, "dgamma": dgamma}.items()}
+    write("layer_norm", tensors, {"eps": str(eps)})
+
+
+def attention():
+    """y, its gradients, and the Hessian of sum(ct * y) times (vq, vk, vv); [n, length, heads, d]."""
+    # n, t, s, heads, kv_heads, d, causal, lengths
+    cases = [
+        (2, 5, 9, 4, 2, 6, False, [9, 4]),  # groups of two heads; padding
+        (2, 4, 7, 3, 3, 8, True, [7, 5]),  # the queries are the last of the sequence
+        (1, 35, 35, 2, 1, 4, True, [35]),  # one more than a tile, and then some
+    ]
+    tensors, metadata = {}, {}
+    for index, (n, t, s, heads, kv_heads, d, causal, lengths) in enumerate(cases):
+        generator = torch.Generator().manual_seed(600 + index)
+        shapes = [(n, t, heads, d), (n, s, kv_heads, d), (n, s, kv_heads, d)]
+        operands = [normal(generator, *shape).requires_grad_() for shape in shapes]
+        ct = normal(generator, *shapes[0])
+        direction = [normal(generator, *shape) for shape in shapes]
+        key, query = torch.arange(s), torch.arange(t)[:, None]
+        seen = (key < torch.tensor(lengths)[:, None])[:, None, None, :].expand(n, 1, t, s)
+        if causal:
+            seen = seen & (key <= query + s - t)
+        assert seen.any(-1).all()
+        by_head = [x.permute(0, 2, 1, 3) for x in operands]
+        by_head[1:] = [x.repeat_interleave(heads // kv_heads, 1) for x in by_head[1:]]
+        with sdpa_kernel(SDPBackend.MATH):
+            y = functional.scaled_dot_product_attention(*by_head, attn_mask=seen, scale=0.7).permute(0, 2, 1, 3)
+        gradient = torch.autograd.grad(y, operands, ct, create_graph=True)
+        product = torch.autograd.grad(gradient, operands, direction)
+        values = dict(zip("qkv", operands)) | {"ct": ct, "y": y, "lengths": torch.tensor(lengths)}
+        for prefix, three in [("v", direction), ("d", gradient), ("h", product)]:
+            values |= {prefix + letter: value for letter, value in zip("qkv", three)}
+        tensors |= {f"case{index}.{key}": value for key, value in values.items()}
+        metadata[f"case{index}"] = f"causal={causal} scale=0.7".lower()
+    write("attention", tensors, metadata)
+
+
 def cross_entropy():
     """Softmax cross-entropy of logits [7, 11]; the gradients are those of the mean loss."""
     generator = torch.Generator().manual_seed(300)
@@ -182,5 +238,7 @@ if __name__ == "__main__":
     print(f"PyTorch {torch.__version__}")
     conv2d()
     batch_norm()
+    layer_norm()
+    attention()
     cross_entropy()
     optimizers()

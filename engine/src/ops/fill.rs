@@ -1,20 +1,23 @@
 //! `y = value`, everywhere.
 
 use crate::{
-    At, Bind, OutMut, Case, Class, Graph, Launch, Launches, Op, Operand, Real, Result, Shape, Type, Var,
+    At, Bind, Case, Class, DType, Graph, Launch, Launches, Op, Operand, OutMut, Real, Result, Shape, Type, Var,
     op::{cpu, word},
 };
 
-/// The op of [`Graph::fill`].
+/// The op of [`Graph::fill`] and [`Graph::fill_u32`].
 #[derive(Debug)]
 pub struct Fill {
-    shape: Shape,
+    ty: Type,
     value: f64,
 }
 
 impl Fill {
     fn eval<F: Real>(&self, _: &[Operand<F>], y: &mut [OutMut<F>]) {
-        y[0].floats_mut().fill(F::of(self.value));
+        match &mut y[0] {
+            OutMut::Float(y) => y.fill(F::of(self.value)),
+            OutMut::Index(y) => y.fill(self.value as u32),
+        }
     }
 
     /// The value.
@@ -31,12 +34,16 @@ impl Op for Fill {
     }
 
     fn infer(&self, _: &[&Type]) -> Result<Vec<Type>> {
-        Ok(vec![Type::f32(self.shape.clone())])
+        Ok(vec![self.ty.clone()])
     }
 
     fn launch(&self, _: Class, _: &[&Type], y: &[&Type]) -> Launches {
         let len = y[0].count();
-        Launch::new("fill", len.div_ceil(256)).params([word(len), (self.value as f32).to_bits()]).bind([Bind::Out(0)]).into()
+        let bits = match self.ty.dtype {
+            DType::F32 => (self.value as f32).to_bits(),
+            DType::U32 => self.value as u32,
+        };
+        Launch::new("fill", len.div_ceil(256)).params([word(len), bits]).bind([Bind::Out(0)]).into()
     }
 
     fn vjp(&self, _: &mut Graph, _: At, _: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
@@ -51,7 +58,16 @@ impl Graph {
     ///
     /// None today; the signature is that of every op.
     pub fn fill(&mut self, shape: &[usize], value: f64) -> Result<Var> {
-        self.apply(Fill { shape: shape.to_vec(), value }, &[])
+        self.apply(Fill { ty: Type::f32(shape), value }, &[])
+    }
+
+    /// The same index everywhere, of the given shape.
+    ///
+    /// # Errors
+    ///
+    /// None today; the signature is that of every op.
+    pub fn fill_u32(&mut self, shape: &[usize], value: u32) -> Result<Var> {
+        self.apply(Fill { ty: Type::u32(shape), value: value.into() }, &[])
     }
 
     /// `y = value` everywhere, of the shape of `x`.
@@ -70,7 +86,9 @@ pub(crate) fn cases() -> Vec<Case> {
     [vec![], vec![3, 5], vec![257]]
         .into_iter()
         .map(|s: Shape| {
-            Case::new(format!("fill {s:?}"), Vec::new(), move |g, _| g.fill(&s, -1.5).map(|y| vec![y])).order(0)
+            let what = format!("fill {s:?}");
+            let build = move |g: &mut Graph, _: &[Var]| Ok(vec![g.fill(&s, -1.5)?, g.fill_u32(&s, 4_000_000_001)?]);
+            Case::new(what, Vec::new(), build).order(0)
         })
         .collect()
 }

@@ -2,8 +2,7 @@
 
 use super::layer_norm::{LayerNorm, on_rows};
 use crate::{
-    Bind, Case, Class, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
-    norm,
+    Bind, Case, Class, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var, norm,
     op::cpu,
     ops::LayerNormGrad,
     rows::{self, mean_of},

@@ -1,9 +1,7 @@
 //! The tangent of layer normalization.
 
 use super::layer_norm::{LayerNorm, on_rows};
-use crate::{
-    Bind, Case, Class, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var, norm, op::cpu, rows,
-};
+use crate::{Bind, Case, Class, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var, norm, op::cpu, rows};
 
 /// The tangents of `y`, mean (where it is centred) and rstd in a [`LayerNorm`]; operands x, gamma and the tangents of
 /// its operands. `x̂' = rstd (x' − mean(x') − x̂ mean(x̂ x'))`, `y' = γ x̂' + γ' x̂ + β'`, `rstd' = −rstd² mean(x̂ x')`.

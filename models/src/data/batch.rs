@@ -15,12 +15,7 @@ const SHIFT: u32 = u32::from_be_bytes(*b"shif");
 /// `n` is at most 2³² - 1, as far as indices reach; a greater one counts as that. Source: Fisher and Yates, as in
 /// Durstenfeld 1964, algorithm 235.
 pub fn permutation(seed: u64, epoch: u32, n: usize) -> Vec<u32> {
-    let mut draws = Draws::new(seed, 0, epoch, PERMUTATION);
-    let mut order: Vec<u32> = (0..u32::MAX).take(n).collect();
-    for i in (1..order.len()).rev() {
-        order.swap(i, draws.below(i as u32 + 1) as usize);
-    }
-    order
+    Draws::new(seed, 0, epoch, PERMUTATION).permutation(n)
 }
 
 /// How many tokens later the sequences of an epoch begin, below `context`, each as likely.
@@ -124,7 +119,7 @@ impl Window {
 }
 
 /// A stream of random words: Philox by counter (block, item, epoch, purpose), its key being the seed.
-struct Draws {
+pub(super) struct Draws {
     key: [u32; 2],
     item: [u32; 3],
     /// The last block of four words.
@@ -134,7 +129,7 @@ struct Draws {
 }
 
 impl Draws {
-    fn new(seed: u64, item: u32, epoch: u32, purpose: u32) -> Draws {
+    pub(super) fn new(seed: u64, item: u32, epoch: u32, purpose: u32) -> Draws {
         Draws { key: [seed as u32, (seed >> 32) as u32], item: [item, epoch, purpose], block: [0; 4], taken: 0 }
     }
 
@@ -146,6 +141,20 @@ impl Draws {
         }
         self.taken += 1;
         self.block[at]
+    }
+
+    /// A number in (0, 1), of 32 random bits.
+    pub(super) fn unit(&mut self) -> f64 {
+        (f64::from(self.word()) + 0.5) / 4_294_967_296.0
+    }
+
+    /// `0, 1, …, n - 1` in any order.
+    pub(super) fn permutation(&mut self, n: usize) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..u32::MAX).take(n).collect();
+        for i in (1..order.len()).rev() {
+            order.swap(i, self.below(i as u32 + 1) as usize);
+        }
+        order
     }
 
     /// An integer from 0 to `bound - 1`, each as likely; `bound` at least 1.

@@ -1,17 +1,13 @@
 //! Folders of Hugging Face's library `transformers`: GPT-2, Llama and ViT, with their sizes, weights and tokenizer.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
-use hillshade_engine::Session;
-use safetensors::{Dtype, tensor::TensorView};
 use serde_json::Value;
 
-use super::{Tensor, tensors};
-use crate::{Error, Param, Result, write_atomically};
+use crate::{Error, Result};
 
 /// A folder with a network, as the library writes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,80 +148,28 @@ pub fn pretrained(folder: &Path) -> Result<Pretrained> {
     Ok(Pretrained { model, classes, tokenizer, ends: ends.into_iter().filter_map(|t| u32::try_from(t).ok()).collect() })
 }
 
-/// The tensors of a folder: of `model.safetensors`, or of the files that `model.safetensors.index.json` names.
-pub(super) fn shards(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let (whole, index) = (folder.join("model.safetensors"), folder.join("model.safetensors.index.json"));
-    if whole.exists() {
-        return tensors(&whole);
-    }
-    if !index.exists() {
-        return Err(Error::Missing { what: "weights".into(), looked: vec![whole, index] });
-    }
-    let map = json(&index)?;
-    let names = map["weight_map"].as_object().ok_or_else(|| format(&index, "a \"weight_map\"", "none"))?;
-    let files: BTreeSet<&str> = names.values().filter_map(Value::as_str).collect();
-    let mut all = BTreeMap::new();
-    for file in files {
-        all.extend(tensors(&folder.join(file))?);
-    }
-    match names.keys().find(|name| !all.contains_key(*name)) {
-        Some(name) => Err(format(&index, format!("\"{name}\" in {}", names[name]), "no such tensor")),
-        None => Ok(all),
+/// Where a folder's weights are: in `model.safetensors`, or in the files that `model.safetensors.index.json` names.
+pub(super) fn weights(folder: &Path) -> Result<PathBuf> {
+    let looked = ["model.safetensors", "model.safetensors.index.json"].map(|name| folder.join(name)).to_vec();
+    match looked.iter().find(|path| path.exists()) {
+        Some(path) => Ok(path.clone()),
+        None => Err(Error::Missing { what: "weights".into(), looked }),
     }
 }
 
 /// What a parameter of ours may be called besides: files of the bare network leave the first word out.
-pub(super) fn bare_name(name: &str) -> Option<&str> {
+pub(crate) fn bare_name(name: &str) -> Option<&str> {
     ["transformer.", "model.", "vit."].iter().find_map(|first| name.strip_prefix(first))
 }
 
 /// Whether a matrix is stored as ours: tables, and what GPT-2 has for dense layers.
-pub(super) fn is_stored_alike(name: &str) -> bool {
+pub(crate) fn is_stored_alike(name: &str) -> bool {
     let table = ["wte.weight", "wpe.weight", "embed_tokens.weight", "encoder.weight"];
     table.iter().any(|t| name.ends_with(t)) || name.starts_with("transformer.h.")
 }
 
-/// The tensors of a folder that belong to no parameter, but for masks and copies that need none.
-pub(super) fn extra(all: &BTreeMap<String, Tensor>, params: &[Param]) -> Vec<String> {
-    let known: BTreeSet<&str> =
-        params.iter().flat_map(|p| [Some(p.name.as_str()), bare_name(&p.name)]).flatten().collect();
-    let needless = |name: &str| {
-        [".attn.bias", ".attn.masked_bias", ".inv_freq", "position_ids", "lm_head.weight"]
-            .iter()
-            .any(|end| name.ends_with(end))
-            || name.contains("pooler.")
-    };
-    all.keys().filter(|name| !known.contains(name.as_str()) && !needless(name)).cloned().collect()
-}
-
-/// Writes a network's parameters under their names and in the layouts that Hugging Face's library has for them, f32.
-///
-/// # Errors
-///
-/// [`Error::Io`] when the disk refuses, and the device's.
-pub async fn export_hugging_face(path: &Path, params: &[Param], session: &Session) -> Result<()> {
-    let mut all = Vec::new();
-    for p in params {
-        let data = session.get(&p.name).await?;
-        let (shape, data): Tensor = match p.shape[..] {
-            [kh, kw, ci, co] => {
-                let at = |i: usize| {
-                    let (x, y, c, o) = (i % kw, i / kw % kh, i / (kh * kw) % ci, i / (kh * kw * ci));
-                    data[((y * kw + x) * ci + c) * co + o]
-                };
-                (vec![co, ci, kh, kw], (0..data.len()).map(at).collect())
-            }
-            [ins, outs] if !is_stored_alike(&p.name) => {
-                (vec![outs, ins], (0..data.len()).map(|i| data[i % ins * outs + i / ins]).collect())
-            }
-            _ => (p.shape.clone(), data),
-        };
-        all.push((&p.name, shape, data.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()));
-    }
-    let broken = |e: safetensors::SafeTensorError| format(path, "tensors that can be stored", e.to_string());
-    let views =
-        all.iter().map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)));
-    let views = views.collect::<Result<Vec<_>, _>>().map_err(broken)?;
-    let metadata = std::collections::HashMap::from([("format".to_string(), "pt".to_string())]);
-    write_atomically(path, &safetensors::serialize(views, Some(metadata)).map_err(broken)?)
+/// Whether a tensor is a mask, a copy, or for another use, which a network can be without.
+pub(super) fn is_needless(name: &str) -> bool {
+    let ends = [".attn.bias", ".attn.masked_bias", ".inv_freq", "position_ids", "lm_head.weight"];
+    ends.iter().any(|end| name.ends_with(end)) || name.contains("pooler.")
 }

@@ -1,8 +1,8 @@
-//! Layers on sequences of tokens: embeddings, positions, normalization over features, attention, and what decoding keeps.
+//! Layers on sequences of tokens: embeddings, positions, attention, and what decoding keeps.
 
-use hillshade_engine::{Type, Var};
+use hillshade_engine::{Attention, Type, Var};
 
-use super::{Builder, plain};
+use super::Builder;
 use crate::{Error, Init, Result};
 
 /// What a network is built for that continues a text: one sequence whose keys, values and hidden states are kept as states
@@ -68,8 +68,12 @@ impl Builder {
     ///
     /// The engine's.
     pub fn embedding(&mut self, name: &str, tokens: Var, [count, width]: [usize; 2], init: Init) -> Result<[Var; 2]> {
-        let table = self.scope(name, |b| b.param("weight", &[count, width], init))?;
-        Ok([self.g.gather(table, tokens)?, table])
+        let mut table = tokens;
+        let y = self.layer(name, |b| {
+            table = b.param("weight", &[count, width], init)?;
+            Ok(b.g.gather(table, tokens)?)
+        })?;
+        Ok([y, table])
     }
 
     /// A learned vector for each of the `t` places, `[t, width]`, from a table of `context` of them.
@@ -79,10 +83,12 @@ impl Builder {
     /// [`Error::Argument`] when there are fewer than `t`.
     pub fn positions(&mut self, name: &str, t: usize, [context, width]: [usize; 2], init: Init) -> Result<Var> {
         within(t, context)?;
-        let table = self.scope(name, |b| b.param("weight", &[context, width], init))?;
-        Ok(match &self.decoding {
-            Some(decoding) => self.g.gather(table, decoding.positions)?,
-            None => self.g.slice(table, 0, 0, t)?,
+        self.layer(name, |b| {
+            let table = b.param("weight", &[context, width], init)?;
+            Ok(match &b.decoding {
+                Some(decoding) => b.g.gather(table, decoding.positions)?,
+                None => b.g.slice(table, 0, 0, t)?,
+            })
         })
     }
 
@@ -125,40 +131,13 @@ impl Builder {
         Ok(g.concat(&[first, second], 3)?)
     }
 
-    /// Layer normalization over the last axis (Ba et al. 2016).
-    ///
-    /// # Errors
-    ///
-    /// The engine's.
-    pub fn layer_norm(&mut self, name: &str, x: Var, eps: f64) -> Result<Var> {
-        self.scope(name, |b| {
-            let c = [b.g.shape(x).last().copied().unwrap_or(1)];
-            let gamma = b.param("weight", &c, Init::Ones)?;
-            let beta = b.param("bias", &c, Init::Zeros)?;
-            Ok(b.g.layer_norm(x, gamma, beta, eps)?[0])
-        })
-    }
-
-    /// Normalization by the root mean square over the last axis (Zhang and Sennrich 2019).
-    ///
-    /// # Errors
-    ///
-    /// The engine's.
-    pub fn rms_norm(&mut self, name: &str, x: Var, eps: f64) -> Result<Var> {
-        self.scope(name, |b| {
-            let c = [b.g.shape(x).last().copied().unwrap_or(1)];
-            let gamma = b.param("weight", &c, Init::Ones)?;
-            Ok(b.g.rms_norm(x, gamma, eps)?[0])
-        })
-    }
-
     /// `y = x w`, from the last axis of `x` to `outs`.
     ///
     /// # Errors
     ///
     /// The engine's.
     pub fn projection(&mut self, name: &str, x: Var, outs: usize, init: Init) -> Result<Var> {
-        self.scope(name, |b| {
+        self.layer(name, |b| {
             let ins = b.g.shape(x).last().copied().unwrap_or(1);
             let w = b.param("weight", &[ins, outs], init)?;
             Ok(b.g.matmul(x, w)?)
@@ -193,10 +172,12 @@ impl Builder {
             return Err(Error::Argument { what: "kv-heads".into(), expected, found: keys[2].to_string() });
         }
         let all = [self.keep_rows("keys", k)?, self.keep_rows("values", v)?];
-        let y = match (all, self.decoding.as_ref().and_then(|d| d.length)) {
-            ([Some(k), Some(v)], Some(length)) => plain::attention(&mut self.g, [q, k, v], false, Some(length))?,
-            _ => plain::attention(&mut self.g, [q, k, v], causal, lengths)?,
+        let ([q, k, v], causal, lengths) = match (all, self.decoding.as_ref().and_then(|d| d.length)) {
+            ([Some(k), Some(v)], Some(length)) => ([q, k, v], false, Some(length)),
+            _ => ([q, k, v], causal, lengths),
         };
+        let how = Attention { causal, scale: 1.0 / (shape[3] as f64).sqrt() };
+        let y = self.g.attention(q, k, v, how, lengths)?[0];
         Ok(self.g.reshape(y, &[shape[0], shape[1], shape[2] * shape[3]])?)
     }
 
@@ -238,7 +219,7 @@ impl Builder {
     }
 
     fn kept_state(&mut self, name: &str, shape: &[usize]) -> Result<Var> {
-        let name = format!("kept/{}", self.named(name));
+        let name = format!("kept/{}", self.name(name));
         let state = self.g.state(&name, shape)?;
         if let Some(decoding) = &mut self.decoding {
             decoding.kept.push((name, Type::f32(shape)));

@@ -3,13 +3,12 @@
 use hillshade_engine::Var;
 
 use super::Choice;
-use crate::{Builder, Init, Norm, Result};
+use crate::{Builder, Init, Norm, Reparametrization, Result};
 
 /// What hidden features go through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Activation {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Activation {
     /// `max(x, 0)`.
-    #[default]
     Relu,
     /// `tanh x`.
     Tanh,
@@ -45,7 +44,7 @@ impl Activation {
 
 /// How the weights of dense layers begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weights {
+pub(super) enum Weights {
     /// As suits the activation: Glorot's way for tanh, He's for the others.
     Auto,
     /// [`Init::KaimingUniform`].
@@ -74,11 +73,29 @@ impl Weights {
             (Weights::Auto, Activation::Tanh) | (Weights::Glorot, _) => Init::XavierUniform,
             (Weights::Auto | Weights::He, _) => Init::KaimingUniform,
             (Weights::Uniform, _) => Init::Uniform { fan_in },
-            (Weights::Orthogonal, _) => Init::Orthogonal,
+            (Weights::Orthogonal, _) => Init::Orthogonal { gain: 1.0 },
         }
     }
 }
 
+impl Choice for bool {
+    const ALL: &'static [(&'static str, Self)] = &[("yes", true), ("no", false)];
+}
+
 impl Choice for Norm {
-    const ALL: &'static [(&'static str, Self)] = &[("batch", Norm::Batch), ("none", Norm::None)];
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("batch", Norm::Batch),
+        ("none", Norm::None),
+        ("group", Norm::Group),
+        ("layer", Norm::Layer),
+        ("instance", Norm::Instance),
+    ];
+}
+
+impl Choice for Reparametrization {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("plain", Reparametrization::None),
+        ("normalized", Reparametrization::Norm),
+        ("standardized", Reparametrization::Standardized),
+    ];
 }

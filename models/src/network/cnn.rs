@@ -12,6 +12,8 @@ pub(super) const FAMILY: Family = Family {
     about: "blocks of convolution, normalization, ReLU and max pooling, for small images",
     source: "LeCun et al. 1998; Ioffe and Szegedy 2015",
     takes: Takes::Images,
+    size: [28, 28, 1],
+    classes: 10,
     has: |name| name == "cnn",
     settings: || {
         vec![

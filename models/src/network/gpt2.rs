@@ -12,6 +12,8 @@ pub(super) const FAMILY: Family = Family {
     about: "a transformer decoder; the default is the published one of 124 M parameters",
     source: "Radford et al. 2019",
     takes: Takes::Tokens,
+    size: [1024, 1, 1],
+    classes: 50257,
     has: |name| name == "gpt2",
     settings: || {
         vec![
@@ -83,22 +85,22 @@ impl Gpt2 {
         let last = Init::Normal { std: STD / (2.0 * self.layers as f64).sqrt() };
         let y = b.layer_norm("ln_1", x, self.eps)?;
         let y = b.scope("attn", |b| {
-            let all = b.dense_from("c_attn", y, 3 * self.width, Init::Normal { std: STD })?;
+            let all = b.dense_from("c_attn", y, 3 * self.width, [Init::Normal { std: STD }, Init::Zeros])?;
             let mut part = |i: usize| {
                 let part = b.g.slice(all, 2, i * self.width, self.width)?;
                 b.heads(part, self.heads)
             };
             let qkv = [part(0)?, part(1)?, part(2)?];
             let y = b.attention(qkv, true, None)?;
-            b.dense_from("c_proj", y, self.width, last)
+            b.dense_from("c_proj", y, self.width, [last, Init::Zeros])
         })?;
         let y = b.dropout(y, self.dropout)?;
         let x = b.g.add(x, y)?;
         let y = b.layer_norm("ln_2", x, self.eps)?;
         let y = b.scope("mlp", |b| {
-            let y = b.dense_from("c_fc", y, 4 * self.width, Init::Normal { std: STD })?;
+            let y = b.dense_from("c_fc", y, 4 * self.width, [Init::Normal { std: STD }, Init::Zeros])?;
             let y = b.g.gelu_tanh(y)?;
-            b.dense_from("c_proj", y, self.width, last)
+            b.dense_from("c_proj", y, self.width, [last, Init::Zeros])
         })?;
         let y = b.dropout(y, self.dropout)?;
         Ok(b.g.add(x, y)?)

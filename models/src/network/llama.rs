@@ -12,6 +12,8 @@ pub(super) const FAMILY: Family = Family {
     about: "a transformer decoder with rotary positions and gated blocks",
     source: "Touvron et al. 2023",
     takes: Takes::Tokens,
+    size: [256, 1, 1],
+    classes: 32000,
     has: |name| name == "llama",
     settings: || {
         vec![

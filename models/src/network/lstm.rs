@@ -12,6 +12,8 @@ pub(super) const FAMILY: Family = Family {
     about: "a recurrent language model, unrolled",
     source: "Hochreiter and Schmidhuber 1997",
     takes: Takes::Tokens,
+    size: [64, 1, 1],
+    classes: 256,
     has: |name| name == "lstm",
     settings: || {
         vec![
@@ -64,7 +66,7 @@ impl Architecture for Lstm {
         let x = b.g.concat(&all, 1)?;
         let x = b.dropout(x, self.dropout)?;
         let x = b.asked(x)?;
-        b.dense_from("decoder", x, vocab, Init::Uniform { fan_in: self.width })
+        b.dense_from("decoder", x, vocab, [Init::Uniform { fan_in: self.width }; 2])
     }
 
     fn context(&self) -> Option<usize> {

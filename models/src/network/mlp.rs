@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use hillshade_engine::Var;
 
-use super::{Activation, Architecture, Family, Setting, Takes, Weights};
-use crate::{Builder, Result};
+use super::{
+    Architecture, Family, Setting, Takes,
+    choices::{Activation, Weights},
+};
+use crate::{Builder, Init, Result};
 
 pub(super) const FAMILY: Family = Family {
     names: &["mlp"],
     about: "dense layers with an activation between them",
     source: "Rumelhart, Hinton and Williams 1986",
     takes: Takes::Images,
+    size: [28, 28, 1],
+    classes: 10,
     has: |name| name == "mlp",
     settings: || {
         vec![
@@ -45,11 +50,11 @@ impl Architecture for Mlp {
         let mut y = b.flatten(x)?;
         for (i, &width) in self.widths.iter().enumerate() {
             let init = self.init.of(self.activation, b.g.shape(y)[1]);
-            y = b.dense_from(&format!("hidden{i}"), y, width, init)?;
+            y = b.dense_from(&format!("hidden{i}"), y, width, [init, Init::Zeros])?;
             y = self.activation.build(b, y)?;
             y = b.dropout(y, self.dropout)?;
         }
         let init = self.init.of(self.activation, b.g.shape(y)[1]);
-        b.dense_from("head", y, classes, init)
+        b.dense_from("head", y, classes, [init, Init::Zeros])
     }
 }

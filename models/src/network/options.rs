@@ -28,14 +28,19 @@ impl Setting {
         Setting::new(key, default, T::names("|"), about)
     }
 
-    /// Positive numbers with dashes between them.
-    pub fn sizes(key: &'static str, default: &'static str, about: &'static str) -> Self {
-        Setting::new(key, default, "N-N-…".into(), about)
-    }
-
     /// A positive whole number.
     pub fn size(key: &'static str, default: &'static str, about: &'static str) -> Self {
         Setting::new(key, default, "N".into(), about)
+    }
+
+    /// A number of 0 or more, or a word that stands for none.
+    pub fn number(key: &'static str, default: &'static str, about: &'static str) -> Self {
+        Setting::new(key, default, "number".into(), about)
+    }
+
+    /// Positive numbers with dashes between them.
+    pub fn sizes(key: &'static str, default: &'static str, about: &'static str) -> Self {
+        Setting::new(key, default, "N-N-…".into(), about)
     }
 
     /// A positive whole number, or auto, which `about` explains.
@@ -63,10 +68,6 @@ pub trait Choice: Copy + 'static {
     fn names(between: &str) -> String {
         Self::ALL.iter().map(|&(name, _)| name).collect::<Vec<_>>().join(between)
     }
-}
-
-impl Choice for bool {
-    const ALL: &'static [(&'static str, Self)] = &[("yes", true), ("no", false)];
 }
 
 /// What the options of a network are: those given, the others by default.
@@ -121,22 +122,29 @@ impl Values {
         self.read(key, &T::names(" or "), find)
     }
 
+    /// A positive whole number.
+    pub(super) fn size(&self, key: &str) -> Result<usize> {
+        self.read(key, "1 or more", |value| value.parse().ok().filter(|&n| n > 0))
+    }
+
+    /// A number of 0 or more, or nothing for this word.
+    pub(super) fn number(&self, key: &str, none: &str) -> Result<Option<f64>> {
+        let number = |value: &str| value.parse().ok().filter(|v: &f64| *v >= 0.0 && v.is_finite());
+        let read = |value: &str| if value == none { Some(None) } else { number(value).map(Some) };
+        self.read(key, &format!("{none} or a number from 0"), read)
+    }
+
     /// Positive numbers with dashes between them.
     pub(super) fn sizes(&self, key: &str) -> Result<Vec<usize>> {
         let expected = "positive numbers with dashes between them, as 256-128";
         self.read(key, expected, |value| value.split('-').map(|w| w.parse().ok().filter(|&w| w > 0)).collect())
     }
 
-    /// A positive whole number.
-    pub(super) fn size(&self, key: &str) -> Result<usize> {
-        self.read(key, "a positive whole number", |value| value.parse().ok().filter(|&n| n > 0))
-    }
-
     /// A positive whole number, or `None` for auto.
     pub(super) fn size_or_auto(&self, key: &str) -> Result<Option<usize>> {
         match self.get(key) {
             "auto" => Ok(None),
-            _ => self.read(key, "a positive whole number or auto", |v| v.parse().ok().filter(|&n| n > 0)).map(Some),
+            _ => self.read(key, "auto, or 1 or more", |v| v.parse().ok().filter(|&n| n > 0)).map(Some),
         }
     }
 

@@ -12,6 +12,8 @@ pub(super) const FAMILY: Family = Family {
     about: "a transformer on patches of images",
     source: "Dosovitskiy et al. 2021",
     takes: Takes::Images,
+    size: [32, 32, 3],
+    classes: 10,
     has: |name| name == "vit",
     settings: || {
         vec![
@@ -53,6 +55,9 @@ struct Vit {
 /// Weights as they begin.
 const BEGIN: Init = Init::Normal { std: 0.02 };
 
+/// Weights and biases of dense layers.
+const DENSE: [Init; 2] = [BEGIN, Init::Zeros];
+
 impl Architecture for Vit {
     fn build(&self, b: &mut Builder, images: Var, classes: usize) -> Result<Var> {
         let (n, width) = (b.g.shape(images)[0], self.width);
@@ -76,7 +81,7 @@ impl Architecture for Vit {
             b.layer_norm("layernorm", x, self.eps)
         })?;
         let class = b.g.slice(y, 1, 0, 1).and_then(|y| b.g.reshape(y, &[n, width]))?;
-        b.dense_from("classifier", class, classes, BEGIN)
+        b.dense_from("classifier", class, classes, DENSE)
     }
 }
 
@@ -85,19 +90,19 @@ impl Vit {
         let y = b.layer_norm("layernorm_before", x, self.eps)?;
         let y = b.scope("attention", |b| {
             let mut part = |name: &str| {
-                let part = b.scope("attention", |b| b.dense_from(name, y, self.width, BEGIN))?;
+                let part = b.scope("attention", |b| b.dense_from(name, y, self.width, DENSE))?;
                 b.heads(part, self.heads)
             };
             let qkv = [part("query")?, part("key")?, part("value")?];
             let y = b.attention(qkv, false, None)?;
-            b.dense_from("output.dense", y, self.width, BEGIN)
+            b.dense_from("output.dense", y, self.width, DENSE)
         })?;
         let y = b.dropout(y, self.dropout)?;
         let x = b.g.add(x, y)?;
         let y = b.layer_norm("layernorm_after", x, self.eps)?;
-        let y = b.dense_from("intermediate.dense", y, self.hidden.unwrap_or(4 * self.width), BEGIN)?;
+        let y = b.dense_from("intermediate.dense", y, self.hidden.unwrap_or(4 * self.width), DENSE)?;
         let y = b.g.gelu(y)?;
-        let y = b.dense_from("output.dense", y, self.width, BEGIN)?;
+        let y = b.dense_from("output.dense", y, self.width, DENSE)?;
         let y = b.dropout(y, self.dropout)?;
         Ok(b.g.add(x, y)?)
     }

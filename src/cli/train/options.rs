@@ -54,13 +54,18 @@ fn batch(text: &str) -> std::result::Result<Batch, String> {
 }
 
 /// The options of a new run alone.
-const FIXED: [&str; 21] = [
+const FIXED: [&str; 26] = [
     "data",
     "tokenizer",
     "limit",
     "model",
     "batch",
     "loss",
+    "label_smoothing",
+    "mixup",
+    "clip",
+    "accumulate",
+    "average",
     "optimizer",
     "lr",
     "momentum",
@@ -93,7 +98,7 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Network: cnn, mlp, resnet20, gpt2 …, with options as in mlp:widths=512-256,activation=tanh,dropout=0.5 or
-    /// resnet20:norm=none.
+    /// resnet20:norm=none; `hillshade models` lists them.
     #[arg(long, default_value = "cnn")]
     model: String,
     /// Passes over the training images, or over the text; 15 by default.
@@ -105,6 +110,21 @@ pub struct Options {
     /// What is made small: cross-entropy, or half the squared distance of the logits to the label's unit vector.
     #[arg(long, value_enum, default_value = "cross-entropy")]
     loss: Goal,
+    /// Give the share A of each label to all classes alike, in training.
+    #[arg(long, value_name = "A", default_value_t = 0.0, allow_negative_numbers = true)]
+    label_smoothing: f64,
+    /// Mix images and labels in pairs, with shares drawn from the beta distribution with parameters A.
+    #[arg(long, value_name = "A", default_value_t = 0.0, allow_negative_numbers = true)]
+    mixup: f64,
+    /// Shorten gradients that are longer than NORM, all parameters together.
+    #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
+    clip: Option<f64>,
+    /// Take the images of a step in N passes of equal parts and the mean of their gradients.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    accumulate: u32,
+    /// Keep running averages of the weights, of which a step leaves the share D; they are tested and exported.
+    #[arg(long, value_name = "D", allow_negative_numbers = true)]
+    average: Option<f64>,
     /// Update rule.
     #[arg(long, value_enum, default_value = "sgd")]
     optimizer: Rule,
@@ -218,6 +238,9 @@ impl Options {
         if self.test_every == 0 {
             return Err(argument("test-every", "1 or more", "0".into()).into());
         }
+        if self.accumulate == 0 {
+            return Err(argument("accumulate", "1 or more", "0".into()).into());
+        }
         for (what, rho) in [("sam", self.sam), ("asam", self.asam)] {
             if let Some(rho) = rho.filter(|&rho| !(rho > 0.0 && (rho as f32).is_normal())) {
                 return Err(argument(what, "a positive number from 1e-37 to 1e38", format!("{rho:?}")).into());
@@ -253,6 +276,11 @@ impl Options {
                 Batch::Full => 0,
             },
             loss: self.loss.into(),
+            smoothing: self.label_smoothing,
+            mixup: self.mixup,
+            clip: self.clip,
+            accumulate: self.accumulate,
+            average: self.average,
             optimizer,
             perturbation,
             schedule,

@@ -1,0 +1,35 @@
+//! `hillshade export`.
+
+use std::path::PathBuf;
+
+use hillshade::models::{Builder, Mode, Network, Task, Trainer, export};
+
+use super::{Result, folder, print};
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Folder of the run.
+    run: PathBuf,
+    /// File that is written, usually *.safetensors.
+    file: PathBuf,
+    /// Take the weights of the last step where the run has averages of them.
+    #[arg(long)]
+    last: bool,
+    /// Folder of the data, where it has moved.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let checkpoint = folder::load(&options.run, options.data_dir.as_deref())?;
+    let config = &checkpoint.config;
+    let network = Network::parse(&config.model)?;
+    let mut task = Task::open(&config.data, config.folder.as_deref(), config.tokenizer.as_ref())?;
+    task.suit(&network)?;
+    let mut b = Builder::new(Mode::Eval);
+    let [x, _] = task.inputs(&mut b, 1)?;
+    network.build(&mut b, x, task.classes())?;
+    let prefix = if config.average.is_some() && !options.last { Trainer::AVERAGE } else { "" };
+    export(&options.file, &b.params, &checkpoint.states, prefix)?;
+    print(format_args!("{} tensors of {} in {}", b.params.len(), config.model, options.file.display()))
+}
