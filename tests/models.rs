@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use hillshade::{
-    engine::{Data, Graph, Session, Source, Var},
+    engine::{Data, Gpu, Graph, Session, Source, Var},
     models::{
         Builder, Config, Mode, Network, Optimizer, Schedule, ScheduleShape, Trainer,
         data::{self, Dataset, Images},
@@ -81,9 +81,8 @@ fn images([n, h, w, c]: [usize; 4]) -> (Vec<f32>, Vec<u32>) {
 
 /// Compares at the first seed at which no ReLU is open on one side and shut on the other: where rounding flips a slope,
 /// gradients differ by a whole term, which says nothing about the kernels.
-fn check(spec: &str, size: [usize; 4], (x, labels): (Vec<f32>, Vec<u32>)) {
+fn check(device: &Gpu, spec: &str, size: [usize; 4], (x, labels): (Vec<f32>, Vec<u32>)) {
     let net = Curved::new(spec, size);
-    let device = gpu(false);
     let mut compared = [false; 2];
     for seed in 1..10 {
         let truth = net.evaluate(Session::twin(), seed, &x, &labels);
@@ -113,12 +112,12 @@ fn check(spec: &str, size: [usize; 4], (x, labels): (Vec<f32>, Vec<u32>)) {
 
 #[test]
 fn perceptron_matches_the_twin() {
-    check("mlp:widths=33-17", [9, 5, 5, 1], images([9, 5, 5, 1]));
+    check(&gpu(false), "mlp:widths=33-17", [9, 5, 5, 1], images([9, 5, 5, 1]));
 }
 
 #[test]
 fn convolutions_with_batch_norm_match_the_twin() {
-    check("cnn:widths=5-9-6", [7, 12, 12, 1], images([7, 12, 12, 1]));
+    check(&gpu(false), "cnn:widths=5-9-6", [7, 12, 12, 1], images([7, 12, 12, 1]));
 }
 
 #[test]
@@ -133,13 +132,13 @@ fn resnet20_matches_the_twin() {
         }
         None => images(size),
     };
-    check("resnet20", size, batch);
+    check(&gpu(false), "resnet20", size, batch);
 }
 
 /// Every network of the table and every option that changes its graph.
 #[test]
 fn the_zoo_matches_the_twin() {
-    let mut failed = Vec::new();
+    let (device, mut failed) = (gpu(false), Vec::new());
     for (spec, size) in [
         ("lenet5", [3, 12, 12, 1]),
         ("lenet5:pool=max,activation=relu", [3, 12, 12, 1]),
@@ -155,7 +154,8 @@ fn the_zoo_matches_the_twin() {
         ("plain:depth=12,width=19", [5, 3, 3, 1]),
         ("autoencoder:widths=6-5", [3, 11, 8, 2]),
     ] {
-        if std::panic::catch_unwind(|| check(spec, size, images(size))).is_err() {
+        let run = std::panic::AssertUnwindSafe(|| check(&device, spec, size, images(size)));
+        if std::panic::catch_unwind(run).is_err() {
             failed.push(spec);
         }
     }
