@@ -5,6 +5,7 @@ mod eval;
 mod executor;
 mod export;
 mod folder;
+mod generate;
 mod landscape;
 mod networks;
 mod profile;
@@ -41,6 +42,8 @@ enum Command {
     Train(Box<train::Options>),
     /// Score a run's checkpoint on the test set.
     Eval(eval::Options),
+    /// Continue a text with a language model.
+    Generate(generate::Options),
     /// Write a run's weights as PyTorch's load_state_dict takes them.
     Export(export::Options),
     /// Measure a loss's curvature: eigenvalues, trace and density, as numbers and as a plot.
@@ -135,6 +138,7 @@ pub fn run() -> ExitCode {
         Command::Models(options) => networks::run(&options),
         Command::Train(options) => train::run(&options),
         Command::Eval(options) => eval::run(&options),
+        Command::Generate(options) => generate::run(&options),
         Command::Export(options) => export::run(&options),
         Command::Spectrum(options) => spectrum::run(&options),
         Command::Profile(options) => profile::run(&options),

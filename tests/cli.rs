@@ -12,6 +12,8 @@ mod refusals;
 mod runs;
 #[path = "cli/stops.rs"]
 mod stops;
+#[path = "cli/texts.rs"]
+mod texts;
 #[path = "cli/verify.rs"]
 mod verify;
 #[path = "cli/zoo.rs"]

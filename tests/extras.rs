@@ -236,7 +236,7 @@ fn mixed_images_have_both_losses() {
     let mut batch = data.batch(&data.train, &(0..64).collect::<Vec<_>>(), None);
     let mixup = Mixup::draw(1.0, 5, 0, 64);
     assert!(mixup.kept > 0.01 && mixup.kept < 0.99, "{}", mixup.kept);
-    let others = mixup.mix(&mut batch);
+    let others = mixup.mix(&mut batch.x, &batch.labels);
     let mut b = hillshade::models::Builder::new(hillshade::models::Mode::Train);
     let x = b.g.input("images", &[64, 8, 8, 1]).expect("a fresh graph");
     let z = t.network().build(&mut b, x, 10).expect("fitting");

@@ -6,7 +6,7 @@ use common::*;
 use hillshade::{
     engine::{Data, Session},
     models::{
-        Builder, Config, Loss, Mode, Optimizer, Perturbation, Schedule, ScheduleShape, Trainer,
+        Builder, Config, Loss, Mode, Optimizer, Part, Perturbation, Schedule, ScheduleShape, Trainer,
         data::{Dataset, Images},
     },
 };
@@ -109,7 +109,10 @@ fn full_batches_are_all_images_in_their_order() {
     let first = data.batch(&data.train, &(0..40).collect::<Vec<_>>(), None);
     for session in [Session::device(gpu(false)), Session::host(), Session::twin()] {
         let mut t = trainer(session, own(false));
-        assert_eq!((t.steps_per_epoch(), t.dataset().train.len(), &t.dataset().mean), (1, 40, &data.mean));
+        assert_eq!(
+            (t.steps_per_epoch(), t.task().len(Part::Train), t.task().images().map(|d| &d.mean)),
+            (1, 40, Some(&data.mean))
+        );
         let feeds = [("images", Data::F32(&first.x)), ("labels", Data::U32(&first.labels))];
         for _ in 0..3 {
             // The loss and a step of gradient descent, by a program beside the run's that reads its parameters.

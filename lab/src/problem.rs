@@ -4,8 +4,8 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use hillshade_engine::{Data, Source, Var};
 use hillshade_models::{
-    Builder, Loss, Mode, Network,
-    data::{Dataset, Images},
+    Builder, Loss, Mode, Network, Part, Task,
+    data::{Dataset, Images, Text},
 };
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +115,21 @@ impl Samples {
         Samples::new(count).floats("images", batch.x)?.indices("labels", batch.labels)
     }
 
+    /// The first `count` sequences of a text that are full, as `tokens` and `labels`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`](crate::Error::Argument) when there are not so many.
+    pub fn sequences(text: &Text, part: Part, count: usize) -> Result<Self> {
+        let of = if part == Part::Train { &text.train } else { &text.test };
+        let full = of.len().saturating_sub(1) / text.context;
+        if count == 0 || count > full {
+            return Err(argument("samples", format!("1 to {full}"), count));
+        }
+        let batch = text.batch(of, &(0..count as u32).collect::<Vec<_>>(), None);
+        Samples::new(count).indices("tokens", batch.tokens)?.indices("labels", batch.next)
+    }
+
     /// The number of samples.
     pub fn count(&self) -> usize {
         self.count
@@ -170,6 +185,38 @@ impl Problem {
             let outputs = network.build(b, x, classes)?;
             let losses = network.losses(&mut b.g, loss, 0.0, [x, outputs], labels, classes)?;
             Ok(Parts { losses, outputs })
+        })
+    }
+
+    /// A network that foretells tokens, each from those before; a sample is a sequence of `context` of them, as
+    /// [`Samples::sequences`] names them, and its loss the mean of theirs. Fisher matrices have no targets to draw: a
+    /// sample has as many as tokens.
+    pub fn language(network: Network, loss: Loss, context: usize, classes: usize, samples: Samples) -> Self {
+        Problem::new(samples, None, move |b, n| {
+            let x = b.g.input_u32("tokens", &[n, context])?;
+            let labels = b.g.input_u32("labels", &[n, context])?;
+            let outputs = network.build(b, x, classes)?;
+            let losses = network.losses(&mut b.g, loss, 0.0, [x, outputs], labels, classes)?;
+            Ok(Parts { losses: b.g.mean(losses, &[1])?, outputs })
+        })
+    }
+
+    /// A network on the first `count` samples of a task.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`](crate::Error::Argument) when there are not so many.
+    pub fn of(task: &Task, part: Part, count: usize, network: Network, loss: Loss) -> Result<Self> {
+        Ok(match task {
+            Task::Images(dataset) => {
+                let images = if part == Part::Train { &dataset.train } else { &dataset.test };
+                let samples = Samples::images(dataset, images, count)?;
+                Problem::classifier(network, loss, images.shape, task.classes(), samples)
+            }
+            Task::Text(text) => {
+                let samples = Samples::sequences(text, part, count)?;
+                Problem::language(network, loss, text.context, task.classes(), samples)
+            }
         })
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Loss, Optimizer, Perturbation, Schedule, ScheduleShape};
+use crate::{Loss, Optimizer, Perturbation, Schedule, ScheduleShape, data::Vocabulary};
 
 /// What is trained, and how: everything that a run's numbers depend on beside the executor.
 ///
@@ -14,18 +14,21 @@ use crate::{Loss, Optimizer, Perturbation, Schedule, ScheduleShape};
 pub struct Config {
     /// The network: [`Network::parse`](crate::Network::parse).
     pub model: String,
-    /// The data set: [`crate::data::open`].
+    /// The data: [`Task::open`](crate::Task::open).
     pub data: String,
+    /// What the tokens of a text stand for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<Vocabulary>,
     /// Its folder, where it does not have a usual one.
     pub folder: Option<PathBuf>,
-    /// How many training images there are, the first ones of the data set; all where it is not said. The scale of the
-    /// pixels stays that of all.
+    /// How many training samples there are, images or sequences, the first ones of the data; all where it is not said. The
+    /// scale of pixels stays that of all.
     #[serde(default)]
     pub limit: Option<usize>,
-    /// Passes over the training images.
+    /// Passes over the training samples.
     pub epochs: u32,
-    /// Images of a step; the rest of an epoch that does not fill one is left to the next epochs' shuffles. A step on all
-    /// training images takes them in the order of the data set.
+    /// Samples of a step; the rest of an epoch that does not fill one is left to the next epochs' shuffles. A step on all
+    /// training samples takes them in the order of the data.
     pub batch: usize,
     /// What is made small.
     #[serde(default)]
@@ -62,7 +65,7 @@ pub struct Config {
     pub crop: usize,
     /// Whether images are mirrored at random.
     pub flip: bool,
-    /// After how many epochs the test images are scored again; they are after the last one, too. 0 counts as 1.
+    /// After how many epochs what is held out is scored again; they are after the last one, too. 0 counts as 1.
     #[serde(default = "one")]
     pub test_every: u32,
 }
@@ -76,6 +79,7 @@ impl Default for Config {
         Config {
             model: "cnn".into(),
             data: "digits".into(),
+            tokenizer: None,
             folder: None,
             limit: None,
             epochs: 15,
@@ -108,14 +112,14 @@ pub struct Progress {
     pub step: u64,
 }
 
-/// Loss and accuracy over some images.
+/// Loss and accuracy over some labels: images', or tokens'.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// Mean of the run's [`Config::loss`]: cross-entropy in nats, or half the squared error; in training against the
     /// smoothed labels of mixed images.
     pub loss: f64,
-    /// Share of images whose largest logit is that of their label, of mixed images that of the first; where images are to be
-    /// given back, the mean of `1 − ‖y − x‖²/‖x‖²`.
+    /// Share of labels whose logit is the largest, for mixed images the first one's; where images are to be given back, the
+    /// mean of `1 − ‖y − x‖²/‖x‖²`.
     pub accuracy: f64,
 }
 

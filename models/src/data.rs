@@ -1,4 +1,4 @@
-//! Labelled images: the data sets that Hillshade opens, and the batches it draws from them.
+//! Labelled images and texts: the data sets that Hillshade opens, and the batches it draws from them.
 
 use std::{
     fs,
@@ -14,9 +14,13 @@ mod digits;
 mod folder;
 mod mixup;
 mod mnist;
+mod text;
+mod tokenizer;
 
 pub use batch::{Augment, Batch, permutation};
 pub use mixup::Mixup;
+pub use text::{Sequences, Text};
+pub use tokenizer::{Tokenizer, Vocabulary};
 
 /// Labelled images of one size.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +94,24 @@ fn moments(images: &Images, channel: usize) -> (f32, f32) {
     ((sum as f64 / count / 255.0) as f32, (std.max(1.0) / 255.0) as f32)
 }
 
-/// Opens a data set by name.
+/// Opens a text, of which `spec` is `text:FILE`; without a vocabulary, its characters are the tokens.
+///
+/// # Errors
+///
+/// [`Error::Missing`], [`Error::Io`], [`Error::Format`] for a file that is not UTF-8, and the tokenizer's.
+pub fn open_text(spec: &str, vocabulary: Option<&Vocabulary>) -> Result<Text> {
+    match spec.strip_prefix(TEXT).filter(|path| !path.is_empty()) {
+        Some(path) => Text::open(spec, Path::new(path), vocabulary),
+        None => {
+            Err(Error::Argument { what: "data set".into(), expected: "text:FILE".into(), found: format!("{spec:?}") })
+        }
+    }
+}
+
+/// What the names of texts begin with.
+pub const TEXT: &str = "text:";
+
+/// Opens a data set of images by name.
 ///
 /// | `spec` | what |
 /// |---|---|
@@ -127,7 +148,7 @@ pub fn open(spec: &str, dir: Option<&Path>) -> Result<Dataset> {
             None => Err(argument("folder:PATH", "no path".into())),
         },
         _ => {
-            let known = "digits, mnist, cifar10, folder:PATH".into();
+            let known = "digits, mnist, cifar10, folder:PATH, text:FILE".into();
             Err(Error::Name { what: "data set", name: name.into(), known })
         }
     }
@@ -190,7 +211,7 @@ mod tests {
 
     #[test]
     fn wrong_specs_say_what_is_known() {
-        let known = "digits, mnist, cifar10, folder:PATH";
+        let known = "digits, mnist, cifar10, folder:PATH, text:FILE";
         assert_eq!(message("minst", None), format!("expected a data set among {known}, found \"minst\""));
         assert_eq!(message("mnist:", None), "data set: expected a path after the colon, found \"mnist:\"");
         assert_eq!(message("folder", None), "data set: expected folder:PATH, found no path");

@@ -1,5 +1,9 @@
 //! Weights from elsewhere: safetensors files with our names or PyTorch's.
 
+pub(crate) mod hugging_face;
+
+pub use hugging_face::{Pretrained, pretrained};
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -19,7 +23,7 @@ use crate::{
 ///
 /// The file is a [`Checkpoint`], or has PyTorch's layouts ([`to_torch`](crate::to_torch)), with our names or those usual
 /// for residual networks (`shortcut.0.weight` for `downsample.0.weight` and `linear.weight` for `fc.weight` too), with or
-/// without `module.` before them. Where its name ends in `.index.json` it lists the files beside it that have the tensors.
+/// without `module.` before them, or is a folder of Hugging Face's library. Where its name ends in `.index.json` it lists the files beside it that have the tensors.
 /// Tensors of f16 and bf16 are widened, those of integers left aside.
 ///
 /// # Errors
@@ -27,6 +31,7 @@ use crate::{
 /// [`Error::Missing`], [`Error::Io`], and [`Error::Format`] that names the tensors that are missing, of another shape, or
 /// not the network's; what a checkpoint has beside the network's is in its place.
 pub fn import(path: &Path, params: &[Param], session: &mut Session) -> Result<()> {
+    let path = &if path.is_dir() { hugging_face::weights(path)? } else { path.to_path_buf() };
     let index = path.to_string_lossy().ends_with(".index.json");
     let checkpoint = if index { None } else { Some(Checkpoint::load(path)) };
     let found = match checkpoint {
@@ -48,7 +53,8 @@ pub fn import(path: &Path, params: &[Param], session: &mut Session) -> Result<()
         }
         used.insert(name);
     }
-    let extra = found.tensors.keys().filter(|name| found.foreign && !used.contains(*name)).cloned().collect();
+    let is_extra = |name: &String| found.foreign && !used.contains(name) && !hugging_face::is_needless(name);
+    let extra = found.tensors.keys().filter(|name| is_extra(name)).cloned().collect();
     let parts = [("without", missing), ("of other shapes", wrong), ("with others too", extra)];
     let told: Vec<String> = parts
         .iter()

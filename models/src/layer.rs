@@ -1,9 +1,11 @@
 //! Layers: functions that add ops and named parameters to a graph.
 
 mod norm;
+mod sequence;
 mod weight;
 
 pub use norm::Norm;
+pub use sequence::Rotation;
 pub use weight::Reparametrization;
 
 use hillshade_engine::{Conv, Graph, Pool, Session, Source, Type, Var};
@@ -66,6 +68,7 @@ pub struct Builder {
     convolutions: Init,
     reparametrization: Reparametrization,
     flattened: Option<(Var, [usize; 3])>,
+    decoding: Option<sequence::Decoding>,
 }
 
 impl Builder {
@@ -83,6 +86,7 @@ impl Builder {
             convolutions: Init::KaimingNormal,
             reparametrization: Reparametrization::None,
             flattened: None,
+            decoding: None,
         }
     }
 

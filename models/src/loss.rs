@@ -1,11 +1,11 @@
-//! Losses of a classifier, one number for each image.
+//! Losses of a classifier, one number for each label.
 
-use hillshade_engine::{Error as EngineError, Graph, Var};
+use hillshade_engine::{Error as EngineError, Graph, Var, shape};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
-/// What training makes small: the mean of this over the images of a step.
+/// What training makes small: the mean of this over the labels of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Loss {
@@ -17,13 +17,13 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// Adds the losses of `n` images, whose mean is the loss of a step.
+    /// Adds the losses of labels, whose mean is the loss of a step.
     ///
     /// | | shape | range |
     /// |---|---|---|
-    /// | logits | `[n, classes]` | any finite |
-    /// | labels | `[n]`, u32 | below `classes`; a row with any other label has loss 0 and gradient 0 |
-    /// | losses | `[n]` | |
+    /// | logits | `[…, classes]` | any finite |
+    /// | labels | `[…]`, u32 | below `classes`; a row with any other label has loss 0 and gradient 0 |
+    /// | losses | `[…]` | |
     ///
     /// # Errors
     ///
@@ -39,12 +39,14 @@ impl Loss {
     ///
     /// The engine's, when the shapes do not match.
     pub fn smoothed(self, g: &mut Graph, logits: Var, labels: Var, share: f64) -> Result<Var> {
-        let &[n, classes] = g.shape(logits) else { return Err(mismatch(g, logits, labels)) };
-        if g.shape(labels) != [n] {
-            return Err(mismatch(g, logits, labels));
-        }
-        match self {
-            Loss::CrossEntropy if share == 0.0 => Ok(g.cross_entropy(logits, labels)?[0]),
+        let lead = g.shape(labels).to_vec();
+        let (rows, classes) = match g.shape(logits).split_last() {
+            Some((&classes, rows)) if rows == lead => (shape::count(rows), classes),
+            _ => return Err(mismatch(g, logits, labels)),
+        };
+        let (logits, labels) = (g.reshape(logits, &[rows, classes])?, g.reshape(labels, &[rows])?);
+        let losses = match self {
+            Loss::CrossEntropy if share == 0.0 => g.cross_entropy(logits, labels)?[0],
             Loss::CrossEntropy => {
                 let own = g.cross_entropy(logits, labels)?[0];
                 let lse = g.logsumexp(logits, &[1])?;
@@ -53,7 +55,7 @@ impl Loss {
                 let counted = counted(g, labels, classes)?;
                 let even = g.mul(even, counted)?;
                 let (own, even) = (g.affine(own, 1.0 - share, 0.0)?, g.affine(even, share, 0.0)?);
-                Ok(g.add(own, even)?)
+                g.add(own, even)?
             }
             Loss::Squared => {
                 let hot = g.one_hot(labels, classes)?;
@@ -63,9 +65,10 @@ impl Loss {
                 let sums = g.sum(squares, &[1])?;
                 let halves = g.affine(sums, 0.5, 0.0)?;
                 let counted = counted(g, labels, classes)?;
-                Ok(g.mul(halves, counted)?)
+                g.mul(halves, counted)?
             }
-        }
+        };
+        Ok(g.reshape(losses, &lead)?)
     }
 
     /// As options and reports call it.
@@ -92,7 +95,7 @@ pub(crate) fn counted(g: &mut Graph, labels: Var, classes: usize) -> Result<Var>
 }
 
 fn mismatch(g: &Graph, logits: Var, labels: Var) -> crate::Error {
-    let rule = "logits [n, classes], labels [n]".into();
+    let rule = "logits […, classes], labels […]".into();
     let got = format!("{:?} {:?}", g.shape(logits), g.shape(labels));
     EngineError::Shape { op: "loss", rule, got }.into()
 }

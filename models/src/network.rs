@@ -3,12 +3,16 @@
 mod autoencoder;
 mod choices;
 mod cnn;
+mod gpt2;
 mod lenet;
+mod llama;
+mod lstm;
 mod mlp;
 mod options;
 mod plain;
 mod resnet;
 mod vgg;
+mod vit;
 mod wrn;
 
 pub use options::{Choice, Setting, Values};
@@ -20,7 +24,7 @@ use hillshade_engine::{Graph, Var};
 use crate::{Builder, Error, Loss, Result};
 
 /// The table.
-static FAMILIES: [Family; 9] = [
+static FAMILIES: [Family; 13] = [
     mlp::FAMILY,
     plain::FAMILY,
     lenet::FAMILY,
@@ -30,6 +34,10 @@ static FAMILIES: [Family; 9] = [
     resnet::IMAGENET,
     wrn::FAMILY,
     autoencoder::FAMILY,
+    vit::FAMILY,
+    gpt2::FAMILY,
+    llama::FAMILY,
+    lstm::FAMILY,
 ];
 
 /// What a network takes.
@@ -61,9 +69,9 @@ pub struct Family {
     pub source: &'static str,
     /// What its networks take.
     pub takes: Takes,
-    /// Height, width and channels of the images that it is from.
+    /// Height, width and channels of the images that it is from, or for a network of tokens how many it takes first.
     pub size: [usize; 3],
-    /// Their classes.
+    /// Their classes, or the tokens that there are.
     pub classes: usize,
     /// Whether a name is one of its.
     has: fn(&str) -> bool,
@@ -77,6 +85,11 @@ pub struct Family {
 pub(crate) trait Architecture: fmt::Debug + Send + Sync {
     /// Adds it to a graph.
     fn build(&self, b: &mut Builder, x: Var, classes: usize) -> Result<Var>;
+
+    /// For one that takes tokens: of how many the sequences are that it is trained on, and at most continues.
+    fn context(&self) -> Option<usize> {
+        None
+    }
 
     /// What its outputs are to be.
     fn goal(&self) -> Goal {
@@ -133,6 +146,11 @@ impl Network {
         self.family.takes
     }
 
+    /// For a network that takes tokens: of how many the sequences are that it is trained on, and at most continues.
+    pub fn context(&self) -> Option<usize> {
+        self.architecture.context()
+    }
+
     /// What its outputs are to be.
     pub fn goal(&self) -> Goal {
         self.architecture.goal()
@@ -187,12 +205,30 @@ impl Network {
     }
 }
 
+/// The tokens of a table: those of the data, or more where that is asked for.
+fn vocabulary(asked: Option<usize>, needed: usize) -> Result<usize> {
+    match asked {
+        Some(count) if count < needed => {
+            let expected = format!("{needed} or more, the tokens of the data");
+            Err(Error::Argument { what: "vocab".into(), expected, found: count.to_string() })
+        }
+        asked => Ok(asked.unwrap_or(needed)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use hillshade_engine::Source;
 
     use super::*;
     use crate::Mode;
+
+    fn of_tokens(spec: &str, vocab: usize) -> usize {
+        let mut b = Builder::new(Mode::Eval);
+        let x = b.g.input_u32("tokens", &[1, 8]).expect("a fresh graph");
+        Network::parse(spec).and_then(|n| n.build(&mut b, x, vocab)).expect("known and fitting");
+        b.trained().map(|p| p.shape.iter().product::<usize>()).sum()
+    }
 
     fn count(spec: &str, size: [usize; 3], classes: usize) -> usize {
         let mut b = Builder::new(Mode::Eval);
@@ -204,6 +240,9 @@ mod tests {
     #[test]
     fn parameter_counts_are_the_published_ones() {
         assert_eq!(count("mlp:widths=256-256", [28, 28, 1], 10), 784 * 256 + 256 + 256 * 256 + 256 + 2560 + 10);
+        // Radford et al. 2019 say 117 M; the weights that they published are these, and Touvron et al. 2023's 6.74 G.
+        assert_eq!(of_tokens("gpt2", 50257), 124_439_808);
+        assert_eq!(of_tokens("llama:layers=32,heads=32,width=4096,hidden=11008,context=2048", 32000), 6_738_415_616);
         for (spec, size, classes, parameters) in [
             // He et al. 2015, table 6: 0.27 M, 0.46, 0.66, 0.85 and 1.7; with projection shortcuts.
             ("resnet20", [32, 32, 3], 10, 272_474),
@@ -220,6 +259,8 @@ mod tests {
             ("vgg16", [224, 224, 3], 1000, 138_357_544),
             ("vgg16:norm=batch", [224, 224, 3], 1000, 138_365_992),
             ("vgg19", [224, 224, 3], 1000, 143_667_240),
+            // Dosovitskiy et al. 2021, table 1: ViT-Base has 86 M.
+            ("vit:layers=12,heads=12,width=768,patch=16", [224, 224, 3], 1000, 86_567_656),
             // Zagoruyko and Komodakis 2016, table 4: 36.5 M, 8.9, 2.7 (of depth 16).
             ("wrn28-10", [32, 32, 3], 10, 36_479_194),
             ("wrn40-4", [32, 32, 3], 10, 8_949_210),
@@ -301,6 +342,10 @@ mod tests {
     #[test]
     fn unknown_names_and_options_are_refused() {
         for spec in [
+            "gpt2:heads=0",
+            "llama:tied=maybe",
+            "lstm:width=x",
+            "vit:eps=-1",
             "lenet",
             "resnet21",
             "vgg12",

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::Param;
+use crate::{
+    Param,
+    import::hugging_face::{bare_name, is_stored_alike},
+};
 
 /// A tensor: extents and values.
 pub type Tensor = (Vec<usize>, Vec<f32>);
@@ -11,7 +14,7 @@ pub type Tensor = (Vec<usize>, Vec<f32>);
 /// dense layers `[out, in]`, with channels first where they take images. `values` has one for each parameter.
 ///
 /// Residual networks have torchvision's names (`conv1.weight`, `layer2.0.bn1.running_mean`, `layer2.0.downsample.0.weight`,
-/// `fc.weight`); what the others call their parameters is what PyTorch calls them.
+/// `fc.weight`); what the others call their parameters is what PyTorch, or Hugging Face's library, calls them.
 pub fn to_torch(params: &[Param], values: &[Vec<f32>]) -> BTreeMap<String, Tensor> {
     let residual = params.iter().any(|p| p.name.starts_with("stem."));
     let rename = |p: &Param| match usual_names(&p.name).into_iter().next().filter(|_| residual) {
@@ -51,7 +54,7 @@ fn outward(p: &Param, data: &[f32]) -> Tensor {
             };
             (vec![co, ci, kh, kw], (0..data.len()).map(at).collect())
         }
-        [ins, outs] => {
+        [ins, outs] if !is_stored_alike(&p.name) => {
             let mut y = vec![0.0; data.len()];
             for (i, &v) in data.iter().enumerate() {
                 y[i % outs * ins + column(p, i / outs)] = v;
@@ -72,7 +75,7 @@ pub(crate) fn inward(p: &Param, (shape, data): &Tensor) -> Tensor {
             };
             (vec![kh, kw, ci, co], (0..data.len()).map(at).collect())
         }
-        ([_, _], &[outs, ins]) => {
+        ([_, _], &[outs, ins]) if !is_stored_alike(&p.name) => {
             let image = |row: usize| if ins == p.shape[0] { column(p, row) } else { row };
             (vec![ins, outs], (0..data.len()).map(|i| data[i % outs * ins + image(i / outs)]).collect())
         }
@@ -89,6 +92,9 @@ pub(crate) fn usual_names(name: &str) -> Vec<String> {
     }
     if let Some(rest) = name.strip_prefix("head.") {
         return vec![format!("fc.{rest}"), format!("linear.{rest}"), format!("classifier.{rest}")];
+    }
+    if let Some(bare) = bare_name(name) {
+        return vec![bare.into()];
     }
     let Some((stage, rest)) = name.strip_prefix("stage").and_then(|s| s.split_once(".block")) else {
         return Vec::new();

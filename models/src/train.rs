@@ -9,14 +9,12 @@ use hillshade_engine::{Data, Program, Session, Var};
 use hillshade_engine::{Profile, block_on};
 
 use crate::{
-    Builder, Checkpoint, Config, Error, Network, Param, Progress, Result, Score, Takes,
-    data::{Augment, Batch, Dataset, Images, Mixup, permutation},
+    Builder, Checkpoint, Config, Error, Network, Param, Progress, Result, Score,
+    data::{Augment, Mixup, permutation},
     optim::RATES,
+    task::{Drawn, Fed, LABELS, Part, Task, Values},
 };
-use graph::{RESIDENT, SHARE, TOTALS, Task};
-
-/// Images of a test batch.
-const TEST_BATCH: usize = 250;
+use graph::{Graphs, RESIDENT, SHARE, TOTALS};
 
 /// A run: data, session, programs.
 ///
@@ -26,7 +24,7 @@ const TEST_BATCH: usize = 250;
 pub struct Trainer {
     config: Config,
     network: Network,
-    dataset: Dataset,
+    task: Task,
     session: Session,
     progress: Progress,
     /// All passes of a step but the last, where there are several.
@@ -37,37 +35,43 @@ pub struct Trainer {
     order: Vec<u32>,
     /// Names of the states that make up the run.
     own: Vec<String>,
-    /// Whether the images of a step stay in the session.
-    resident: bool,
+    /// The labels of a step whose images stay in the session.
+    resident: Option<Vec<u32>>,
 }
 
-/// What a pass takes: images, of those mixed in the labels, and the share that is kept of the others.
-struct Fed {
-    images: Batch,
+/// What a pass takes: samples, of images mixed in the labels, and the share that is kept of the others.
+struct Taken {
+    samples: Fed,
     others: Vec<u32>,
     kept: [f32; 1],
 }
 
-/// The order of an epoch's images. A step that takes all of them needs none but their own.
-fn order(config: &Config, epoch: u32, images: usize) -> Vec<u32> {
-    if config.batch == images {
-        return (0..u32::MAX).take(images).collect();
+/// The order of an epoch's samples. A step that takes all of them needs none but their own.
+fn order(config: &Config, epoch: u32, samples: usize) -> Vec<u32> {
+    if config.batch == samples {
+        return (0..u32::MAX).take(samples).collect();
     }
-    permutation(config.seed, epoch, images)
+    permutation(config.seed, epoch, samples)
 }
 
-/// How images are changed at random, if at all.
-fn augment(config: &Config) -> Option<Augment> {
+/// How samples are changed at random in an epoch, if at all: images as they are asked to be, sequences by where they begin
+/// unless a step takes all of them.
+fn drawn(config: &Config, task: &Task, epoch: u32) -> Option<Drawn> {
     let augment = Augment { crop: config.crop, flip: config.flip };
-    (augment != Augment::default()).then_some(augment)
+    let changed = match task {
+        Task::Images(_) => augment != Augment::default(),
+        Task::Text(_) => config.batch != task.len(Part::Train),
+    };
+    changed.then_some(Drawn { augment, seed: config.seed, epoch })
 }
 
-/// Refuses a number of images that there are not.
-fn within(what: &str, images: usize, found: usize) -> Result<()> {
-    if (2..=images).contains(&found) {
+/// Refuses a number of samples that there are not.
+fn within(what: &str, task: &Task, found: usize) -> Result<()> {
+    let (all, samples) = (task.len(Part::Train), task.samples());
+    if (2..=all).contains(&found) {
         return Ok(());
     }
-    let expected = format!("2 to {images}, the number of training images");
+    let expected = format!("2 to {all}, the number of training {samples}");
     Err(Error::Argument { what: what.into(), expected, found: found.to_string() })
 }
 
@@ -89,12 +93,12 @@ fn fits(b: &Builder, session: &Session, config: &Config) -> Result<()> {
 }
 
 /// Refuses numbers out of their ranges.
-fn check(config: &Config) -> Result<()> {
+fn check(config: &Config, task: &Task) -> Result<()> {
     let refuse =
         |what: &str, expected: String, found: String| Err(Error::Argument { what: what.into(), expected, found });
     let passes = graph::passes(config);
     if !config.batch.is_multiple_of(passes) || config.batch / passes < 2 {
-        let expected = format!("equal parts of 2 or more of {} images", config.batch);
+        let expected = format!("equal parts of 2 or more of {} {}", config.batch, task.samples());
         return refuse("accumulate", expected, passes.to_string());
     }
     for (what, share) in [("smoothing", Some(config.smoothing)), ("average", config.average)] {
@@ -104,6 +108,9 @@ fn check(config: &Config) -> Result<()> {
     }
     if !(0.0..=4.0).contains(&config.mixup) {
         return refuse("mixup", "a number from 0 to 4".into(), format!("{:?}", config.mixup));
+    }
+    if config.mixup > 0.0 && task.images().is_none() {
+        return refuse("mixup", "images to mix".into(), config.data.clone());
     }
     match config.clip.filter(|&most| !(most > 0.0 && (most as f32).is_normal())) {
         Some(most) => refuse("clip", "a positive number from 1e-37 to 1e38".into(), format!("{most:?}")),
@@ -119,29 +126,26 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for a batch or limit of fewer than 2 images or more than there are, for numbers out of their ranges,
-    /// and for a network that is too large or takes no images, [`Error::Name`] for an unknown one, and the engine's.
-    pub fn new(config: Config, mut dataset: Dataset, mut session: Session) -> Result<Self> {
+    /// [`Error::Argument`] for a batch or limit of fewer than 2 samples or more than there are, for numbers out of their
+    /// ranges, for a network that takes other samples and for one that is too large, [`Error::Name`] for an unknown one, and
+    /// the engine's.
+    pub fn new(config: Config, task: impl Into<Task>, mut session: Session) -> Result<Self> {
+        let (mut task, network) = (task.into(), Network::parse(&config.model)?);
+        task.suit(&network)?;
         if let Some(limit) = config.limit {
-            within("limit", dataset.train.len(), limit)?;
-            dataset.limit(limit);
+            within("limit", &task, limit)?;
+            task.limit(limit);
         }
-        let images = dataset.train.len();
-        within("batch", images, config.batch)?;
-        check(&config)?;
-        let network = Network::parse(&config.model)?;
-        if network.takes() != Takes::Images {
-            let (expected, found) = ("a network of images".into(), config.model.clone());
-            return Err(Error::Argument { what: "model".into(), expected, found });
-        }
-        let (shape, classes) = (dataset.train.shape, dataset.classes.len());
-        let task = Task { config: &config, network: &network, shape, classes };
-        let still = augment(&config).is_none() && config.mixup == 0.0 && graph::passes(&config) == 1;
-        let resident = config.batch == images && still;
-        let built = task.step(resident)?;
+        within("batch", &task, config.batch)?;
+        check(&config, &task)?;
+        let samples = task.len(Part::Train);
+        let graphs = Graphs { config: &config, network: &network, task: &task };
+        let still = drawn(&config, &task, 0).is_none() && config.mixup == 0.0 && graph::passes(&config) == 1;
+        let resident = config.batch == samples && task.images().is_some() && still;
+        let built = graphs.step(resident)?;
         fits(&built.b, &session, &config)?;
         built.b.initialize(&mut session, config.seed)?;
-        let part = task.part()?;
+        let part = graphs.part()?;
         let zeros = [&built.states[..], part.as_ref().map_or(&[], |part| &part.states)].concat();
         for s in &zeros {
             session.set(&s.name, &s.shape, &vec![0.0; s.shape.iter().product()])?;
@@ -150,21 +154,24 @@ impl Trainer {
             session.set(&average.name, &p.shape, &p.init.draw(&p.shape, config.seed, &p.name))?;
         }
         session.set(TOTALS, &[2], &[0.0; 2])?;
-        if resident {
-            let all = dataset.batch(&dataset.train, &order(&config, 0, images), None);
-            let [h, w, c] = shape;
-            session.set(RESIDENT, &[images, h, w, c], &all.x)?;
-        }
+        let all = resident.then(|| task.batch(Part::Train, &order(&config, 0, samples), None));
+        let resident = match all {
+            Some(Fed { x: Values::F32(x), labels }) => {
+                session.set(RESIDENT, &task.input(samples).1, &x)?;
+                Some(labels)
+            }
+            _ => None,
+        };
         let step = session.compile(&built.b.g, &[])?;
         let part = part.map(|part| session.compile(&part.b.g, &[])).transpose()?;
         let names = built.b.params.iter().chain(&built.states).chain(&built.averages).map(|p| p.name.clone());
         let own = names.chain([TOTALS.into()]).collect();
-        let (b, test_totals) = task.test(TEST_BATCH.min(dataset.test.len()).max(1))?;
+        let (b, test_totals) = graphs.test(task.test_batch(config.batch))?;
         let test = session.compile(&b.g, &[test_totals])?;
 
-        let order = order(&config, 0, images);
+        let order = order(&config, 0, samples);
         let progress = Progress::default();
-        Ok(Trainer { config, network, dataset, session, progress, part, step, test, test_totals, order, own, resident })
+        Ok(Trainer { config, network, task, session, progress, part, step, test, test_totals, order, own, resident })
     }
 
     /// A run that goes on from a checkpoint. The configuration is the checkpoint's but for its length, `epochs`.
@@ -172,11 +179,11 @@ impl Trainer {
     /// # Errors
     ///
     /// [`Error::Format`] when the checkpoint is not one of this network and optimizer, and those of [`Trainer::new`].
-    pub fn resume(checkpoint: &Checkpoint, path: &Path, dataset: Dataset, session: Session) -> Result<Self> {
-        let mut trainer = Self::new(checkpoint.config.clone(), dataset, session)?;
+    pub fn resume(checkpoint: &Checkpoint, path: &Path, task: impl Into<Task>, session: Session) -> Result<Self> {
+        let mut trainer = Self::new(checkpoint.config.clone(), task, session)?;
         checkpoint.restore(&mut trainer.session, &trainer.own, path)?;
         trainer.progress = checkpoint.progress;
-        trainer.order = order(&trainer.config, trainer.progress.epoch, trainer.dataset.train.len());
+        trainer.order = order(&trainer.config, trainer.progress.epoch, trainer.task.len(Part::Train));
         Ok(trainer)
     }
 
@@ -190,9 +197,9 @@ impl Trainer {
         &self.network
     }
 
-    /// The data, of which the training images are those that are trained on.
-    pub fn dataset(&self) -> &Dataset {
-        &self.dataset
+    /// The data, of which the training samples are those that are trained on.
+    pub fn task(&self) -> &Task {
+        &self.task
     }
 
     /// Where it runs.
@@ -219,7 +226,7 @@ impl Trainer {
 
     /// Steps of an epoch.
     pub fn steps_per_epoch(&self) -> u64 {
-        (self.dataset.train.len() / self.config.batch) as u64
+        (self.task.len(Part::Train) / self.config.batch) as u64
     }
 
     /// Whether all epochs are done.
@@ -227,7 +234,7 @@ impl Trainer {
         self.progress.epoch >= self.config.epochs
     }
 
-    /// How many epochs are done when the test images are to be scored next: a multiple of [`Config::test_every`], or the
+    /// How many epochs are done when what is held out is to be scored next: a multiple of [`Config::test_every`], or the
     /// end. From a checkpoint between two tests it is what it was without one.
     pub fn next_test(&self) -> u32 {
         let every = self.config.test_every.max(1);
@@ -293,20 +300,13 @@ impl Trainer {
             let place = step * passes as u64 + pass as u64;
             let seed = self.config.seed;
             let words = [seed as u32, (seed >> 32) as u32, place as u32];
-            let fed = self.images(pass, place);
-            let labels = fed.as_ref().map_or(&self.dataset.train.labels, |fed| &fed.images.labels);
-            let mut feeds = vec![
-                ("labels", Data::U32(labels)),
-                (RATES, Data::F32(&rates)),
-                ("seed", Data::U32(&words)),
-                (SHARE, Data::F32(&share)),
-            ];
-            if let Some(Fed { images, others, kept }) = &fed {
-                feeds.extend([
-                    ("images", Data::F32(&images.x)),
-                    ("others", Data::U32(others)),
-                    ("kept", Data::F32(kept)),
-                ]);
+            let taken = self.samples(pass, place);
+            let labels = taken.as_ref().map(|taken| &taken.samples.labels).or(self.resident.as_ref());
+            let mut feeds = vec![(RATES, Data::F32(&rates)), ("seed", Data::U32(&words)), (SHARE, Data::F32(&share))];
+            feeds.extend(labels.map(|labels| (LABELS, Data::U32(labels))));
+            if let Some(Taken { samples, others, kept }) = &taken {
+                let input = self.task.input(samples.labels.len()).0;
+                feeds.extend([(input, samples.x.data()), ("others", Data::U32(others)), ("kept", Data::F32(kept))]);
             }
             let program = self.part.as_mut().filter(|_| pass + 1 < passes).unwrap_or(&mut self.step);
             run(program, &mut self.session, &feeds)?;
@@ -317,17 +317,20 @@ impl Trainer {
     }
 
     /// What a pass takes, unless it is in the session.
-    fn images(&self, pass: usize, place: u64) -> Option<Fed> {
-        if self.resident {
+    fn samples(&self, pass: usize, place: u64) -> Option<Taken> {
+        if self.resident.is_some() {
             return None;
         }
-        let (config, size) = (&self.config, graph::images(&self.config));
+        let (config, size) = (&self.config, graph::samples(&self.config));
         let first = self.progress.batch as usize * config.batch + pass * size;
-        let drawn = augment(config).map(|augment| (augment, config.seed, self.progress.epoch));
-        let mut images = self.dataset.batch(&self.dataset.train, &self.order[first..first + size], drawn);
+        let drawn = drawn(config, &self.task, self.progress.epoch);
+        let mut samples = self.task.batch(Part::Train, &self.order[first..first + size], drawn);
         let mixup = (config.mixup > 0.0).then(|| Mixup::draw(config.mixup, config.seed, place, size));
-        let others = mixup.as_ref().map(|mixup| mixup.mix(&mut images)).unwrap_or_default();
-        Some(Fed { images, others, kept: [mixup.map_or(1.0, |mixup| mixup.kept)] })
+        let others = match (&mixup, &mut samples) {
+            (Some(mixup), Fed { x: Values::F32(images), labels }) => mixup.mix(images, labels),
+            _ => Vec::new(),
+        };
+        Some(Taken { samples, others, kept: [mixup.map_or(1.0, |mixup| mixup.kept)] })
     }
 
     /// Whether the current epoch has no step left.
@@ -341,19 +344,19 @@ impl Trainer {
     ///
     /// [`Error::Diverged`] when the loss is not finite, and the device's.
     pub async fn score(&self) -> Result<Option<Score>> {
-        let images = self.progress.batch * self.config.batch as u64;
-        if images == 0 {
+        let labels = self.progress.batch * (self.config.batch * self.task.labels_per_sample()) as u64;
+        if labels == 0 {
             return Ok(None);
         }
         let totals = self.session.get(TOTALS).await?;
-        let loss = f64::from(totals[0]) / images as f64;
+        let loss = f64::from(totals[0]) / labels as f64;
         if !loss.is_finite() {
             return Err(self.diverged(loss));
         }
-        Ok(Some(Score { loss, accuracy: f64::from(totals[1]) / images as f64 }))
+        Ok(Some(Score { loss, accuracy: f64::from(totals[1]) / labels as f64 }))
     }
 
-    /// Ends the epoch: the next step begins another, with the images in another order.
+    /// Ends the epoch: the next step begins another, with the samples in another order.
     ///
     /// # Errors
     ///
@@ -362,31 +365,28 @@ impl Trainer {
         self.session.set(TOTALS, &[2], &[0.0; 2])?;
         self.progress.epoch += 1;
         self.progress.batch = 0;
-        self.order = order(&self.config, self.progress.epoch, self.dataset.train.len());
+        self.order = order(&self.config, self.progress.epoch, self.task.len(Part::Train));
         Ok(())
     }
 
-    /// The score on the test images, with running statistics.
+    /// The score on what is held out, with running statistics.
     ///
     /// # Errors
     ///
     /// The engine's.
     pub async fn test(&mut self) -> Result<Score> {
-        let Images { labels, .. } = &self.dataset.test;
-        let (n, size) = (labels.len(), TEST_BATCH.min(labels.len()).max(1));
+        let (n, size) = (self.task.len(Part::Test), self.task.test_batch(self.config.batch));
         let mut sums = [0.0; 2];
         for start in (0..n).step_by(size) {
-            // The last batch is filled up with images whose label is no class: they count for nothing.
-            let index: Vec<u32> = (start..start + size).map(|i| i.min(n - 1) as u32).collect();
-            let mut images = self.dataset.batch(&self.dataset.test, &index, None);
-            let real = size.min(n - start);
-            images.labels[real..].fill(u32::MAX);
-            let feeds = [("images", Data::F32(&images.x)), ("labels", Data::U32(&images.labels))];
+            let index: Vec<u32> = (start..start + size).map(|i| i as u32).collect();
+            let Fed { x, labels } = self.task.batch(Part::Test, &index, None);
+            let feeds = [(self.task.input(size).0, x.data()), (LABELS, Data::U32(&labels))];
             self.test.run(&mut self.session, &feeds)?;
             let totals = self.test.read(&self.session, self.test_totals).await?;
             sums.iter_mut().zip(totals).for_each(|(sum, t)| *sum += f64::from(t));
         }
-        Ok(Score { loss: sums[0] / n as f64, accuracy: sums[1] / n as f64 })
+        let labels = self.task.test_labels() as f64;
+        Ok(Score { loss: sums[0] / labels, accuracy: sums[1] / labels })
     }
 
     /// Everything that is needed to go on from here.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use hillshade::{
     engine::block_on,
-    models::{Trainer, data},
+    models::{Loss, Score, Task, Trainer},
 };
 use serde_json::json;
 
@@ -29,24 +29,37 @@ pub fn run(options: &Options) -> Result<()> {
     let path = folder::checkpoint_of(&options.run)?;
     let checkpoint = folder::load(&options.run, options.data_dir.as_deref())?;
     let config = &checkpoint.config;
-    let dataset = data::open(&config.data, config.folder.as_deref())?;
-    let images = dataset.test.len();
-    let mut trainer = Trainer::resume(&checkpoint, &path, dataset, options.executor.open()?)?;
+    let task = Task::open(&config.data, config.folder.as_deref(), config.tokenizer.as_ref())?;
+    let mut trainer = Trainer::resume(&checkpoint, &path, task, options.executor.open()?)?;
     let score = block_on(trainer.test())?;
+    let (labels, units) = (trainer.task().test_labels(), trainer.task().units());
+    let bits = bits(&trainer, score);
     if options.json {
-        let line = json!({
+        let mut line = json!({
             "model": config.model, "data": config.data, "loss": config.loss.name(), "adapter": trainer.session().executor(),
-            "epochs": checkpoint.progress.epoch, "test_images": images, "test_loss": score.loss,
-            "test_accuracy": score.accuracy,
+            "epochs": checkpoint.progress.epoch, "test_loss": score.loss, "test_accuracy": score.accuracy,
         });
+        line[format!("test_{units}")] = labels.into();
+        if let Some(bits) = bits {
+            line["bits_per_character"] = bits.into();
+        }
         return print(line);
     }
     print(format_args!(
-        "{} on {}: test loss {:.4} ({}), test accuracy {:.2} % of {images} images",
+        "{} on {}: test loss {:.4} ({}){}, test accuracy {:.2} % of {labels} {units}",
         config.model,
         config.data,
         score.loss,
         config.loss.label(),
+        bits.map_or(String::new(), |bits| format!(", {bits:.4} bits per character")),
         100.0 * score.accuracy
     ))
+}
+
+/// What a score is in bits per character, for the cross-entropy of a text.
+pub fn bits(trainer: &Trainer, score: Score) -> Option<f64> {
+    match trainer.config().loss {
+        Loss::CrossEntropy => trainer.task().bits_per_character(score.loss),
+        Loss::Squared => None,
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hillshade::models::{Builder, Mode, Network, Trainer, data, export};
+use hillshade::models::{Builder, Mode, Network, Task, Trainer, export};
 
 use super::{Result, folder, print};
 
@@ -23,11 +23,12 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let checkpoint = folder::load(&options.run, options.data_dir.as_deref())?;
     let config = &checkpoint.config;
-    let dataset = data::open(&config.data, config.folder.as_deref())?;
-    let [h, w, c] = dataset.train.shape;
+    let network = Network::parse(&config.model)?;
+    let mut task = Task::open(&config.data, config.folder.as_deref(), config.tokenizer.as_ref())?;
+    task.suit(&network)?;
     let mut b = Builder::new(Mode::Eval);
-    let x = b.g.input("images", &[1, h, w, c])?;
-    Network::parse(&config.model)?.build(&mut b, x, dataset.classes.len())?;
+    let [x, _] = task.inputs(&mut b, 1)?;
+    network.build(&mut b, x, task.classes())?;
     let prefix = if config.average.is_some() && !options.last { Trainer::AVERAGE } else { "" };
     export(&options.file, &b.params, &checkpoint.states, prefix)?;
     print(format_args!("{} tensors of {} in {}", b.params.len(), config.model, options.file.display()))

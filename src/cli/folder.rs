@@ -7,7 +7,7 @@ use std::{
 };
 
 use hillshade::{
-    models::{Checkpoint, Config, Error, Score, write_atomically},
+    models::{Checkpoint, Config, Error, Score, data::TEXT, write_atomically},
     plot,
 };
 use serde::{Deserialize, Serialize};
@@ -28,14 +28,21 @@ pub struct Epoch {
     pub train_loss: f64,
     /// Accuracy over the epoch's steps.
     pub train_accuracy: f64,
-    /// Mean loss on the test images.
+    /// Mean loss on what is held out.
     pub test_loss: f64,
-    /// Accuracy on the test images.
+    /// Accuracy on what is held out.
     pub test_accuracy: f64,
+    /// The same loss in bits per character, of text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits_per_character: Option<f64>,
     /// Training time since this process began, in seconds.
     pub seconds: f64,
-    /// Training throughput since the line before, or since this process began.
-    pub images_per_second: f64,
+    /// Training throughput since the line before, or since this process began, of images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images_per_second: Option<f64>,
+    /// The same of a text's tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_second: Option<f64>,
 }
 
 impl Epoch {
@@ -94,9 +101,13 @@ pub fn load(run: &Path, data: Option<&Path>) -> Result<Checkpoint> {
         }
         *own = config;
     }
-    if let Some(data) = data {
-        own.data = name_of(&own.data).into();
-        own.folder = Some(data.into());
+    match data {
+        Some(data) if own.data.starts_with(TEXT) => own.data = format!("{TEXT}{}", data.display()),
+        Some(data) => {
+            own.data = name_of(&own.data).into();
+            own.folder = Some(data.into());
+        }
+        None => {}
     }
     Ok(checkpoint)
 }

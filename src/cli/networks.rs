@@ -4,7 +4,7 @@ use std::{path::PathBuf, str::FromStr};
 
 use hillshade::{
     engine::Plan,
-    models::{Builder, Error, Family, Mode, Network, Takes, data},
+    models::{Builder, Error, Family, Mode, Network, Takes, Task},
 };
 use serde_json::{Value, json};
 
@@ -83,8 +83,9 @@ fn show(options: &Options, network: &Network, spec: &str) -> Result<()> {
     let family = network.family();
     let (size, classes) = match &options.data {
         Some(name) => {
-            let dataset = data::open(name, options.data_dir.as_deref())?;
-            (dataset.train.shape.to_vec(), dataset.classes.len())
+            let mut task = Task::open(name, options.data_dir.as_deref(), None)?;
+            task.suit(network)?;
+            (task.input(1).1[1..].to_vec(), task.classes())
         }
         None => {
             let size = options.size.as_ref().map_or(family.size.to_vec(), |s| s.0.clone());

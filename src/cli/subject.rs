@@ -8,17 +8,26 @@ use std::{
 use clap::ValueEnum;
 use hillshade::{
     engine::Session,
-    lab::{BatchNorm, Problem, Samples},
-    models::{Builder, Error, Loss, Mode, Network, Param, data, import},
+    lab::{BatchNorm, Problem},
+    models::{Builder, Error, Loss, Mode, Network, Param, Part, Task, import},
 };
 
 use super::{Result, executor, folder, train::Goal};
 
-/// Which images.
+/// Which samples.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Split {
     Train,
     Test,
+}
+
+impl From<Split> for Part {
+    fn from(split: Split) -> Part {
+        match split {
+            Split::Train => Part::Train,
+            Split::Test => Part::Test,
+        }
+    }
 }
 
 /// Options that every measurement has.
@@ -39,7 +48,7 @@ pub struct Options {
     /// Folder of the data, where it has moved.
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// Images: the first of the training or of the test set.
+    /// Images or sequences: the first of those trained on, or of those held out.
     #[arg(long, value_enum, default_value = "train")]
     images: Split,
     /// How many of them; by default 1,024 (for verify 128), or all there are.
@@ -109,7 +118,7 @@ impl Options {
     /// The same, with so many samples at most and these statistics where the options do not say.
     pub fn open_with(&self, samples: usize, batch_norm: BatchNorm) -> Result<Subject> {
         let is_file = self.subject.is_file();
-        let (model, data, folder, loss, limit, weights) = if is_file {
+        let (model, data, tokenizer, folder, loss, limit, weights) = if is_file {
             let known = |option: &Option<String>, name: &str| {
                 option.clone().ok_or_else(|| argument(name, "a name: the weights do not say", "none"))
             };
@@ -117,6 +126,7 @@ impl Options {
             (
                 model,
                 data,
+                None,
                 self.data_dir.clone(),
                 self.loss.map_or(Loss::default(), Loss::from),
                 None,
@@ -131,20 +141,21 @@ impl Options {
             let checkpoint = folder::load(&self.subject, self.data_dir.as_deref())?;
             let config = checkpoint.config;
             let weights = folder::checkpoint_of(&self.subject)?;
-            (config.model, config.data, config.folder, config.loss, config.limit, weights)
+            (config.model, config.data, config.tokenizer, config.folder, config.loss, config.limit, weights)
         };
         let network = Network::parse(&model)?;
-        let mut dataset = data::open(&data, folder.as_deref())?;
+        let mut task = Task::open(&data, folder.as_deref(), tokenizer.as_ref())?;
+        task.suit(&network)?;
         if let Some(limit) = limit {
-            dataset.limit(limit);
+            task.limit(limit);
         }
-        let images = if self.images == Split::Train { &dataset.train } else { &dataset.test };
-        let samples = Samples::images(&dataset, images, self.samples.unwrap_or(images.len().min(samples)))?;
-        let (shape, classes) = (images.shape, dataset.classes.len());
+        let part = Part::from(self.images);
+        let count = self.samples.unwrap_or(task.len(part).min(samples));
+        let problem = Problem::of(&task, part, count, network.clone(), loss)?;
         let mut session = self.executor.open()?;
         let mut b = Builder::new(Mode::Eval);
-        let x = b.g.input("images", &[1, shape[0], shape[1], shape[2]])?;
-        network.build(&mut b, x, classes)?;
+        let [x, _] = task.inputs(&mut b, 1)?;
+        network.build(&mut b, x, task.classes())?;
         import(&weights, &b.params, &mut session)?;
         let out = match &self.out {
             Some(out) => out.clone(),
@@ -153,7 +164,6 @@ impl Options {
         };
         std::fs::create_dir_all(&out).map_err(|source| Error::Io { what: "write", path: out.clone(), source })?;
         let title = format!("{model} on {data}");
-        let problem = Problem::classifier(network, loss, shape, classes, samples);
         let params = b.trained().cloned().collect();
         let (batch_norm, micro_batch) = (self.batch_norm.map_or(batch_norm, |b| b.0), self.micro_batch);
         Ok(Subject { session, problem, batch_norm, micro_batch, title, params, out })

@@ -13,7 +13,7 @@ use std::{
 
 use hillshade::{
     engine::block_on,
-    models::{Error, Loss, Score, Trainer, data},
+    models::{Error, Loss, Score, Task, Trainer},
     plot::Curves,
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -21,6 +21,7 @@ use serde_json::json;
 
 use super::{
     Result,
+    eval::bits,
     folder::{self, Epoch, Folder},
     print, say,
 };
@@ -51,8 +52,8 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// A new run's trainer.
 fn prepare(options: &Options) -> Result<Trainer> {
-    let (config, dataset) = options.prepare()?;
-    Ok(Trainer::new(config, dataset, options.executor.open()?)?)
+    let (config, task) = options.prepare()?;
+    Ok(Trainer::new(config, task, options.executor.open()?)?)
 }
 
 /// A run at work.
@@ -87,9 +88,10 @@ impl Run {
             Some(epochs) => checkpoint.config.epochs = epochs,
             None => {}
         }
-        let dataset = data::open(&checkpoint.config.data, checkpoint.config.folder.as_deref())?;
+        let config = &checkpoint.config;
+        let task = Task::open(&config.data, config.folder.as_deref(), config.tokenizer.as_ref())?;
         let session = options.executor.open()?;
-        let mut trainer = Trainer::resume(&checkpoint, &folder.checkpoint(), dataset, session)?;
+        let mut trainer = Trainer::resume(&checkpoint, &folder.checkpoint(), task, session)?;
         let metrics = folder.metrics(done)?;
         folder.rewrite(&metrics)?;
         folder.configure(trainer.config())?;
@@ -147,7 +149,8 @@ impl Run {
                 if shown.elapsed() > Duration::from_millis(200) {
                     let score = block_on(self.trainer.score())?;
                     bar.set_position(first.batch + self.trainer.progress().step - first.step);
-                    let mut told = message(score, self.images_since(first.step), began.elapsed());
+                    let rate = per_second(self.units_since(first.step), began.elapsed());
+                    let mut told = message(score, rate, self.trainer.task().units());
                     if let Some((sharpness, threshold)) = self.tracking.as_ref().and_then(Tracking::last) {
                         let of = threshold.map_or(String::new(), |t| format!(" of {t:.1}"));
                         told = format!("{told}  sharpness {sharpness:.2}{of}");
@@ -163,17 +166,17 @@ impl Run {
         }
         bar.finish_and_clear();
         self.training += began.elapsed();
-        self.record(per_second(self.images_since(first.step), began.elapsed()))
+        self.record(per_second(self.units_since(first.step), began.elapsed()))
     }
 
     /// The end of an epoch that is tested: score, metrics, checkpoint, curves.
-    fn record(&mut self, images_per_second: f64) -> Result<()> {
+    fn record(&mut self, per_second: f64) -> Result<()> {
         let train = block_on(self.trainer.score())?.unwrap_or(Score { loss: 0.0, accuracy: 0.0 });
         let test = block_on(self.trainer.test())?;
         if !test.loss.is_finite() {
             return Err(self.trainer.diverged(test.loss).into());
         }
-        let progress = self.trainer.progress();
+        let (progress, is_text) = (self.trainer.progress(), self.trainer.task().text().is_some());
         let line = Epoch {
             epoch: progress.epoch + 1,
             step: progress.step,
@@ -182,16 +185,20 @@ impl Run {
             train_accuracy: train.accuracy,
             test_loss: test.loss,
             test_accuracy: test.accuracy,
+            bits_per_character: bits(&self.trainer, test),
             seconds: self.training.as_secs_f64(),
-            images_per_second,
+            images_per_second: (!is_text).then_some(per_second),
+            tokens_per_second: is_text.then_some(per_second),
         };
         say(format_args!(
-            "epoch {:>3}  loss {:.4}  accuracy {:.2} %  test loss {:.4}  test accuracy {:.2} %  {images_per_second:.0} images/s",
+            "epoch {:>3}  loss {:.4}  accuracy {:.2} %  test loss {:.4}  test accuracy {:.2} %{}  {per_second:.0} {}/s",
             line.epoch,
             train.loss,
             100.0 * train.accuracy,
             test.loss,
             100.0 * test.accuracy,
+            line.bits_per_character.map_or(String::new(), |bits| format!("  {bits:.4} bits per character")),
+            self.trainer.task().units(),
         ));
         self.trainer.next_epoch()?;
         self.folder.append(&line)?;
@@ -203,8 +210,10 @@ impl Run {
         self.folder.draw(&curves(&self.metrics, self.trainer.config().loss))
     }
 
-    fn images_since(&self, first: u64) -> u64 {
-        (self.trainer.progress().step - first) * self.trainer.config().batch as u64
+    /// Images or tokens of the steps since this one.
+    fn units_since(&self, first: u64) -> u64 {
+        let step = self.trainer.config().batch * self.trainer.task().labels_per_sample();
+        (self.trainer.progress().step - first) * step as u64
     }
 
     fn save(&self) -> Result<()> {
@@ -247,17 +256,16 @@ fn curves(metrics: &[Epoch], loss: Loss) -> String {
     Curves { epochs: &epochs, loss: loss.label() }.figure().svg()
 }
 
-fn message(score: Option<Score>, images: u64, time: Duration) -> String {
-    let rate = per_second(images, time);
+fn message(score: Option<Score>, rate: f64, units: &str) -> String {
     match score {
-        Some(s) => format!("loss {:.4}  accuracy {:.2} %  {rate:.0} images/s", s.loss, 100.0 * s.accuracy),
+        Some(s) => format!("loss {:.4}  accuracy {:.2} %  {rate:.0} {units}/s", s.loss, 100.0 * s.accuracy),
         None => String::new(),
     }
 }
 
 /// Finite also where the clock is too coarse to see time pass.
-fn per_second(images: u64, time: Duration) -> f64 {
-    images as f64 / time.as_secs_f64().max(1e-9)
+fn per_second(units: u64, time: Duration) -> f64 {
+    units as f64 / time.as_secs_f64().max(1e-9)
 }
 
 fn plural(n: u32, what: &str) -> String {

@@ -67,7 +67,8 @@ impl Home {
     pub fn metrics(&self, run: &str) -> Vec<Value> {
         let parse = |line: &String| {
             let mut line: Value = serde_json::from_str(line).expect("a line of JSON");
-            for clock in ["seconds", "images_per_second"] {
+            let units = if line["tokens_per_second"].is_null() { "images_per_second" } else { "tokens_per_second" };
+            for clock in ["seconds", units] {
                 let time = line.as_object_mut().and_then(|o| o.remove(clock)).and_then(|v| v.as_f64());
                 assert!(time.is_some_and(|t| t >= 0.0), "{clock}: {time:?}");
             }

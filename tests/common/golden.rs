@@ -35,6 +35,10 @@ impl Golden {
         Golden { tensors: tensors.collect(), settings: header.metadata().clone().unwrap_or_default() }
     }
 
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.tensors.keys()
+    }
+
     pub fn get(&self, name: &str) -> &[f32] {
         &self.tensors.get(name).unwrap_or_else(|| panic!("no tensor {name}")).1
     }

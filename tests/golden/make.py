@@ -1,4 +1,4 @@
-"""Writes the reference values in this folder with PyTorch, all but `curvature`, which `curvature.py` writes.
+"""Writes the reference values in this folder with PyTorch, all but those that `curvature.py` and `sequences.py` write.
 
     pip install torch numpy safetensors
     python3 tests/golden/make.py

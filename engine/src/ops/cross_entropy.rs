@@ -1,8 +1,11 @@
 //! Softmax cross-entropy with integer labels, and the losses beside it.
 
+use rayon::prelude::*;
+
 use crate::{
     At, Bind, OutMut, Case, Class, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
     case::{range, unit},
+    map::SERIAL,
     op::{cpu, expect_dtypes, shape_error, word},
 };
 
@@ -13,13 +16,14 @@ pub struct CrossEntropy;
 impl CrossEntropy {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let [loss, lse] = y else { unreachable!("cross_entropy has two results") };
-        let rows = x[0].floats().chunks(x[0].shape()[1]).zip(x[1].indices());
-        for ((row, &label), (loss, lse)) in rows.zip(loss.floats_mut().iter_mut().zip(lse.floats_mut())) {
+        let classes = x[0].shape()[1];
+        let rows = x[0].floats().par_chunks(classes).zip(x[1].indices()).with_min_len(SERIAL.div_ceil(classes));
+        rows.zip(loss.floats_mut()).zip(lse.floats_mut()).for_each(|(((row, &label), loss), lse)| {
             let most = row.iter().copied().fold(F::neg_infinity(), F::max);
             let log_sum = row.iter().map(|&z| (z - most).exp()).sum::<F>().ln();
             *loss = row.get(label as usize).map_or(F::zero(), |&z| (most - z) + log_sum);
             *lse = most + log_sum;
-        }
+        });
     }
 }
 

@@ -1,9 +1,12 @@
 //! The backward of softmax cross-entropy.
 
+use rayon::prelude::*;
+
 use super::cross_entropy::{check, large};
 use crate::{
     Bind, OutMut, Case, Class, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
     case::{range, unit},
+    map::SERIAL,
     op::{cpu, expect_dtypes, shape_error, word},
 };
 
@@ -14,18 +17,17 @@ pub struct CrossEntropyGrad;
 impl CrossEntropyGrad {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let classes = x[0].shape()[1];
-        let rows = x[0].floats().chunks(classes).zip(y[0].floats_mut().chunks_mut(classes));
-        for (i, (z, y)) in rows.enumerate() {
+        let rows = x[0].floats().par_chunks(classes).zip(y[0].floats_mut().par_chunks_mut(classes));
+        rows.enumerate().with_min_len(SERIAL.div_ceil(classes)).for_each(|(i, (z, y))| {
             let (label, lse, ct) = (x[1].indices()[i] as usize, x[2].floats()[i], x[3].floats()[i]);
             if label >= classes {
-                y.fill(F::zero());
-                continue;
+                return y.fill(F::zero());
             }
             for (y, &z) in y.iter_mut().zip(z) {
                 *y = ct * (z - lse).exp();
             }
             y[label] -= ct;
-        }
+        });
     }
 }
 

@@ -44,9 +44,8 @@ impl Op for ScatterAdd {
     }
 
     fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
-        let len = y[0].count();
-        Launch::new("scatter_add", len.div_ceil(64))
-            .params([len, len / self.rows, x[1].count()].map(word))
+        Launch::new("scatter_add", self.rows)
+            .params([self.rows, y[0].count() / self.rows, x[1].count()].map(word))
             .bind([Bind::In(0), Bind::In(1), Bind::Out(0)])
             .into()
     }
@@ -88,5 +87,9 @@ pub(crate) fn cases() -> Vec<Case> {
             move |g, x| Ok(vec![g.scatter_add(x[0], x[1], rows)?]),
         )
     };
-    vec![case(&[13], &[7], 5), case(&[67], &[], 3), case(&[5, 4], &[2, 3], 11)]
+    // One piece of the index, a bit more, many rows that nothing goes to.
+    let sizes = [(2048, 3, 5), (2081, 65, 3), (13, 130, 1031)];
+    let mut all = vec![case(&[13], &[7], 5), case(&[67], &[], 3), case(&[5, 4], &[2, 3], 11)];
+    all.extend(sizes.map(|(n, run, rows)| case(&[n], &[run], rows)));
+    all
 }

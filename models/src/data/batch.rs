@@ -8,6 +8,7 @@ use super::{Dataset, Images};
 /// What draws are for: word 3 of the counter, so that no two purposes share a draw.
 const PERMUTATION: u32 = u32::from_be_bytes(*b"perm");
 const AUGMENTATION: u32 = u32::from_be_bytes(*b"augm");
+const SHIFT: u32 = u32::from_be_bytes(*b"shif");
 
 /// `0, 1, …, n - 1` in an order drawn for the epoch; each of the `n!` orders has the same chance.
 ///
@@ -15,6 +16,11 @@ const AUGMENTATION: u32 = u32::from_be_bytes(*b"augm");
 /// Durstenfeld 1964, algorithm 235.
 pub fn permutation(seed: u64, epoch: u32, n: usize) -> Vec<u32> {
     Draws::new(seed, 0, epoch, PERMUTATION).permutation(n)
+}
+
+/// How many tokens later the sequences of an epoch begin, below `context`, each as likely.
+pub(super) fn shift(seed: u64, epoch: u32, context: usize) -> usize {
+    Draws::new(seed, 0, epoch, SHIFT).below(u32::try_from(context).unwrap_or(u32::MAX).max(1)) as usize
 }
 
 /// Random changes of training images; the default changes nothing.

@@ -1,6 +1,6 @@
 //! Images mixed in pairs.
 
-use super::{Batch, batch::Draws};
+use super::batch::Draws;
 
 /// What draws are for.
 const MIXUP: u32 = u32::from_be_bytes(*b"mixu");
@@ -32,14 +32,14 @@ impl Mixup {
     }
 
     /// Mixes the images of a batch, and gives the labels of those that were mixed in.
-    pub fn mix(&self, batch: &mut Batch) -> Vec<u32> {
-        let size = batch.x.len() / batch.labels.len().max(1);
-        let own = batch.x.clone();
-        for (x, &partner) in batch.x.chunks_mut(size.max(1)).zip(&self.partner) {
+    pub fn mix(&self, images: &mut [f32], labels: &[u32]) -> Vec<u32> {
+        let size = images.len() / labels.len().max(1);
+        let own = images.to_vec();
+        for (x, &partner) in images.chunks_mut(size.max(1)).zip(&self.partner) {
             let other = &own[partner as usize * size..][..size];
             x.iter_mut().zip(other).for_each(|(x, other)| *x = self.kept * *x + (1.0 - self.kept) * other);
         }
-        self.partner.iter().map(|&p| batch.labels[p as usize]).collect()
+        self.partner.iter().map(|&p| labels[p as usize]).collect()
     }
 }
 
@@ -65,9 +65,9 @@ mod tests {
 
     #[test]
     fn images_are_mixed_with_their_partners() {
-        let mut batch = Batch { x: vec![0.0, 1.0, 10.0, 20.0, 5.0, 7.0], labels: vec![3, 4, 5] };
-        let others = Mixup { kept: 0.75, partner: vec![2, 0, 1] }.mix(&mut batch);
-        assert_eq!(batch.x, [1.25, 2.5, 7.5, 15.25, 6.25, 10.25]);
-        assert_eq!((others, batch.labels), (vec![5, 3, 4], vec![3, 4, 5]));
+        let mut images = [0.0, 1.0, 10.0, 20.0, 5.0, 7.0];
+        let others = Mixup { kept: 0.75, partner: vec![2, 0, 1] }.mix(&mut images, &[3, 4, 5]);
+        assert_eq!(images, [1.25, 2.5, 7.5, 15.25, 6.25, 10.25]);
+        assert_eq!(others, [5, 3, 4]);
     }
 }

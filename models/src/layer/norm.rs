@@ -63,7 +63,7 @@ impl Builder {
             Norm::Batch => self.batch_norm(name, x),
             Norm::None => Ok(x),
             Norm::Group => self.group_norm(name, x, [32, 16, 8, 4, 2].into_iter().find(fits).unwrap_or(1)),
-            Norm::Layer => self.layer_norm(name, x),
+            Norm::Layer => self.layer_norm(name, x, EPS),
             Norm::Instance => self.instance_norm(name, x),
         }
     }
@@ -127,9 +127,23 @@ impl Builder {
     /// # Errors
     ///
     /// The engine's.
-    pub fn layer_norm(&mut self, name: &str, x: Var) -> Result<Var> {
-        let shape = self.g.shape(x).to_vec();
-        self.normalized(name, x, &shape, &[shape.len() - 1])
+    pub fn layer_norm(&mut self, name: &str, x: Var, eps: f64) -> Result<Var> {
+        self.layer(name, |b| {
+            let [gamma, beta] = b.affine_params(x)?;
+            Ok(b.g.layer_norm(x, gamma, beta, eps)?[0])
+        })
+    }
+
+    /// The same by the root of the mean square, without mean and offset (Zhang and Sennrich 2019): PyTorch's `RMSNorm`.
+    ///
+    /// # Errors
+    ///
+    /// The engine's.
+    pub fn rms_norm(&mut self, name: &str, x: Var, eps: f64) -> Result<Var> {
+        self.layer(name, |b| {
+            let gamma = b.param("weight", &[b.g.shape(x).last().copied().unwrap_or(1)], Init::Ones)?;
+            Ok(b.g.rms_norm(x, gamma, eps)?[0])
+        })
     }
 
     /// `x`, seen under another shape, standardized over axes of it; then gain and offset.

@@ -43,6 +43,16 @@ impl Setting {
         Setting::new(key, default, "N-N-…".into(), about)
     }
 
+    /// A positive whole number, or auto, which `about` explains.
+    pub fn size_or_auto(key: &'static str, about: &'static str) -> Self {
+        Setting::new(key, "auto", "N|auto".into(), about)
+    }
+
+    /// A positive number.
+    pub fn scale(key: &'static str, default: &'static str, about: &'static str) -> Self {
+        Setting::new(key, default, "above 0".into(), about)
+    }
+
     /// A number from 0 to below 1.
     pub fn share(key: &'static str, default: &'static str, about: &'static str) -> Self {
         Setting::new(key, default, "0 to below 1".into(), about)
@@ -128,6 +138,20 @@ impl Values {
     pub(super) fn sizes(&self, key: &str) -> Result<Vec<usize>> {
         let expected = "positive numbers with dashes between them, as 256-128";
         self.read(key, expected, |value| value.split('-').map(|w| w.parse().ok().filter(|&w| w > 0)).collect())
+    }
+
+    /// A positive whole number, or `None` for auto.
+    pub(super) fn size_or_auto(&self, key: &str) -> Result<Option<usize>> {
+        match self.get(key) {
+            "auto" => Ok(None),
+            _ => self.read(key, "auto, or 1 or more", |v| v.parse().ok().filter(|&n| n > 0)).map(Some),
+        }
+    }
+
+    /// A positive number.
+    pub(super) fn scale(&self, key: &str) -> Result<f64> {
+        let positive = |v: &f64| (*v as f32).is_normal() && *v > 0.0;
+        self.read(key, "a positive number", |value| value.parse().ok().filter(positive))
     }
 
     /// A number from 0 to below 1.

@@ -3,7 +3,7 @@
 use hillshade_engine::{Graph, Var};
 
 use crate::{
-    Builder, Config, Goal, Init, Mode, Network, Param, Result,
+    Builder, Config, Goal, Init, Mode, Network, Param, Result, Task,
     loss::counted,
     sharpness::{norm, scaled},
 };
@@ -23,13 +23,12 @@ const SUM: &str = "gradient/";
 /// The input that says how much of the new parameters goes into the averages.
 pub(super) const SHARE: &str = "share";
 
-/// A network at work on images of one size.
+/// A network at work on the samples of a task.
 #[derive(Clone, Copy)]
-pub(super) struct Task<'a> {
+pub(super) struct Graphs<'a> {
     pub config: &'a Config,
     pub network: &'a Network,
-    pub shape: [usize; 3],
-    pub classes: usize,
+    pub task: &'a Task,
 }
 
 /// A graph, and the states that it has beside the network's, which begin as their initializers say.
@@ -52,24 +51,24 @@ pub(super) fn passes(config: &Config) -> usize {
     config.accumulate.max(1) as usize
 }
 
-/// Images of a pass.
-pub(super) fn images(config: &Config) -> usize {
+/// Samples of a pass.
+pub(super) fn samples(config: &Config) -> usize {
     config.batch / passes(config)
 }
 
-impl Task<'_> {
-    /// Inputs of a graph; the images may be a state.
+impl Graphs<'_> {
+    /// Inputs of a graph; images that stay in the session are a state.
     fn inputs(&self, b: &mut Builder, batch: usize, resident: bool) -> Result<[Var; 2]> {
-        let [h, w, c] = self.shape;
-        let shape = [batch, h, w, c];
-        let x = if resident { b.g.state(RESIDENT, &shape)? } else { b.g.input("images", &shape)? };
-        Ok([x, b.g.input_u32("labels", &[batch])?])
+        if !resident {
+            return self.task.inputs(b, batch);
+        }
+        Ok([b.g.state(RESIDENT, &self.task.input(batch).1)?, self.task.label_input(b, batch)?])
     }
 
-    /// The loss of some images, its gradient, and their totals.
+    /// The loss of some samples, its gradient, and their totals.
     fn pass(&self, resident: bool) -> Result<Pass> {
-        let Task { config, network, classes, .. } = *self;
-        let n = images(config);
+        let Graphs { config, network, task } = *self;
+        let (n, classes) = (samples(config), task.classes());
         let mut b = Builder::new(Mode::Train);
         let [x, labels] = self.inputs(&mut b, n, resident)?;
         let outputs = network.build(&mut b, x, classes)?;
@@ -78,14 +77,15 @@ impl Task<'_> {
         };
         let mut losses = against(&mut b, labels)?;
         if config.mixup > 0.0 && network.goal() == Goal::Labels {
-            let (others, kept) = (b.g.input_u32("others", &[n])?, b.g.input("kept", &[1])?);
+            let (others, kept) = (b.g.input_u32("others", &b.g.shape(labels).to_vec())?, b.g.input("kept", &[1])?);
             let mixed = against(&mut b, others)?;
             let own = b.g.mul(losses, kept)?;
             let rest = b.g.affine(kept, -1.0, 1.0)?;
             let mixed = b.g.mul(mixed, rest)?;
             losses = b.g.add(own, mixed)?;
         }
-        let loss = b.g.mean(losses, &[0])?;
+        let axes: Vec<usize> = (0..b.g.shape(losses).len()).collect();
+        let loss = b.g.mean(losses, &axes)?;
         let trained: Vec<Param> = b.trained().cloned().collect();
         let gradients = match config.perturbation {
             Some(perturbation) => perturbation.gradient(&mut b.g, loss, &trained.iter().collect::<Vec<_>>())?,
@@ -100,24 +100,29 @@ impl Task<'_> {
 
     /// The sum of the losses and the number of hits, `[2]`; see [`crate::Score`].
     fn totals(&self, g: &mut Graph, losses: Var, [x, outputs]: [Var; 2], labels: Var) -> Result<Var> {
+        let axes: Vec<usize> = (0..g.shape(labels).len()).collect();
         let hits = match self.network.goal() {
             Goal::Labels => {
-                let guess = g.argmax(outputs, 1)?;
-                let (guess, truth) = (g.one_hot(guess, self.classes)?, g.one_hot(labels, self.classes)?);
-                let hits = g.mul(guess, truth)?;
-                g.sum(hits, &[0, 1])?
+                // Classes as numbers from 1: what is no class is 0, which no guess is.
+                let classes = g.shape(outputs)[axes.len()];
+                let numbers: Vec<f32> = (1..=classes).map(|class| class as f32).collect();
+                let numbers = g.literal(&[classes], &numbers)?;
+                let guess = g.argmax(outputs, axes.len())?;
+                let (guess, truth) = (g.gather(numbers, guess)?, g.gather(numbers, labels)?);
+                let hits = g.eq(guess, truth)?;
+                g.sum(hits, &axes)?
             }
             Goal::Input => {
                 let square = g.mul(x, x)?;
                 let power = g.sum(square, &[1, 2, 3])?;
                 let power = g.affine(power, 0.5, 1e-12)?;
                 let missed = g.div(losses, power)?;
-                let all = counted(g, labels, self.classes)?;
+                let all = counted(g, labels, self.task.classes())?;
                 let kept = g.sub(all, missed)?;
                 g.sum(kept, &[0])?
             }
         };
-        let loss = g.sum(losses, &[0])?;
+        let loss = g.sum(losses, &axes)?;
         let (loss, hits) = (g.reshape(loss, &[1])?, g.reshape(hits, &[1])?);
         Ok(g.concat(&[loss, hits], 0)?)
     }
@@ -178,15 +183,15 @@ impl Task<'_> {
         Ok(Built { b, states, averages })
     }
 
-    /// Totals of some images with running statistics, and with the averages of the parameters where there are any.
+    /// Totals of some samples with running statistics, and with the averages of the parameters where there are any.
     pub(super) fn test(&self, batch: usize) -> Result<(Builder, Var)> {
         let mut b = match self.config.average {
             Some(_) => Builder::with_prefix(Mode::Eval, AVERAGE),
             None => Builder::new(Mode::Eval),
         };
-        let [x, labels] = self.inputs(&mut b, batch, false)?;
-        let outputs = self.network.build(&mut b, x, self.classes)?;
-        let losses = self.network.losses(&mut b.g, self.config.loss, 0.0, [x, outputs], labels, self.classes)?;
+        let ([x, labels], classes) = (self.inputs(&mut b, batch, false)?, self.task.classes());
+        let outputs = self.network.build(&mut b, x, classes)?;
+        let losses = self.network.losses(&mut b.g, self.config.loss, 0.0, [x, outputs], labels, classes)?;
         let totals = self.totals(&mut b.g, losses, [x, outputs], labels)?;
         Ok((b, totals))
     }

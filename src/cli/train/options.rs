@@ -4,8 +4,7 @@ use std::{path::PathBuf, str::FromStr};
 
 use clap::ValueEnum;
 use hillshade::models::{
-    Config, Error, Loss, Optimizer, Perturbation, Schedule, ScheduleShape,
-    data::{self, Dataset},
+    Config, Error, Loss, Network, Optimizer, Part, Perturbation, Schedule, ScheduleShape, Task, data::Vocabulary,
 };
 
 use super::track::Track;
@@ -40,7 +39,7 @@ impl From<Goal> for Loss {
     }
 }
 
-/// Images of a step.
+/// Samples of a step.
 #[derive(Clone, Copy)]
 enum Batch {
     Of(usize),
@@ -55,8 +54,9 @@ fn batch(text: &str) -> std::result::Result<Batch, String> {
 }
 
 /// The options of a new run alone.
-const FIXED: [&str; 25] = [
+const FIXED: [&str; 26] = [
     "data",
+    "tokenizer",
     "limit",
     "model",
     "batch",
@@ -85,23 +85,26 @@ const FIXED: [&str; 25] = [
 
 #[derive(clap::Args)]
 pub struct Options {
-    /// Data: digits (built in), mnist, cifar10, or folder:PATH with images by class.
+    /// Data: digits (built in), mnist, cifar10, folder:PATH with images by class, or text:FILE in UTF-8.
     #[arg(long, default_value = "digits")]
     data: String,
+    /// Tokens of a text: characters (by default), bytes, or a file tokenizer.json.
+    #[arg(long, value_name = "characters|bytes|FILE")]
+    tokenizer: Option<String>,
     /// Folder of the data; by default $HILLSHADE_DATA/<data> or data/<data>.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
-    /// Use the first N training images alone.
+    /// Use the first N training images, or sequences of a text, alone.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Network: cnn, mlp, resnet20 …, with options as in mlp:widths=512-256,activation=tanh,dropout=0.5 or
+    /// Network: cnn, mlp, resnet20, gpt2 …, with options as in mlp:widths=512-256,activation=tanh,dropout=0.5 or
     /// resnet20:norm=none; `hillshade models` lists them.
     #[arg(long, default_value = "cnn")]
     model: String,
-    /// Passes over the training images; 15 by default.
+    /// Passes over the training images, or over the text; 15 by default.
     #[arg(long)]
     pub epochs: Option<u32>,
-    /// Images of a step, or full: all of them in every step, in the order of the data.
+    /// Images or sequences of a step, or full: all of them in every step, in the order of the data.
     #[arg(long, default_value = "64", value_parser = batch)]
     batch: Batch,
     /// What is made small: cross-entropy, or half the squared distance of the logits to the label's unit vector.
@@ -158,7 +161,7 @@ pub struct Options {
     /// The same at a distance in units of the weights: adaptive sharpness-aware minimization.
     #[arg(long, value_name = "RHO", allow_negative_numbers = true)]
     asam: Option<f64>,
-    /// Score the test images, add to the metrics and save after every N epochs, and at the end.
+    /// Score what is held out, add to the metrics and save after every N epochs, and at the end.
     #[arg(long, value_name = "N", default_value_t = 1)]
     test_every: u32,
     /// Folder of the run; by default the first free runs/<number>.
@@ -171,7 +174,7 @@ pub struct Options {
     /// track.jsonl, and with the optimizer's stability threshold to track.svg and track.png.
     #[arg(long, value_name = "sharpness=STEPS", value_parser = Track::from_str)]
     pub track: Option<Track>,
-    /// Training images on which the sharpness is measured, the first ones; by default 1,024, all of them in full-batch
+    /// Training samples on which the sharpness is measured, the first ones; by default 1,024, all of them in full-batch
     /// training.
     #[arg(long, requires = "track")]
     pub track_samples: Option<usize>,
@@ -187,13 +190,15 @@ pub struct Options {
 
 impl Options {
     /// The configuration and its data.
-    pub fn prepare(&self) -> Result<(Config, Dataset)> {
+    pub fn prepare(&self) -> Result<(Config, Task)> {
         let mut config = self.config()?;
-        let dataset = data::open(&config.data, config.folder.as_deref())?;
+        let mut task = Task::open(&config.data, config.folder.as_deref(), config.tokenizer.as_ref())?;
+        config.tokenizer = task.text().map(|text| text.tokenizer.vocabulary().clone());
         if let Batch::Full = self.batch {
-            config.batch = config.limit.unwrap_or(dataset.train.len());
+            task.suit(&Network::parse(&config.model)?)?;
+            config.batch = config.limit.unwrap_or(task.len(Part::Train));
         }
-        Ok((config, dataset))
+        Ok((config, task))
     }
 
     fn config(&self) -> Result<Config> {
@@ -221,6 +226,11 @@ impl Options {
         if self.epochs == Some(0) {
             return Err(argument("epochs", "1 or more", "0".into()).into());
         }
+        let tokenizer = match self.tokenizer.as_deref() {
+            None | Some("characters") => None,
+            Some("bytes") => Some(Vocabulary::Bytes),
+            Some(file) => Some(Vocabulary::File(file.into())),
+        };
         if let (Some((_, path)), Some(dir)) = (self.data.split_once(':'), &self.data_dir) {
             let expected = format!("no other folder beside {path} in --data");
             return Err(argument("data-dir", &expected, dir.display().to_string()).into());
@@ -257,6 +267,7 @@ impl Options {
         Ok(Config {
             model: self.model.clone(),
             data: self.data.clone(),
+            tokenizer,
             folder: self.data_dir.clone(),
             limit: self.limit,
             epochs: self.epochs.unwrap_or(15),

@@ -3,8 +3,8 @@
 use std::{fs, io::Write, path::PathBuf, str::FromStr};
 
 use hillshade::{
-    lab::{BatchNorm, Options, Problem, Samples, Search, Tracked, Tracker},
-    models::{Error, Trainer, write_atomically},
+    lab::{BatchNorm, Options, Problem, Search, Tracked, Tracker},
+    models::{Error, Part, Trainer, write_atomically},
     plot,
 };
 
@@ -38,18 +38,13 @@ pub struct Tracking {
 }
 
 impl Tracking {
-    /// Tracks a trainer's loss on its first training images, with batch statistics where it has batch norms. Points that
+    /// Tracks a trainer's loss on its first training samples, with batch statistics where it has batch norms. Points that
     /// are there from before the trainer's step are kept.
     pub fn new(track: Track, samples: Option<usize>, trainer: &mut Trainer, folder: PathBuf) -> Result<Self> {
-        let (config, dataset) = (trainer.config(), trainer.dataset());
-        let count = samples.unwrap_or(dataset.train.len().min(1024).max(if config.batch == dataset.train.len() {
-            config.batch
-        } else {
-            0
-        }));
-        let images = Samples::images(dataset, &dataset.train, count)?;
-        let (network, loss) = (trainer.network().clone(), config.loss);
-        let problem = Problem::classifier(network, loss, dataset.train.shape, dataset.classes.len(), images);
+        let (config, task) = (trainer.config(), trainer.task());
+        let all = task.len(Part::Train);
+        let count = samples.unwrap_or(all.min(1024).max(if config.batch == all { all } else { 0 }));
+        let problem = Problem::of(task, Part::Train, count, trainer.network().clone(), config.loss)?;
         let normed = trainer.session().names().iter().any(|name| name.ends_with("running_mean"));
         let batch_norm = if normed { BatchNorm::Batch(config.batch.min(count)) } else { BatchNorm::Eval };
         let options = Options { batch_norm, micro_batch: Some(count.min(1000)), ..Options::default() };
