@@ -95,7 +95,7 @@ impl<F: Executable> CpuProgram<F> {
     pub(crate) fn run(
         &mut self,
         session: &mut CpuSession<F>,
-        mut watch: impl FnMut(usize, [Instant; 2]),
+        mut watch: impl FnMut(usize, [Instant; 2]) + Send,
     ) -> Result<()> {
         let plan = self.plan.clone();
         // The states move here for the run; all of them are known to be there before the first one moves.
@@ -108,11 +108,14 @@ impl<F: Executable> CpuProgram<F> {
             let state = session.states.get_mut(&named.name);
             self.states.push(state.map(|(_, buf)| mem::take(buf)).unwrap_or_default());
         }
-        for (i, step) in plan.steps.iter().enumerate() {
-            let begin = Instant::now();
-            self.step(step);
-            watch(i, [begin, Instant::now()]);
-        }
+        // On a thread of the pool, where a parallel loop begins without waking anyone first.
+        rayon::scope(|_| {
+            for (i, step) in plan.steps.iter().enumerate() {
+                let begin = Instant::now();
+                self.step(step);
+                watch(i, [begin, Instant::now()]);
+            }
+        });
         for (named, buf) in plan.states.iter().zip(mem::take(&mut self.states)) {
             if let Some((_, state)) = session.states.get_mut(&named.name) {
                 *state = buf;
