@@ -102,11 +102,10 @@ fn ours(command: &mut Command, root: &Path) -> Result<Vec<Measured>, String> {
 }
 
 /// Peers: what to run, and for whom its rows stand.
-const PEERS: [(&str, &[&str]); 4] = [
+const PEERS: [(&str, &[&str]); 3] = [
     ("python3", &["benches/peers/pytorch/ops.py"]),
     ("python3", &["benches/peers/pytorch/resnet20_step.py", "--batch", "32"]),
     ("python3", &["benches/peers/pytorch/resnet20_step.py", "--batch", "128"]),
-    ("cargo", &["run", "--release", "--quiet", "--manifest-path", "benches/peers/burn/Cargo.toml"]),
 ];
 
 /// The rows that a peer prints, one JSON object a line; of several with one name the fastest.
