@@ -184,7 +184,7 @@ impl Geometry {
 
     /// `y += Σ x ⋆ w` over terms.
     pub(crate) fn forward<F: Real>(&self, terms: &[(&[F], &[F])], y: &mut [F]) {
-        if F::direct().is_some_and(|direct| (direct.forward)(self, terms, y)) {
+        if F::forward(self, terms, y) {
             return;
         }
         let (k, outs) = (self.taps() * self.ci, self.co * self.conv.groups);
@@ -214,7 +214,7 @@ impl Geometry {
 
     /// `dx += Σ ct ⋆ᵀ w` over terms, an image at a time.
     pub(crate) fn input_grad<F: Real>(&self, terms: &[(&[F], &[F])], dx: &mut [F]) {
-        if F::direct().is_some_and(|direct| (direct.input_grad)(self, terms, dx)) {
+        if F::input_grad(self, terms, dx) {
             return;
         }
         let (k, outs, channels) = (self.taps() * self.ci, self.co * self.conv.groups, self.ci * self.conv.groups);
@@ -264,7 +264,7 @@ impl Geometry {
 
     /// `dw += x ⋆ᵀ ct`, in tasks of fixed size whose sums are added in order.
     pub(crate) fn weight_grad<F: Real>(&self, x: &[F], ct: &[F], dw: &mut [F]) {
-        if F::direct().is_some_and(|direct| (direct.weight_grad)(self, x, ct, dw, ROWS)) {
+        if F::weight_grad(self, x, ct, dw, ROWS) {
             return;
         }
         let (k, outs, channels) = (self.taps() * self.ci, self.co * self.conv.groups, self.ci * self.conv.groups);

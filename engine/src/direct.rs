@@ -11,6 +11,24 @@ use rayon::prelude::*;
 
 use crate::Geometry;
 
+/// The direct loops for convolutions that a float has. Each returns whether it takes the geometry, and else does nothing.
+pub trait Direct: Sized {
+    /// `y += Σ x ⋆ w` over terms.
+    fn forward(_: &Geometry, _terms: &[(&[Self], &[Self])], _y: &mut [Self]) -> bool {
+        false
+    }
+
+    /// `dx += Σ ct ⋆ᵀ w` over terms.
+    fn input_grad(_: &Geometry, _terms: &[(&[Self], &[Self])], _dx: &mut [Self]) -> bool {
+        false
+    }
+
+    /// `dw += x ⋆ᵀ ct`, with so many output pixels to a task.
+    fn weight_grad(_: &Geometry, _x: &[Self], _ct: &[Self], _dw: &mut [Self], _rows: usize) -> bool {
+        false
+    }
+}
+
 /// Numbers in a vector below which products of packed patches are faster.
 const LANES: usize = 8;
 
@@ -265,67 +283,70 @@ fn convolve(
     });
 }
 
-/// [`Geometry::forward`] where it is faster so; else `false`, and nothing is done.
-pub(crate) fn forward(g: &Geometry, terms: &[(&[f32], &[f32])], y: &mut [f32]) -> bool {
-    if !takes(g, g.co) {
-        return false;
-    }
-    convolve(terms, [g.size, g.out, g.kernel, g.conv.padding, g.conv.stride], [g.ci, g.co], y);
-    true
-}
-
-/// [`Geometry::input_grad`] where it is faster so: without a stride it is a convolution with the mirrored weights.
-pub(crate) fn input_grad(g: &Geometry, terms: &[(&[f32], &[f32])], dx: &mut [f32]) -> bool {
-    let fits = (0..2).all(|axis| g.conv.padding[axis] < g.kernel[axis]);
-    if !takes(g, g.ci) || g.conv.stride != [1, 1] || !fits {
-        return false;
-    }
-    let taps = g.kernel[0] * g.kernel[1];
-    let mirrored: Vec<Vec<f32>> = terms
-        .iter()
-        .map(|(_, w)| {
-            let mut mirrored = vec![0.0; w.len()];
-            for (tap, to) in mirrored.chunks_exact_mut(g.ci * g.co).enumerate() {
-                let from = &w[(taps - 1 - tap) * g.ci * g.co..][..g.ci * g.co];
-                for (c, from) in from.chunks_exact(g.co).enumerate() {
-                    from.iter().enumerate().for_each(|(o, &w)| to[o * g.ci + c] = w);
-                }
-            }
-            mirrored
-        })
-        .collect();
-    let terms: Vec<_> = terms.iter().zip(&mirrored).map(|(&(ct, _), w)| (ct, w.as_slice())).collect();
-    let padding = from_fn(|axis| g.kernel[axis] - 1 - g.conv.padding[axis]);
-    convolve(&terms, [g.out, g.size, g.kernel, padding, [1, 1]], [g.co, g.ci], dx);
-    true
-}
-
-/// [`Geometry::weight_grad`] where it is faster so, in tasks of whole images whose sums are added in order.
-pub(crate) fn weight_grad(g: &Geometry, x: &[f32], ct: &[f32], dw: &mut [f32], rows_per_task: usize) -> bool {
-    if !takes(g, g.co) {
-        return false;
-    }
-    let e = Extents::new(g.size[1], g.ci, g.conv.padding[1], g.conv.stride, g.kernel, g.co);
-    let pixels = g.out[0] * g.out[1];
-    let tasks = g.rows().div_ceil(rows_per_task).min(16).min(g.n);
-    let per_task = g.n.div_ceil(tasks);
-    let mut sums = vec![0.0; tasks * dw.len()];
-    sums.par_chunks_mut(dw.len()).enumerate().for_each_init(Vec::new, |padded, (task, dw)| {
-        for image in task * per_task..((task + 1) * per_task).min(g.n) {
-            let x = &x[image * g.size[0] * g.size[1] * g.ci..][..g.size[0] * g.size[1] * g.ci];
-            let x = match g.conv.padding {
-                [0, 0] => x,
-                padding => {
-                    pad(x, g.size, g.ci, padding, [0, g.size[0] + 2 * padding[0]], padded);
-                    padded.as_slice()
-                }
-            };
-            let ct = &ct[image * pixels * g.co..][..pixels * g.co];
-            Arch::new().dispatch(Backward { e, x, ct, dw: &mut *dw });
+impl Direct for f32 {
+    fn forward(g: &Geometry, terms: &[(&[f32], &[f32])], y: &mut [f32]) -> bool {
+        if !takes(g, g.co) {
+            return false;
         }
-    });
-    for sum in sums.chunks(dw.len()) {
-        dw.iter_mut().zip(sum).for_each(|(dw, sum)| *dw += sum);
+        convolve(terms, [g.size, g.out, g.kernel, g.conv.padding, g.conv.stride], [g.ci, g.co], y);
+        true
     }
-    true
+
+    /// Without a stride it is a convolution with the mirrored weights.
+    fn input_grad(g: &Geometry, terms: &[(&[f32], &[f32])], dx: &mut [f32]) -> bool {
+        let fits = (0..2).all(|axis| g.conv.padding[axis] < g.kernel[axis]);
+        if !takes(g, g.ci) || g.conv.stride != [1, 1] || !fits {
+            return false;
+        }
+        let taps = g.kernel[0] * g.kernel[1];
+        let mirrored: Vec<Vec<f32>> = terms
+            .iter()
+            .map(|(_, w)| {
+                let mut mirrored = vec![0.0; w.len()];
+                for (tap, to) in mirrored.chunks_exact_mut(g.ci * g.co).enumerate() {
+                    let from = &w[(taps - 1 - tap) * g.ci * g.co..][..g.ci * g.co];
+                    for (c, from) in from.chunks_exact(g.co).enumerate() {
+                        from.iter().enumerate().for_each(|(o, &w)| to[o * g.ci + c] = w);
+                    }
+                }
+                mirrored
+            })
+            .collect();
+        let terms: Vec<_> = terms.iter().zip(&mirrored).map(|(&(ct, _), w)| (ct, w.as_slice())).collect();
+        let padding = from_fn(|axis| g.kernel[axis] - 1 - g.conv.padding[axis]);
+        convolve(&terms, [g.out, g.size, g.kernel, padding, [1, 1]], [g.co, g.ci], dx);
+        true
+    }
+
+    /// In tasks of whole images whose sums are added in order.
+    fn weight_grad(g: &Geometry, x: &[f32], ct: &[f32], dw: &mut [f32], rows_per_task: usize) -> bool {
+        if !takes(g, g.co) {
+            return false;
+        }
+        let e = Extents::new(g.size[1], g.ci, g.conv.padding[1], g.conv.stride, g.kernel, g.co);
+        let pixels = g.out[0] * g.out[1];
+        let tasks = g.rows().div_ceil(rows_per_task).min(16).min(g.n);
+        let per_task = g.n.div_ceil(tasks);
+        let mut sums = vec![0.0; tasks * dw.len()];
+        sums.par_chunks_mut(dw.len()).enumerate().for_each_init(Vec::new, |padded, (task, dw)| {
+            for image in task * per_task..((task + 1) * per_task).min(g.n) {
+                let x = &x[image * g.size[0] * g.size[1] * g.ci..][..g.size[0] * g.size[1] * g.ci];
+                let x = match g.conv.padding {
+                    [0, 0] => x,
+                    padding => {
+                        pad(x, g.size, g.ci, padding, [0, g.size[0] + 2 * padding[0]], padded);
+                        padded.as_slice()
+                    }
+                };
+                let ct = &ct[image * pixels * g.co..][..pixels * g.co];
+                Arch::new().dispatch(Backward { e, x, ct, dw: &mut *dw });
+            }
+        });
+        for sum in sums.chunks(dw.len()) {
+            dw.iter_mut().zip(sum).for_each(|(dw, sum)| *dw += sum);
+        }
+        true
+    }
 }
+
+impl Direct for f64 {}

@@ -1,6 +1,6 @@
 //! The two floats of the CPU executors: f32 on the host, f64 in the twin.
 
-use crate::{DType, Geometry, direct};
+use crate::{DType, Direct};
 
 /// A CPU buffer: floats or indices.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,7 +109,7 @@ pub struct Mat<'a, F> {
 
 /// f32 or f64.
 pub trait Real:
-    num_traits::Float + num_traits::NumAssign + std::iter::Sum + std::fmt::Debug + Default + Send + Sync + 'static
+    Direct + num_traits::Float + num_traits::NumAssign + std::iter::Sum + std::fmt::Debug + Default + Send + Sync + 'static
 {
     /// The error function.
     fn erf(self) -> Self;
@@ -131,24 +131,10 @@ pub trait Real:
         accumulate: bool,
         parallel: bool,
     );
-
-    /// The direct loops for convolutions, where there are any.
-    fn direct() -> Option<Direct<Self>>;
-}
-
-/// Loops for the three convolutions; each returns whether it takes the geometry, and else does nothing.
-#[derive(Debug, Clone, Copy)]
-pub struct Direct<F> {
-    /// `y += Σ x ⋆ w` over terms.
-    pub forward: fn(&Geometry, &[(&[F], &[F])], &mut [F]) -> bool,
-    /// `dx += Σ ct ⋆ᵀ w` over terms.
-    pub input_grad: fn(&Geometry, &[(&[F], &[F])], &mut [F]) -> bool,
-    /// `dw += x ⋆ᵀ ct`, with so many output pixels to a task.
-    pub weight_grad: fn(&Geometry, &[F], &[F], &mut [F], usize) -> bool,
 }
 
 macro_rules! real {
-    ($float:ty, $erf:path, $direct:expr) => {
+    ($float:ty, $erf:path) => {
         impl Real for $float {
             fn erf(self) -> Self {
                 $erf(self)
@@ -160,10 +146,6 @@ macro_rules! real {
 
             fn wide(self) -> f64 {
                 self.into()
-            }
-
-            fn direct() -> Option<Direct<Self>> {
-                $direct
             }
 
             fn gemm(
@@ -214,8 +196,5 @@ macro_rules! real {
     };
 }
 
-const DIRECT: Direct<f32> =
-    Direct { forward: direct::forward, input_grad: direct::input_grad, weight_grad: direct::weight_grad };
-
-real!(f32, libm::erff, Some(DIRECT));
-real!(f64, libm::erf, None);
+real!(f32, libm::erff);
+real!(f64, libm::erf);

@@ -96,9 +96,10 @@ struct Step(Trainer);
 
 impl Step {
     fn begin(&mut self) -> Result<()> {
-        Ok(if self.0.epoch_is_over() {
-            self.0.next_epoch()?
-        })
+        if self.0.epoch_is_over() {
+            self.0.next_epoch()?;
+        }
+        Ok(())
     }
 }
 
