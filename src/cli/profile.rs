@@ -229,7 +229,7 @@ fn trace(profile: &Profile, executor: &str) -> Vec<u8> {
         json!({
             "name": s.kernel, "cat": s.op, "ph": "X", "pid": 1, "tid": 1,
             "ts": s.time[0] as f64 / 1e3, "dur": (s.time[1] - s.time[0]) as f64 / 1e3,
-            "args": {"shapes": s.shapes, "GFLOP/s": s.flops / s.seconds() / 1e9, "GB/s": s.bytes as f64 / s.seconds() / 1e9},
+            "args": {"shapes": s.shapes, "FLOPs": s.flops, "bytes": s.bytes},
         })
     });
     let events: Vec<_> = [thread].into_iter().chain(spans).collect();

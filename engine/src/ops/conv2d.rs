@@ -159,6 +159,11 @@ pub(crate) fn geometries() -> Vec<([usize; 4], [usize; 4], Conv)> {
         ([2, 17, 16, 4], [3, 3, 4, 8], Conv::padded(1)),
         ([2, 8, 6, 8], [3, 3, 8, 20], Conv::padded(1).strided(2)),
         ([2, 8, 6, 8], [3, 3, 4, 24], conv([2, 1], [1, 1], [1, 1], 2)),
+        // Channels that fill the CPU's vectors, pixels and runs that do not fill its tiles.
+        ([2, 9, 7, 3], [3, 2, 3, 16], conv([2, 3], [1, 0], [1, 1], 1)),
+        ([2, 7, 11, 16], [3, 3, 16, 32], Conv::padded(1)),
+        ([9, 5, 3, 16], [2, 2, 16, 16], Conv::padded(1)),
+        ([1, 8, 6, 32], [1, 1, 32, 48], Conv::default()),
     ]
 }
 
