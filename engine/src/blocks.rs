@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::{Mat, Operand, OutMut, Real, heads::Extents, ops::Attention};
+use crate::{Mat, Operand, OutMut, Real, functions::exponentials, heads::Extents, ops::Attention};
 
 /// Queries, and keys, of a block.
 pub(crate) const BLOCK: usize = 64;
@@ -179,7 +179,7 @@ impl<'a> Blocks<'a> {
                 hidden.fill(F::zero());
                 row
             });
-            p.iter_mut().for_each(|p| *p = (*p * scale - lse[at]).exp());
+            exponentials(p, scale, lse[at]);
             ds.iter_mut().for_each(|ds| *ds = (*ds - delta[at]) * scale);
             if let Some([.., dlse, ddelta, _]) = dx {
                 for c in 0..seen {

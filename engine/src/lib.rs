@@ -3,6 +3,7 @@
 mod batch;
 mod blocks;
 mod case;
+mod channels;
 mod compile;
 mod conv;
 mod cpu;
@@ -10,6 +11,7 @@ mod device;
 mod direct;
 mod error;
 mod feed;
+mod functions;
 mod fuse;
 mod gemm;
 mod gpu;

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::{
@@ -54,13 +55,11 @@ impl<M: Map<N>, const N: usize> Pointwise<M, N> {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let shapes: [&[usize]; N] = std::array::from_fn(|n| x[n].shape());
         let data: [&[F]; N] = std::array::from_fn(|n| x[n].floats());
-        let y = y[0].floats_mut();
+        let (y, vectors) = (y[0].floats_mut(), Arch::new());
         if data.iter().all(|x| x.len() == y.len()) {
             let chunk = |(start, y): (usize, &mut [F])| {
                 let data = data.map(|x| &x[start..start + y.len()]);
-                for (i, y) in y.iter_mut().enumerate() {
-                    *y = self.0.f(data.map(|x| x[i]));
-                }
+                vectors.dispatch(Elements { map: &self.0, data, y });
             };
             return match y.len() {
                 ..SERIAL => chunk((0, y)),
@@ -71,21 +70,80 @@ impl<M: Map<N>, const N: usize> Pointwise<M, N> {
             shapes.iter().fold(Vec::new(), |y: Vec<usize>, x| shape::broadcast(&y, x).expect("the shape rule held"));
         let loops = Self::loops(shapes, &out);
         let run = loops.run();
-        let inner = loops.strides[loops.strides.len() - 1];
+        let strides = loops.strides[loops.strides.len() - 1];
         let per_task = (SERIAL / 2 / run).max(1);
         let chunk = |(task, y): (usize, &mut [F])| {
             let from = task * per_task;
             loops.each_run(from, from + y.len() / run, |r, at| {
                 let y = &mut y[(r - from) * run..][..run];
                 let data: [&[F]; N] = std::array::from_fn(|n| &data[n][at[n] as usize..]);
-                for (i, y) in y.iter_mut().enumerate() {
-                    *y = self.0.f(std::array::from_fn(|n| data[n][i * inner[n] as usize]));
-                }
+                vectors.dispatch(Run { map: &self.0, data, strides, y });
             });
         };
         match y.len() {
             ..SERIAL => chunk_serial(y, per_task * run, chunk),
             _ => y.par_chunks_mut(per_task * run).enumerate().for_each(chunk),
+        }
+    }
+}
+
+/// The loop over operands as long as the result. A type of its own, since compilers do not inline closures as long as
+/// this into functions for other CPUs, and make no vectors of it then.
+struct Elements<'a, M, F, const N: usize> {
+    map: &'a M,
+    data: [&'a [F]; N],
+    y: &'a mut [F],
+}
+
+impl<M: Map<N>, F: Real, const N: usize> WithSimd for Elements<'_, M, F, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        const WIDTH: usize = 64;
+        let Elements { map, data, y } = self;
+        let (y, rest) = y.as_chunks_mut::<WIDTH>();
+        let data = data.map(|x| x.as_chunks::<WIDTH>());
+        for (c, y) in y.iter_mut().enumerate() {
+            let data = data.map(|x| &x.0[c]);
+            for i in 0..WIDTH {
+                y[i] = map.f(data.map(|x| x[i]));
+            }
+        }
+        for (i, y) in rest.iter_mut().enumerate() {
+            *y = map.f(data.map(|x| x.1[i]));
+        }
+    }
+}
+
+/// The loop over operands that lie `strides` apart, 1 or 0.
+struct Run<'a, M, F, const N: usize> {
+    map: &'a M,
+    data: [&'a [F]; N],
+    strides: [isize; N],
+    y: &'a mut [F],
+}
+
+impl<M: Map<N>, F: Real, const N: usize> WithSimd for Run<'_, M, F, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        const WIDTH: usize = 64;
+        let Run { map, data, strides, y } = self;
+        for (c, y) in y.chunks_mut(WIDTH).enumerate() {
+            let mut block = [[F::zero(); WIDTH]; N];
+            for n in 0..N {
+                match strides[n] {
+                    0 => block[n].fill(data[n][0]),
+                    _ => block[n][..y.len()].copy_from_slice(&data[n][c * WIDTH..][..y.len()]),
+                }
+            }
+            let mut made = [F::zero(); WIDTH];
+            for i in 0..WIDTH {
+                made[i] = map.f(std::array::from_fn(|n| block[n][i]));
+            }
+            y.copy_from_slice(&made[..y.len()]);
         }
     }
 }
@@ -185,6 +243,12 @@ pub(crate) fn loop_words<const N: usize>(extents: &[usize], strides: &[[isize; N
     words
 }
 
+/// Calls a closure whose types this declares, inline, so that loops over it become vectors.
+#[inline(always)]
+pub(crate) fn call<M, F, const N: usize>(map: &M, x: [F; N], f: impl FnOnce(&M, [F; N]) -> F) -> F {
+    f(map, x)
+}
+
 /// Declares a pointwise op: its map, its method on [`Graph`] and its cases.
 macro_rules! pointwise {
     (
@@ -212,9 +276,9 @@ macro_rules! pointwise {
                 [all[0], all[1]]
             }
 
+            #[inline(always)]
             fn f<F: $crate::Real>(&self, x: [F; $n]) -> F {
-                let f: fn(&Self, [F; $n]) -> F = $f;
-                f(self, x)
+                $crate::map::call(self, x, $f)
             }
 
             fn slope(

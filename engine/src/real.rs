@@ -1,6 +1,6 @@
 //! The two floats of the CPU executors: f32 on the host, f64 in the twin.
 
-use crate::{DType, Direct};
+use crate::{DType, Direct, functions};
 
 /// A CPU buffer: floats or indices.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,6 +111,12 @@ pub struct Mat<'a, F> {
 pub trait Real:
     Direct + num_traits::Float + num_traits::NumAssign + std::iter::Sum + std::fmt::Debug + Default + Send + Sync + 'static
 {
+    /// `eˣ`; this and the next two in f32 as loops of vectors, which `Float::exp` is not.
+    fn exponential(self) -> Self;
+
+    /// `tanh x`.
+    fn hyperbolic_tangent(self) -> Self;
+
     /// The error function.
     fn erf(self) -> Self;
 
@@ -134,8 +140,19 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($float:ty, $erf:path) => {
+    ($float:ty, $exp:path, $tanh:path, $erf:path) => {
         impl Real for $float {
+            #[inline(always)]
+            fn exponential(self) -> Self {
+                $exp(self)
+            }
+
+            #[inline(always)]
+            fn hyperbolic_tangent(self) -> Self {
+                $tanh(self)
+            }
+
+            #[inline(always)]
             fn erf(self) -> Self {
                 $erf(self)
             }
@@ -196,5 +213,5 @@ macro_rules! real {
     };
 }
 
-real!(f32, libm::erff);
-real!(f64, libm::erf);
+real!(f32, functions::exp, functions::tanh, functions::erf);
+real!(f64, f64::exp, f64::tanh, libm::erf);

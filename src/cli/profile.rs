@@ -7,10 +7,10 @@ use std::{collections::HashMap, path::PathBuf, time::Instant};
 use clap::ValueEnum;
 use hillshade::{
     engine::{Profile, Session, block_on},
-    lab::{BatchNorm, Curvature, Kind, Operator, Options as Curve, Probe, Problem, Samples, Vectors, input, output},
+    lab::{BatchNorm, Curvature, Kind, Operator, Options as Curve, Probe, Problem, Vectors, input, output},
     models::{
-        Builder, Config, Error, Loss, Mode, Network, Optimizer, Trainer,
-        data::{Dataset, Images},
+        Builder, Config, Error, Loss, Mode, Network, Optimizer, Part, Takes, Task, Trainer,
+        data::{Dataset, Images, Text, Tokenizer, Vocabulary},
         write_atomically,
     },
 };
@@ -43,15 +43,15 @@ enum By {
 pub struct Options {
     /// Network, as in `hillshade train`.
     model: String,
-    /// Images of a step.
+    /// Images of a step, or sequences of tokens.
     #[arg(long, default_value_t = 32)]
     batch: usize,
     /// Height, width and channels of an image, which is made up.
     #[arg(long, value_name = "HxWxC", default_value = "32x32x3", value_parser = size)]
     size: [usize; 3],
-    /// Classes.
-    #[arg(long, default_value_t = 10)]
-    classes: usize,
+    /// Classes, 10, or characters of a text that is made up, 64.
+    #[arg(long)]
+    classes: Option<usize>,
     /// What is timed.
     #[arg(long, value_enum, default_value = "step")]
     what: What,
@@ -150,38 +150,47 @@ impl Subject for Product {
     }
 }
 
+/// Images, or a text, that are made up: more than a step takes, so that a step brings its own to the session.
+fn task(network: &Network, batch: usize, size: [usize; 3], classes: usize) -> Result<Task> {
+    if network.takes() == Takes::Tokens {
+        let letters = (0..).filter_map(|i: usize| char::from_u32(0x100 + (i * i / 3 % classes) as u32));
+        let text: String = letters.take(4 * (batch + 1) * network.context().unwrap_or(1)).collect();
+        let tokenizer = Tokenizer::new(Vocabulary::of(&text))?;
+        return Ok(Text::new("made up", &text, tokenizer)?.into());
+    }
+    let pixels = size.iter().product::<usize>();
+    let images = |n: usize| Images {
+        shape: size,
+        pixels: (0..n * pixels).map(|i| (i * 31 % 251) as u8).collect(),
+        labels: (0..n).map(|i| (i % classes) as u32).collect(),
+    };
+    let names = (0..classes).map(|c| c.to_string()).collect();
+    Ok(Dataset::new("made up", names, images(2 * batch), images(classes)).into())
+}
+
 fn subject(options: &Options, mut session: Session) -> Result<Box<dyn Subject>> {
-    let Options { batch, size, classes, .. } = *options;
+    let Options { batch, size, .. } = *options;
+    let network = Network::parse(&options.model)?;
+    let classes = options.classes.unwrap_or(if network.takes() == Takes::Tokens { 64 } else { 10 });
     for (what, value) in [("batch", batch), ("classes", classes), ("directions", options.directions)] {
         if value == 0 {
             let (expected, found) = ("1 or more".into(), "0".into());
             return Err(Error::Argument { what: what.into(), expected, found }.into());
         }
     }
-    let pixels = size.iter().product::<usize>();
+    let mut task = task(&network, batch, size, classes)?;
     if options.what == What::Step {
-        // More images than a step takes, so that a step brings its own to the session.
-        let images = |n: usize| Images {
-            shape: size,
-            pixels: (0..n * pixels).map(|i| (i * 31 % 251) as u8).collect(),
-            labels: (0..n).map(|i| (i % classes) as u32).collect(),
-        };
-        let names = (0..classes).map(|c| c.to_string()).collect();
-        let dataset = Dataset::new("made up", names, images(2 * batch), images(classes));
         let optimizer = Optimizer::Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 };
         let config =
             Config { model: options.model.clone(), data: "made up".into(), batch, optimizer, ..Config::default() };
-        return Ok(Box::new(Step(Trainer::new(config, dataset, session)?)));
+        return Ok(Box::new(Step(Trainer::new(config, task, session)?)));
     }
-    let network = Network::parse(&options.model)?;
+    task.suit(&network)?;
     let mut b = Builder::new(Mode::Eval);
-    let x = b.g.input("images", &[1, size[0], size[1], size[2]])?;
-    network.build(&mut b, x, classes)?;
+    let [x, _] = task.inputs(&mut b, 1)?;
+    network.build(&mut b, x, task.classes())?;
     b.initialize(&mut session, 0)?;
-    let waves = (0..batch * pixels).map(|i| (i as f32 * 0.37).sin() + (i as f32 * 0.011).cos()).collect();
-    let labels = (0..batch).map(|i| (i % classes) as u32).collect();
-    let samples = Samples::new(batch).floats("images", waves)?.indices("labels", labels)?;
-    let problem = Problem::classifier(network, Loss::CrossEntropy, size, classes, samples);
+    let problem = Problem::of(&task, Part::Train, batch, network, Loss::CrossEntropy)?;
     let kind = if options.what == What::Ggn { Kind::Ggn } else { Kind::Hessian };
     let curve = Curve { batch_norm: BatchNorm::Full, linearize: Some(true), ..Curve::default() };
     let (a, k) = (Curvature::new(&mut session, &problem, kind, &curve)?, options.directions);

@@ -5,6 +5,7 @@ use crate::{
     At, Bind, Case, Class, Graph, Launches, Op, Operand, OutMut, Real, Result, Sample, Stacked, Type, Var,
     blocks::{BLOCK, Blocks},
     case::unit,
+    functions::exponentials,
     heads::{Extents, Like, Scores},
     norm::or_zeros,
     op::cpu,
@@ -32,10 +33,9 @@ impl Attention {
                 for (r, i) in rows.clone().enumerate() {
                     let (p, hidden) = p[r * BLOCK..][..BLOCK].split_at_mut(b.seen(n, i, &columns));
                     hidden.fill(F::zero());
-                    p.iter_mut().for_each(|p| *p *= scale);
-                    let next = p.iter().fold(most[r], |most, &p| most.max(p));
-                    p.iter_mut().for_each(|p| *p = (*p - next).exp());
-                    let kept = (most[r] - next).exp();
+                    let next = p.iter().fold(most[r], |most, &p| most.max(p * scale));
+                    exponentials(p, scale, next);
+                    let kept = (most[r] - next).exponential();
                     sum[r] = sum[r] * kept + p.iter().copied().sum();
                     y[r * d..][..d].iter_mut().for_each(|y| *y *= kept);
                     most[r] = next;

@@ -4,6 +4,7 @@ use super::attention::{Attention, on_sizes};
 use crate::{
     Bind, Case, Class, Graph, Launches, Op, Operand, OutMut, Real, Result, Stacked, Type, Var,
     blocks::{BLOCK, Blocks},
+    functions::exponentials,
     heads::{Extents, Like, Scores},
     op::cpu,
 };
@@ -40,7 +41,7 @@ impl AttentionTangent {
                         hidden.fill(F::zero());
                         row
                     });
-                    p.iter_mut().for_each(|p| *p = (*p * scale - lse[at]).exp());
+                    exponentials(p, scale, lse[at]);
                     ds.iter_mut().zip(p).for_each(|(ds, &mut p)| *ds *= p * scale);
                     dlse[r] += ds.iter().copied().sum();
                 }

@@ -3,6 +3,7 @@
 use crate::{
     At, Bind, OutMut, Case, Class, Error, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
     case::{range, unit},
+    channels::{self, Formula},
     norm::{self, Normed, or_zeros},
     op::{cpu, word},
 };
@@ -20,38 +21,31 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
-        let size @ [rows, channels] = norm::rows(x[0].shape());
+        let [_, channels] = norm::rows(x[0].shape());
         let [data, gamma, beta] = [0, 1, 2].map(|i| x[i].floats());
-        let n = rows as f64;
-        let sums = norm::row_sums(size, 1, |rows, acc: &mut [F]| {
-            for row in data[rows.start * channels..rows.end * channels].chunks(channels) {
-                acc.iter_mut().zip(row).for_each(|(acc, &x)| *acc += x);
-            }
-        });
-        let mean: Vec<F> = sums.iter().map(|s| F::of(s / n)).collect();
-        let squares = norm::row_sums(size, 1, |rows, acc: &mut [F]| {
-            for row in data[rows.start * channels..rows.end * channels].chunks(channels) {
-                for ((acc, &x), &mean) in acc.iter_mut().zip(row).zip(&mean) {
-                    *acc += (x - mean) * (x - mean);
-                }
-            }
-        });
-        let rstd: Vec<F> = squares.iter().map(|s| F::of((s / n + self.eps).sqrt().recip())).collect();
+        let [mean, variance] = channels::moments(channels, data);
+        let mean: Vec<F> = mean.into_iter().map(F::of).collect();
+        let rstd: Vec<F> = variance.iter().map(|v| F::of((v + self.eps).sqrt().recip())).collect();
         let scale: Vec<F> = rstd.iter().zip(gamma).map(|(&r, &g)| r * g).collect();
-        norm::each_row(y[0].floats_mut(), channels, |at, y| {
-            let x_row = &data[at..at + channels];
-            for (c, y) in y.iter_mut().enumerate() {
-                *y = (x_row[c] - mean[c]) * scale[c] + beta[c];
-            }
-            if self.residual {
-                y.iter_mut().zip(&x[3].floats()[at..]).for_each(|(y, &r)| *y += r);
-            }
-            if self.relu {
-                y.iter_mut().for_each(|y| *y = if *y < F::zero() { F::zero() } else { *y });
-            }
-        });
+        let (c, out) = ([&mean[..], &scale, beta], y[0].floats_mut());
+        match self.residual {
+            true => channels::write(channels, self, [data, x[3].floats()], c, out),
+            false => channels::write(channels, self, [data], c, out),
+        }
         y[1].floats_mut().copy_from_slice(&mean);
         y[2].floats_mut().copy_from_slice(&rstd);
+    }
+}
+
+/// Of x, and a residual where there is one, with mean, scale and beta.
+impl<const X: usize> Formula<X, 3, 1> for BatchNorm {
+    #[inline(always)]
+    fn f<F: Real>(&self, x: [F; X], [mean, scale, beta]: [F; 3]) -> [F; 1] {
+        let mut y = (x[0] - mean) * scale + beta;
+        for &residual in &x[1..] {
+            y += residual;
+        }
+        [if self.relu && y < F::zero() { F::zero() } else { y }]
     }
 }
 

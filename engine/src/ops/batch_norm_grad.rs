@@ -4,6 +4,7 @@ use super::batch_norm::SHAPES;
 use crate::{
     At, Bind, OutMut, Case, Class, Graph, Launches, Op, Operand, Real, Result, Type, Var,
     case::{range, unit},
+    channels::{self, Formula},
     norm::{self, Normed, or_zeros},
     op::cpu,
 };
@@ -16,23 +17,36 @@ pub struct BatchNormGrad {
 
 impl BatchNormGrad {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
-        let size @ [rows, channels] = norm::rows(x[0].shape());
+        let [rows, channels] = norm::rows(x[0].shape());
         let [data, gamma, mean, rstd, ct] = [0, 1, 2, 3, 4].map(|i| x[i].floats());
-        let sums = norm::sums_with_deviation(size, data, mean, ct);
+        let [sum, with] = channels::sums(channels, &WithDeviation, [ct, data], [mean]);
         let n = rows as f64;
-        let dbeta: Vec<F> = sums[..channels].iter().map(|&s| F::of(s)).collect();
-        let dgamma: Vec<F> = sums[channels..].iter().zip(rstd).map(|(&s, &r)| F::of(s * r.wide())).collect();
+        let dbeta: Vec<F> = sum.iter().map(|&s| F::of(s)).collect();
+        let dgamma: Vec<F> = with.iter().zip(rstd).map(|(&s, &r)| F::of(s * r.wide())).collect();
         let scale: Vec<F> = gamma.iter().zip(rstd).map(|(&g, &r)| g * r).collect();
-        let m1: Vec<F> = sums[..channels].iter().map(|&s| F::of(s / n)).collect();
+        let m1: Vec<F> = sum.iter().map(|&s| F::of(s / n)).collect();
         let m2: Vec<F> = dgamma.iter().zip(rstd).map(|(&d, &r)| F::of(d.wide() / n) * r).collect();
-        norm::each_row(y[0].floats_mut(), channels, |at, y| {
-            let (x, ct) = (&data[at..at + channels], &ct[at..at + channels]);
-            for (c, y) in y.iter_mut().enumerate() {
-                *y = scale[c] * (ct[c] - m1[c] - (x[c] - mean[c]) * m2[c]);
-            }
-        });
+        channels::write(channels, self, [ct, data], [mean, &scale, &m1, &m2], y[0].floats_mut());
         y[1].floats_mut().copy_from_slice(&dgamma);
         y[2].floats_mut().copy_from_slice(&dbeta);
+    }
+}
+
+/// `u` and `u (x − mean)`.
+pub(crate) struct WithDeviation;
+
+impl Formula<2, 1, 2> for WithDeviation {
+    #[inline(always)]
+    fn f<F: Real>(&self, [u, x]: [F; 2], [mean]: [F; 1]) -> [F; 2] {
+        [u, u * (x - mean)]
+    }
+}
+
+/// Of ct and x with mean, scale and the two means that are taken out.
+impl Formula<2, 4, 1> for BatchNormGrad {
+    #[inline(always)]
+    fn f<F: Real>(&self, [ct, x]: [F; 2], [mean, scale, m1, m2]: [F; 4]) -> [F; 1] {
+        [scale * (ct - m1 - (x - mean) * m2)]
     }
 }
 

@@ -20,7 +20,7 @@ impl CrossEntropy {
         let rows = x[0].floats().par_chunks(classes).zip(x[1].indices()).with_min_len(SERIAL.div_ceil(classes));
         rows.zip(loss.floats_mut()).zip(lse.floats_mut()).for_each(|(((row, &label), loss), lse)| {
             let most = row.iter().copied().fold(F::neg_infinity(), F::max);
-            let log_sum = row.iter().map(|&z| (z - most).exp()).sum::<F>().ln();
+            let log_sum = row.iter().map(|&z| (z - most).exponential()).sum::<F>().ln();
             *loss = row.get(label as usize).map_or(F::zero(), |&z| (most - z) + log_sum);
             *lse = most + log_sum;
         });

@@ -24,7 +24,7 @@ impl CrossEntropyGrad {
                 return y.fill(F::zero());
             }
             for (y, &z) in y.iter_mut().zip(z) {
-                *y = ct * (z - lse).exp();
+                *y = ct * (z - lse).exponential();
             }
             y[label] -= ct;
         });

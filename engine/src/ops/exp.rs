@@ -5,7 +5,7 @@ use crate::{case::within, map::pointwise};
 pointwise! {
     /// `y = eˣ`. Overflows above 88.7.
     exp(x): Exp, 1,
-    |_, [x]| x.exp(),
+    |_, [x]| x.exponential(),
     |_, g, _, y, _, d| g.mul(y, d).map(Some),
     order 2,
     [within(-3.0, 3.0).and(&[0.0, -100.0, 80.0, -1e30])],

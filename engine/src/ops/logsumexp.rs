@@ -14,7 +14,7 @@ impl Logsumexp {
         // The largest element and Σ e^(x − largest).
         let combine = |a: (F, F), b: (F, F)| {
             let m = a.0.max(b.0);
-            (m, a.1 * (a.0 - m).exp() + b.1 * (b.0 - m).exp())
+            (m, a.1 * (a.0 - m).exponential() + b.1 * (b.0 - m).exponential())
         };
         let of = |a, x, _| combine(a, (x, F::one()));
         let none = (F::min_value(), F::zero());

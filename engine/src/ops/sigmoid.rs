@@ -5,7 +5,7 @@ use crate::{case::within, map::pointwise};
 pointwise! {
     /// `y = 1/(1 + e⁻ˣ)`.
     sigmoid(x): Sigmoid, 1,
-    |_, [x]| (F::one() + (-x).exp()).recip(),
+    |_, [x]| (F::one() + (-x).exponential()).recip(),
     |_, g, _, y, _, d| {
         let rest = g.affine(y, -1.0, 1.0)?;
         let slope = g.mul(y, rest)?;

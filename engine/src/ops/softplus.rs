@@ -5,7 +5,7 @@ use crate::{case::within, map::pointwise};
 pointwise! {
     /// `y = log(1 + eˣ)`, as `max(x, 0) + log(1 + e^−|x|)`, which neither overflows nor cancels.
     softplus(x): Softplus, 1,
-    |_, [x]| x.max(F::zero()) + (-x.abs()).exp().ln_1p(),
+    |_, [x]| x.max(F::zero()) + (-x.abs()).exponential().ln_1p(),
     |_, g, x, _, _, d| {
         let slope = g.sigmoid(x[0])?;
         g.mul(slope, d).map(Some)

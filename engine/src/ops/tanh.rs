@@ -5,7 +5,7 @@ use crate::{case::within, map::pointwise};
 pointwise! {
     /// `y = tanh x`.
     tanh(x): Tanh, 1,
-    |_, [x]| x.tanh(),
+    |_, [x]| x.hyperbolic_tangent(),
     |_, g, _, y, _, d| {
         let square = g.mul(y, y)?;
         let slope = g.affine(square, -1.0, 1.0)?;
