@@ -12,8 +12,7 @@ float32, or with --double in float64; vectors are kept, orthogonalized and multi
 are those of curvlinops' operator. Trace and density take hundreds of products with the same matrix, by differentiating
 one kept graph of PyTorch's gradient, several times faster; the two are compared on one vector (`products_differ`).
 A difference of 1e-3 between float32 and float64 need not be an error: it takes one activation near zero whose sign
-rounding decides. The order of a tensor's elements is not Hillshade's, so probes are others; eigenvalues and the trace
-are the same.
+rounding decides. Probes are Hillshade's, for the same seed: estimates by them agree too, not only their expectations.
 """
 
 import argparse
@@ -191,9 +190,33 @@ class Product:
         return torch.cat([part.flatten() for part in parts]).double()
 
 
-def rademacher(generator, n):
-    """Independent signs."""
-    return torch.randint(2, (n,), generator=generator).double() * 2 - 1
+def philox(blocks, words, key):
+    """Philox4x32-10 (Salmon et al. 2011) for counters [0..blocks, *words]: words [blocks, 4]."""
+    low = numpy.uint64(0xFFFFFFFF)
+    c = [numpy.arange(blocks, dtype=numpy.uint64), *(numpy.full(blocks, word, numpy.uint64) for word in words)]
+    for _ in range(10):
+        p, q = c[0] * numpy.uint64(0xD2511F53), c[2] * numpy.uint64(0xCD9E8D57)
+        keys = [numpy.uint64(k) for k in key]
+        c = [(q >> numpy.uint64(32)) ^ c[1] ^ keys[0], q & low, (p >> numpy.uint64(32)) ^ c[3] ^ keys[1], p & low]
+        key = [(key[0] + 0x9E3779B9) & 0xFFFFFFFF, (key[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return numpy.stack(c, 1)
+
+
+def rademacher(net, seed, index, rows=1):
+    """Hillshade's draw `index` of `rows` vectors of signs, in the order of PyTorch's parameters."""
+    shapes = [tuple(p.shape) for p in net.parameters()]
+    n = sum(map(math.prod, shapes))
+    words = philox(-(-rows * n // 4), [int.from_bytes(b"prob", "big"), index, 0], [seed & 0xFFFFFFFF, seed >> 32])
+    signs = torch.from_numpy(1.0 - 2.0 * (words.reshape(-1)[: rows * n] >> numpy.uint64(31)))
+    for row in signs.reshape(rows, n):
+        parts = []
+        for shape, part in zip(shapes, row.split([math.prod(shape) for shape in shapes])):
+            if len(shape) == 4:
+                part = part.reshape(shape[2], shape[3], shape[1], shape[0]).permute(3, 2, 0, 1)
+            elif len(shape) == 2:
+                part = part.reshape(shape[1], shape[0]).T
+            parts.append(part.flatten())
+        yield torch.cat(parts)
 
 
 def top_eigenvalues(operator, count, tolerance, seed):
@@ -217,13 +240,11 @@ def top_eigenvalues(operator, count, tolerance, seed):
     }
 
 
-def trace(product, n, probes, seed):
+def trace(product, net, probes, seed, width):
     """Hutchinson's estimate with its standard error."""
-    generator = torch.Generator().manual_seed(seed + 1)
-    values = []
-    for _ in range(probes):
-        z = rademacher(generator, n)
-        values.append((z @ product(z)).item())
+    draws = range(-(-probes // width))
+    vectors = (z for index in draws for z in rademacher(net, seed, index, min(width, probes - index * width)))
+    values = [(z @ product(z)).item() for z in vectors]
     return {
         "trace": statistics.fmean(values),
         "trace_standard_error": statistics.stdev(values) / math.sqrt(probes),
@@ -250,12 +271,11 @@ def lanczos(product, start, steps):
     return numpy.array(diagonal), numpy.array(off)
 
 
-def density(product, n, probes, steps, seed):
+def density(product, net, probes, steps, seed):
     """Stochastic Lanczos quadrature: nodes and weights of each probe. The weights of a probe sum to 1."""
-    generator = torch.Generator().manual_seed(seed + 2)
     nodes, weights = [], []
-    for _ in range(probes):
-        diagonal, off = lanczos(product, rademacher(generator, n), steps)
+    for index in range(probes):
+        diagonal, off = lanczos(product, next(rademacher(net, seed, index)), steps)
         values, vectors = numpy.linalg.eigh(numpy.diag(diagonal) + numpy.diag(off, 1) + numpy.diag(off, -1))
         nodes.append(values.tolist())
         weights.append((vectors[0] ** 2).tolist())
@@ -280,6 +300,7 @@ def main():
     parser.add_argument("--eigenvalues", type=int, default=5)
     parser.add_argument("--tolerance", type=float, default=1e-5, help="of eigenvalues")
     parser.add_argument("--trace-probes", type=int, default=200)
+    parser.add_argument("--trace-width", type=int, default=8, help="probes that Hillshade draws at once")
     parser.add_argument("--density-probes", type=int, default=4)
     parser.add_argument("--density-steps", type=int, default=80)
     options = parser.parse_args()
@@ -328,13 +349,13 @@ def main():
         result |= top_eigenvalues(hessian(net, loss, x, y), options.eigenvalues, options.tolerance, options.seed)
     if options.trace or options.density:
         product = Product(net, kept_graph(net, loss, x, y))
-        z = rademacher(torch.Generator().manual_seed(options.seed), n)
+        z = next(rademacher(net, options.seed, 0))
         other = Product(net, lambda v: hessian(net, loss, x, y) @ v)(z)
         result["products_differ"] = ((product(z) - other).norm() / other.norm()).item()
     if options.trace:
-        result |= trace(product, n, options.trace_probes, options.seed)
+        result |= trace(product, net, options.trace_probes, options.seed, options.trace_width)
     if options.density:
-        result |= density(product, n, options.density_probes, options.density_steps, options.seed)
+        result |= density(product, net, options.density_probes, options.density_steps, options.seed)
 
     # Last, since this turns the network's parameters themselves to float64.
     net, x = net.double(), x.double()

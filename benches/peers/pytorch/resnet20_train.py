@@ -34,10 +34,12 @@ def read(archive, prefix):
 
 
 def initialize(net):
-    """Convolutions normal with variance 2/fan-in (He et al. 2015); PyTorch's defaults elsewhere."""
+    """As Hillshade: variance 2/fan-in (He et al. 2015), normal in convolutions and uniform in the last layer."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+    nn.init.kaiming_uniform_(net[-1].weight, nonlinearity="relu")
+    nn.init.zeros_(net[-1].bias)
 
 
 def augment(x, generator):
