@@ -13,6 +13,7 @@ mod spectrum;
 mod subject;
 mod train;
 mod verify;
+mod weights;
 
 use std::{
     fmt::Display,

@@ -194,11 +194,10 @@ fn fused_ops_are_their_plain_graphs() {
     let rows = ["layer_norm", "layer_norm_grad", "layer_norm_grad_tangent", "layer_norm_tangent"];
     let roots = ["rms_norm", "rms_norm_grad", "rms_norm_grad_tangent", "rms_norm_tangent"];
     let heads = ["attention", "attention_grad", "attention_grad_tangent", "attention_tangent"];
+    let cells = ["lstm_cell", "lstm_cell_grad", "lstm_cell_grad_tangent", "lstm_cell_tangent"];
     let others = ["adam", "cross_entropy", "cross_entropy_grad", "sgd"];
-    assert!(
-        norms.iter().chain(&rows).chain(&roots).chain(&heads).chain(&others).all(|op| seen.contains(op)),
-        "{seen:?}"
-    );
+    let all = [norms, rows, roots, heads, cells, others].concat();
+    assert!(all.iter().all(|op| seen.contains(op)), "{seen:?}");
 }
 
 /// The derivatives of a fused op are those of its plain graph: gradient, tangent, and both Hessian products.
@@ -234,8 +233,9 @@ fn fused_derivatives_are_those_of_plain_graphs() {
     let rows = ["layer_norm", "layer_norm_grad", "layer_norm_grad_tangent", "layer_norm_tangent"];
     let roots = ["rms_norm", "rms_norm_grad", "rms_norm_grad_tangent", "rms_norm_tangent"];
     let heads = ["attention", "attention_grad", "attention_grad_tangent", "attention_tangent"];
+    let cells = ["lstm_cell", "lstm_cell_grad", "lstm_cell_grad_tangent", "lstm_cell_tangent"];
     let others = ["batch_norm", "cross_entropy", "inner_products"];
-    assert_eq!(seen, rows.into_iter().chain(roots).chain(heads).chain(others).collect());
+    assert_eq!(seen, rows.into_iter().chain(roots).chain(heads).chain(cells).chain(others).collect());
 }
 
 /// Gradient, tangent, forward over reverse and reverse over reverse of Σ c·tanh(y) along fixed directions.

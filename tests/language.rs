@@ -257,11 +257,12 @@ fn folders_of_the_library_are_read_and_written() {
             };
             part.iter().map(state).collect()
         };
-        let told = |session: &mut Session| import(dir.path(), &params, session).expect_err("weights amiss").to_string();
+        let told =
+            |session: &mut Session| import(dir.path(), &params, session, None).expect_err("weights amiss").to_string();
         let mut back = Session::host();
         assert!(told(&mut back).contains("expected weights, found nothing at"));
         export(&file("model.safetensors"), &params, &states(&params), "").expect("written");
-        import(dir.path(), &params, &mut back).expect("the same network");
+        import(dir.path(), &params, &mut back, None).expect("the same network");
         assert_eq!(values(&back), values(&session));
 
         // In two files, by an index.
@@ -279,14 +280,14 @@ fn folders_of_the_library_are_read_and_written() {
         };
         index(first, second);
         let mut back = Session::host();
-        import(dir.path(), &params, &mut back).expect("the same network");
+        import(dir.path(), &params, &mut back, None).expect("the same network");
         assert_eq!(values(&back), values(&session));
         index(first, &[]);
         let missing = told(&mut back);
         assert!(second.iter().all(|p| missing.contains(&p.name)), "{missing}");
         index(&[first, first].concat(), second);
         let fewer: Vec<Param> = params[1..].to_vec();
-        let extra = import(dir.path(), &fewer, &mut back).expect_err("one too many").to_string();
+        let extra = import(dir.path(), &fewer, &mut back, None).expect_err("one too many").to_string();
         assert!(extra.contains("with others too: ") && extra.contains(&params[0].name), "{extra}");
     }
     let dir = tempfile::tempdir().expect("a folder");

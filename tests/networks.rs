@@ -105,7 +105,7 @@ impl Subject {
 
     fn check(&self, golden: &Golden, executor: &str, mut session: Session, bound: f64, file: &Path) {
         let (n, what) = (self.size[0], format!("{executor}, {}", self.spec));
-        import(file, &self.params(), &mut session).unwrap_or_else(|e| panic!("{what}: {e}"));
+        import(file, &self.params(), &mut session, None).unwrap_or_else(|e| panic!("{what}: {e}"));
         let pixels: Vec<f32> = formula("images", self.size.iter().product()).iter().map(|u| (2.0 * u) as f32).collect();
         let labels: Vec<u32> = (0..n).map(|i| (i * 7 % 10) as u32).collect();
         let feeds = [("images", Data::F32(&pixels)), ("labels", Data::U32(&labels))];
@@ -230,7 +230,7 @@ fn weights_go_out_and_come_back() {
         let (params, mut session) = (subject.params(), Session::host());
         let [theirs, ours] = ["theirs", "ours"].map(|name| folder.path().join(name));
         store(&theirs, &subject.tensors, Dtype::F32);
-        import(&theirs, &params, &mut session).expect("fitting tensors");
+        import(&theirs, &params, &mut session, None).expect("fitting tensors");
         let get =
             |p: &Param| (p.name.clone(), (p.shape.clone(), pollster_block(session.get(&p.name)).expect("a state")));
         let states = params.iter().map(get).collect();
@@ -263,7 +263,7 @@ fn shards_and_halves_are_read() {
     let index = place("model.safetensors.index.json");
     std::fs::write(&index, serde_json::json!({"metadata": {}, "weight_map": map}).to_string()).expect("a disk");
     let mut session = Session::host();
-    import(&index, &params, &mut session).expect("both files");
+    import(&index, &params, &mut session, None).expect("both files");
     let values: Vec<Vec<f32>> = params.iter().map(|p| pollster_block(session.get(&p.name)).expect("a state")).collect();
     for (i, (name, (shape, data))) in to_torch(&params, &values).into_iter().enumerate() {
         let (want_shape, want) = &subject.tensors[&name];
@@ -271,7 +271,7 @@ fn shards_and_halves_are_read() {
         assert_eq!((&shape, data), (want_shape, want.iter().map(cut).collect()), "{name}");
     }
     std::fs::remove_file(place("1.safetensors")).expect("it is there");
-    let gone = import(&index, &params, &mut session).expect_err("a file is missing").to_string();
+    let gone = import(&index, &params, &mut session, None).expect_err("a file is missing").to_string();
     assert!(gone.contains("expected to read") && gone.contains("1.safetensors"), "{gone}");
 }
 
@@ -286,7 +286,7 @@ fn tensors_that_do_not_fit_are_named() {
     tensors.insert("fc.weight".into(), (vec![7, 32], vec![0.0; 7 * 32]));
     tensors.insert("layer4.0.conv1.weight".into(), (vec![1], vec![0.0]));
     store(&file, &tensors, Dtype::F32);
-    let told = import(&file, &subject.params(), &mut Session::host()).expect_err("three faults").to_string();
+    let told = import(&file, &subject.params(), &mut Session::host(), None).expect_err("three faults").to_string();
     let found = "found without: stage1.block0.norm1.running_mean; of other shapes: \"fc.weight\" of [32, 7] for [32, 10]; \
                  with others too: layer4.0.conv1.weight";
     assert!(told.ends_with(found), "{told}");

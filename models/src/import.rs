@@ -12,34 +12,84 @@ use std::{
 
 use hillshade_engine::Session;
 use safetensors::{Dtype, SafeTensors};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    Checkpoint, Error, Param, Result, Tensor,
+    Checkpoint, Error, Param, Result, Tensor, Trainer,
     torch::{inward, usual_names},
 };
+
+/// Which of a run's weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weights {
+    /// Those of the last step.
+    Last,
+    /// Their running averages: [`Config::average`](crate::Config::average).
+    Average,
+}
+
+impl Weights {
+    /// What comes before the names of their states.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Weights::Last => "",
+            Weights::Average => Trainer::AVERAGE,
+        }
+    }
+}
+
+impl Checkpoint {
+    /// Which of its weights are meant: those that are wanted, else those that are tested, the averages where there are any.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] when the run keeps no averages.
+    pub fn weights(&self, wanted: Option<Weights>) -> Result<Weights> {
+        match (wanted, self.config.average) {
+            (Some(Weights::Average), None) => Err(Error::Argument {
+                what: "weights".into(),
+                expected: "last, for the run keeps no averages".into(),
+                found: "average".into(),
+            }),
+            (Some(wanted), _) => Ok(wanted),
+            (None, Some(_)) => Ok(Weights::Average),
+            (None, None) => Ok(Weights::Last),
+        }
+    }
+}
 
 /// Reads the values of a network's parameters and running statistics from a file, and sets a session's states to them.
 ///
 /// The file is a [`Checkpoint`], or has PyTorch's layouts ([`to_torch`](crate::to_torch)), with our names or those usual
 /// for residual networks (`shortcut.0.weight` for `downsample.0.weight` and `linear.weight` for `fc.weight` too), with or
 /// without `module.` before them, or is a folder of Hugging Face's library. Where its name ends in `.index.json` it lists the files beside it that have the tensors.
-/// Tensors of f16 and bf16 are widened, those of integers left aside.
+/// Tensors of f16 and bf16 are widened, those of integers left aside. Of a checkpoint [`Checkpoint::weights`] are read, and
+/// said to be.
 ///
 /// # Errors
 ///
-/// [`Error::Missing`], [`Error::Io`], and [`Error::Format`] that names the tensors that are missing, of another shape, or
+/// [`Error::Missing`], [`Error::Io`], [`Error::Argument`] for weights that are not there, and [`Error::Format`] that names the tensors that are missing, of another shape, or
 /// not the network's; what a checkpoint has beside the network's is in its place.
-pub fn import(path: &Path, params: &[Param], session: &mut Session) -> Result<()> {
+pub fn import(
+    path: &Path,
+    params: &[Param],
+    session: &mut Session,
+    wanted: Option<Weights>,
+) -> Result<Option<Weights>> {
     let path = &if path.is_dir() { hugging_face::weights(path)? } else { path.to_path_buf() };
     let index = path.to_string_lossy().ends_with(".index.json");
     let checkpoint = if index { None } else { Some(Checkpoint::load(path)) };
     let found = match checkpoint {
-        Some(Ok(checkpoint)) => Source { tensors: checkpoint.states, foreign: false },
+        Some(Ok(checkpoint)) => Source { of_run: Some(checkpoint.weights(wanted)?), tensors: checkpoint.states },
         Some(Err(e @ (Error::Missing { .. } | Error::Io { .. }))) => return Err(e),
-        Some(Err(_)) => Source { tensors: tensors(path)?, foreign: true },
-        None => Source { tensors: sharded(path)?, foreign: true },
+        Some(Err(_)) => Source { of_run: None, tensors: tensors(path)? },
+        None => Source { of_run: None, tensors: sharded(path)? },
     };
+    if let (None, Some(_)) = (found.of_run, wanted) {
+        let (what, expected) = ("weights".into(), "nothing beside weights that are no run's".into());
+        return Err(Error::Argument { what, expected, found: path.display().to_string() });
+    }
     let (mut missing, mut wrong, mut ready) = (Vec::new(), Vec::new(), Vec::new());
     let mut used = BTreeSet::new();
     for p in params {
@@ -53,7 +103,7 @@ pub fn import(path: &Path, params: &[Param], session: &mut Session) -> Result<()
         }
         used.insert(name);
     }
-    let is_extra = |name: &String| found.foreign && !used.contains(name) && !hugging_face::is_needless(name);
+    let is_extra = |name: &String| found.of_run.is_none() && !used.contains(name) && !hugging_face::is_needless(name);
     let extra = found.tensors.keys().filter(|name| is_extra(name)).cloned().collect();
     let parts = [("without", missing), ("of other shapes", wrong), ("with others too", extra)];
     let told: Vec<String> = parts
@@ -68,19 +118,21 @@ pub fn import(path: &Path, params: &[Param], session: &mut Session) -> Result<()
     for (p, data) in ready {
         session.set(&p.name, &p.shape, &data)?;
     }
-    Ok(())
+    Ok(found.of_run)
 }
 
 struct Source {
+    /// Which of the tensors are meant, in a checkpoint.
+    of_run: Option<Weights>,
     tensors: BTreeMap<String, Tensor>,
-    foreign: bool,
 }
 
 impl Source {
     /// The tensor of a parameter, in our layout, and its name there.
     fn get(&self, p: &Param) -> Option<(String, Tensor)> {
-        if !self.foreign {
-            return self.tensors.get(&p.name).map(|tensor| (p.name.clone(), tensor.clone()));
+        if let Some(weights) = self.of_run {
+            let name = format!("{}{}", weights.prefix(), p.name);
+            return self.tensors.get(&name).map(|tensor| (name, tensor.clone()));
         }
         let names = [vec![p.name.clone()], usual_names(&p.name)].concat();
         let mut names = names.into_iter().flat_map(|name| [format!("module.{name}"), name]);

@@ -23,7 +23,7 @@ pub use config::{Config, Progress, Score};
 pub use error::{Error, Result};
 pub use export::export;
 pub use generate::{Generator, Sampling};
-pub use import::{Pretrained, import, pretrained};
+pub use import::{Pretrained, Weights, import, pretrained};
 pub use init::Init;
 pub use layer::{Builder, Layer, Mode, Norm, Param, Reparametrization, Rotation};
 pub use loss::Loss;

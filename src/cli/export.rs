@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use hillshade::models::{Builder, Mode, Network, Task, Trainer, export};
+use hillshade::models::{Builder, Mode, Network, Task, export};
 
-use super::{Result, folder, print};
+use super::{Result, folder, print, weights};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -12,9 +12,8 @@ pub struct Options {
     run: PathBuf,
     /// File that is written, usually *.safetensors.
     file: PathBuf,
-    /// Take the weights of the last step where the run has averages of them.
-    #[arg(long)]
-    last: bool,
+    #[command(flatten)]
+    weights: weights::Choice,
     /// Folder of the data, where it has moved.
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -29,7 +28,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut b = Builder::new(Mode::Eval);
     let [x, _] = task.inputs(&mut b, 1)?;
     network.build(&mut b, x, task.classes())?;
-    let prefix = if config.average.is_some() && !options.last { Trainer::AVERAGE } else { "" };
-    export(&options.file, &b.params, &checkpoint.states, prefix)?;
+    let weights = checkpoint.weights(options.weights.wanted())?;
+    export(&options.file, &b.params, &checkpoint.states, weights.prefix())?;
     print(format_args!("{} tensors of {} in {}", b.params.len(), config.model, options.file.display()))
 }

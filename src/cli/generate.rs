@@ -15,7 +15,7 @@ use hillshade::{
     },
 };
 
-use super::{Result, executor, folder, say};
+use super::{Result, executor, folder, say, weights};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -23,6 +23,8 @@ pub struct Options {
     /// --tokenizer.
     #[arg(value_name = "RUN|FOLDER|WEIGHTS")]
     subject: PathBuf,
+    #[command(flatten)]
+    weights: weights::Choice,
     /// Network of the weights, as in `hillshade train`.
     #[arg(long)]
     model: Option<String>,
@@ -138,7 +140,7 @@ pub fn run(options: &Options) -> Result<()> {
     let (sampling, subject) = (options.sampling()?, options.subject()?);
     let mut session = options.executor.open()?;
     let params = Generator::params(&subject.network, subject.classes)?;
-    import(&subject.weights, &params, &mut session)?;
+    import(&subject.weights, &params, &mut session, options.weights.wanted())?;
     let mut generator = Generator::new(subject.network, subject.classes, session, !options.no_cache)?;
     let prompt = subject.tokenizer.encode(&options.prompt, true)?;
     generator.push(&prompt)?;

@@ -12,7 +12,7 @@ use hillshade::{
         Landscape, Options as Curve, Scaling, Search, Secant, Statistics, eigenvalues, found, parameters, places,
         secant,
     },
-    models::{Error, import, write_atomically},
+    models::{Error, Weights, import, write_atomically},
     plot,
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -107,6 +107,8 @@ struct Measured {
     grid: Grid,
     /// Slope and bending at the parameters along each direction; none where derivatives are not those of the landscape.
     check: Vec<Check>,
+    /// Which weights of a run are at the center.
+    weights: Option<Weights>,
     seconds: f64,
 }
 
@@ -167,7 +169,7 @@ fn directions(options: &Options, s: &mut subject::Subject, mode: Option<BatchNor
 fn weights(path: &Path, s: &subject::Subject, layout: &[Block]) -> Result<Vec<f64>> {
     let file = if path.is_file() { path.to_path_buf() } else { folder::checkpoint_of(path)? };
     let mut session = Session::host();
-    import(&file, &s.params, &mut session)?;
+    import(&file, &s.params, &mut session, None)?;
     Ok(parameters(&session, layout)?)
 }
 
@@ -217,7 +219,7 @@ pub fn run(options: &Options) -> Result<()> {
         Some(mode) => checks(&mut s, &mut landscape, &directions, mode, radius)?,
         None => Vec::new(),
     };
-    let measured = Measured { grid, check, seconds: began.elapsed().as_secs_f64() };
+    let measured = Measured { grid, check, weights: s.weights, seconds: began.elapsed().as_secs_f64() };
     let text = serde_json::to_vec_pretty(&measured).unwrap_or_default();
     write_atomically(&s.out.join("landscape.json"), &text)?;
     let figure = draw(&s.title, &measured);

@@ -8,7 +8,7 @@ use hillshade::{
         Curvature, Density, Eigen, End, Estimate, Kind, Operator, Options as Curve, Quadrature, Sampling, Search,
         Setting, eigenvalues, hutchinson,
     },
-    models::write_atomically,
+    models::{Weights, write_atomically},
     plot,
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -73,6 +73,9 @@ struct Spectrum {
     trace: Option<Estimate>,
     density: Option<Density>,
     summary: Vec<(String, Estimate)>,
+    /// Which weights of a run they are.
+    #[serde(default)]
+    weights: Option<Weights>,
     seconds: f64,
 }
 
@@ -118,7 +121,8 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let mut a = Curvature::new(&mut s.session, &s.problem, kind, &curve)?;
     let point = a.point();
-    let mut spectrum = Spectrum { loss: point.loss, gradient_norm: point.gradient_norm, ..Spectrum::default() };
+    let mut spectrum =
+        Spectrum { loss: point.loss, gradient_norm: point.gradient_norm, weights: s.weights, ..Spectrum::default() };
     let path = s.out.join("spectrum.json");
 
     let search = |count, end| Search {
@@ -151,14 +155,16 @@ pub fn run(options: &Options) -> Result<()> {
         let quadrature = Quadrature { steps: options.steps, probes: options.probes, seed, ..Quadrature::default() };
         // A measurement that was stopped goes on from the probes that it has stored, if it is the same.
         let part = s.out.join(".spectrum.part.json");
-        let stored: Option<Density> = std::fs::read(&part).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let stored: Option<(f64, Density)> =
+            std::fs::read(&part).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let setting = Setting { adapter: s.session.executor(), ..a.setting() };
         let same = |d: &Density| (&d.setting, d.seed, d.steps) == (&setting, seed, options.steps.min(d.dimension));
-        let stored = stored.filter(same);
+        // The loss tells weights apart.
+        let stored = stored.filter(|(loss, density)| *loss == point.loss && same(density)).map(|(_, density)| density);
         let mut failed = None;
         let density =
             Density::measure(&mut s.session, &mut a, quadrature, stored, &mut moving(&progress), |density| {
-                let text = serde_json::to_vec(density).unwrap_or_default();
+                let text = serde_json::to_vec(&(point.loss, density)).unwrap_or_default();
                 failed = write_atomically(&part, &text).err();
                 Ok(())
             })?;

@@ -9,10 +9,10 @@ use clap::ValueEnum;
 use hillshade::{
     engine::Session,
     lab::{BatchNorm, Problem},
-    models::{Builder, Error, Loss, Mode, Network, Param, Part, Task, import},
+    models::{Builder, Error, Loss, Mode, Network, Param, Part, Task, Weights, import},
 };
 
-use super::{Result, executor, folder, train::Goal};
+use super::{Result, executor, folder, train::Goal, weights};
 
 /// Which samples.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,6 +36,8 @@ pub struct Options {
     /// Folder of a run, or a safetensors file of weights, ours or PyTorch's; a file needs --model and --data.
     #[arg(value_name = "RUN|WEIGHTS")]
     subject: PathBuf,
+    #[command(flatten)]
+    pub weights: weights::Choice,
     /// Network of the weights, as in `hillshade train`.
     #[arg(long)]
     model: Option<String>,
@@ -101,6 +103,8 @@ pub struct Subject {
     pub title: String,
     /// Trained parameters, in the order of the layers.
     pub params: Vec<Param>,
+    /// Which weights of a run they are.
+    pub weights: Option<Weights>,
     /// Where results go.
     pub out: PathBuf,
 }
@@ -156,7 +160,7 @@ impl Options {
         let mut b = Builder::new(Mode::Eval);
         let [x, _] = task.inputs(&mut b, 1)?;
         network.build(&mut b, x, task.classes())?;
-        import(&weights, &b.params, &mut session)?;
+        let weights = import(&weights, &b.params, &mut session, self.weights.wanted())?;
         let out = match &self.out {
             Some(out) => out.clone(),
             None if is_file => self.subject.parent().map(Path::to_path_buf).unwrap_or_default(),
@@ -166,6 +170,6 @@ impl Options {
         let title = format!("{model} on {data}");
         let params = b.trained().cloned().collect();
         let (batch_norm, micro_batch) = (self.batch_norm.map_or(batch_norm, |b| b.0), self.micro_batch);
-        Ok(Subject { session, problem, batch_norm, micro_batch, title, params, out })
+        Ok(Subject { session, problem, batch_norm, micro_batch, title, params, weights, out })
     }
 }

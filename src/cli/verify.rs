@@ -26,6 +26,7 @@ pub fn run(options: &Options) -> Result<()> {
     if options.subject.json {
         let mut line = serde_json::to_value(&done).unwrap_or_default();
         line["subject"] = json!(s.title);
+        line["weights"] = json!(s.weights);
         line["passed"] = json!(done.passed());
         print(line)?;
     } else {

@@ -58,6 +58,31 @@ fn a_text_is_learned_scored_and_continued() {
     assert_ne!(ask("--tokens 40").out, ask("--tokens 40 --seed 1").out);
 }
 
+/// What is continued is what is tested: the averages where there are any.
+#[test]
+fn averaged_weights_are_continued() {
+    let home = Home::new();
+    verse(&home);
+    home.run(&format!("train --epochs 2 --average 0.99 --out run {OPTIONS} --tokenizer bytes")).ok();
+    let model = "--model gpt2:layers=1,heads=2,width=16,context=16 --tokenizer bytes";
+    let ask = |what: &str| home.run(&format!("generate {what} --tokens 60 --temperature 1")).ok().out;
+    let mut texts = Vec::new();
+    for weights in ["average", "last"] {
+        home.run(&format!("export run {weights}.safetensors --weights {weights}")).ok();
+        texts.push(ask(&format!("run --weights {weights}")));
+        assert_eq!(ask(&format!("{weights}.safetensors {model}")), texts[texts.len() - 1]);
+    }
+    assert_ne!(texts[0], texts[1]);
+    assert_eq!(ask("run"), texts[0]);
+    home.run(&format!("train --epochs 1 --out plain {OPTIONS}")).ok();
+    for args in ["generate plain", "export plain file", "spectrum plain --samples 8"] {
+        let told = ["weights: expected last, for the run keeps no averages", "found average"];
+        home.run(&format!("{args} --weights average")).refused(2, &told);
+    }
+    let told = ["weights: expected nothing beside weights that are no run's", "found last.safetensors"];
+    home.run(&format!("generate last.safetensors {model} --weights last")).refused(2, &told);
+}
+
 /// A folder as Hugging Face's library writes it, and its weights alone.
 #[test]
 fn weights_of_others_are_continued() {

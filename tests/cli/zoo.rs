@@ -65,21 +65,35 @@ fn weights_are_exported_and_measured() {
         (names, file.tensor("fc.weight").expect("the last layer").data().to_vec())
     };
     home.run("export run averaged.safetensors").ok();
-    let text = home.run("export run last.safetensors --last").ok().out;
+    let text = home.run("export run last.safetensors --weights last").ok().out;
     assert!(text.starts_with("47 tensors of resnet8:width=4 in last.safetensors"), "{text}");
     let ((averaged, mean), (last, now)) = (names("averaged.safetensors"), names("last.safetensors"));
     assert_eq!(averaged, last);
     assert_ne!(mean, now);
     let some = ["bn1.running_var", "conv1.weight", "fc.bias", "layer2.0.downsample.1.weight", "layer3.0.bn2.bias"];
     assert!(some.iter().all(|name| last.iter().any(|n| n == name)), "{last:?}");
-    let measure = |file: &str| {
-        let options =
-            "--model resnet8:width=4 --data digits --samples 40 --points 3 --statistics frozen --json --out slices";
-        home.run(&format!("landscape {file} {options}")).ok().json()
-    };
+    let options = "--samples 40 --points 3 --statistics frozen --json --out slices";
+    let measure = |what: &str| home.run(&format!("landscape {what} {options}")).ok().json();
     let of = |line: &Value| line["center"].as_f64().expect("a loss");
-    let run = home.run("landscape run --samples 40 --points 3 --statistics frozen --json --out slices").ok().json();
-    assert_eq!(of(&measure("last.safetensors")), of(&run));
-    assert_ne!(of(&measure("averaged.safetensors")), of(&run));
+    let [of_average, of_last] =
+        ["averaged", "last"].map(|f| of(&measure(&format!("{f}.safetensors --model resnet8:width=4 --data digits"))));
+    assert_ne!(of_average, of_last);
+    for (options, weights, loss) in [
+        ("", "average", of_average),
+        (" --weights average", "average", of_average),
+        (" --weights last", "last", of_last),
+    ] {
+        let line = measure(&format!("run{options}"));
+        assert_eq!((&line["weights"], of(&line)), (&weights.into(), loss), "{options}");
+    }
+    // What is measured is what is tested.
+    let tested = home.run("eval run --json").ok().json()["test_loss"].as_f64().expect("a loss");
+    let held_out = "landscape run --images test --samples 360 --points 3 --statistics frozen --json --out slices";
+    let measured = of(&home.run(held_out).ok().json());
+    assert!((measured - tested).abs() < 1e-5 * tested, "{measured} and {tested}");
+    let line = home.run("spectrum run --samples 8 --top 1 --bottom 0 --probes 0 --weights last --json").ok().json();
+    assert_eq!(line["weights"], "last");
+    let line = home.run("verify run --samples 8 --json").ok().json();
+    assert_eq!(line["weights"], "average");
     home.run("export run nowhere/file").refused(1, &["expected to write nowhere/file"]);
 }

@@ -96,15 +96,9 @@ impl Lstm {
                 gates = g.add(gates, back)?;
             }
             gates = g.add(gates, bias)?;
-            let mut gate = |i: usize| g.slice(gates, 1, i * width, width);
-            let [i, f, k, o] = [gate(0)?, gate(1)?, gate(2)?, gate(3)?];
-            let [i, k, o] = [g.sigmoid(i)?, g.tanh(k)?, g.sigmoid(o)?];
-            let mut cell = g.mul(i, k)?;
-            if let Some(c) = c {
-                let kept = g.sigmoid(f).and_then(|f| g.mul(f, c))?;
-                cell = g.add(kept, cell)?;
-            }
-            *x = g.tanh(cell).and_then(|c| g.mul(o, c))?;
+            let before = c.map_or_else(|| g.fill(&[n, width], 0.0), Ok)?;
+            let [hidden, cell, _] = g.lstm_cell(gates, before)?;
+            *x = hidden;
             (h, c) = (Some(*x), Some(cell));
         }
         for ((name, before), value) in names.iter().zip(before).zip([h, c]) {
