@@ -25,6 +25,22 @@ impl<F: Real> WithSimd for Exponentials<'_, F> {
     }
 }
 
+/// `x ← tanh x`.
+pub(crate) fn hyperbolic_tangents<F: Real>(x: &mut [F]) {
+    Arch::new().dispatch(HyperbolicTangents(x));
+}
+
+struct HyperbolicTangents<'a, F>(&'a mut [F]);
+
+impl<F: Real> WithSimd for HyperbolicTangents<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.0.iter_mut().for_each(|x| *x = x.hyperbolic_tangent());
+    }
+}
+
 /// A float below 2²² added to this is rounded to a whole number, which the sum's last bits hold.
 const WHOLE: f32 = 12_582_912.0;
 

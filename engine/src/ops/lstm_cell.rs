@@ -2,10 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::{LstmCellGrad, LstmCellTangent, Sigmoid};
+use super::{LstmCellGrad, LstmCellTangent};
 use crate::{
-    At, Bind, Case, Class, DType, Graph, Launch, Launches, Map, Op, Operand, OutMut, Real, Result, Type, Var,
+    At, Bind, Case, Class, DType, Graph, Launch, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::{range, unit},
+    functions::{exponentials, hyperbolic_tangents},
     map::SERIAL,
     norm::or_zeros,
     op::{cpu, expect_dtypes, shape_error, word},
@@ -22,16 +23,21 @@ impl LstmCell {
         each_row(y, x[1].ty.count() / n, |row, [h, cell, gates]| {
             let (sums, c) = (&sums[row * 4 * n..][..4 * n], &c[row * n..][..n]);
             for (which, (gates, sums)) in gates.chunks_mut(n).zip(sums.chunks(n)).enumerate() {
-                let f = |x: F| if which == 2 { x.tanh() } else { Sigmoid {}.f([x]) };
-                gates.iter_mut().zip(sums).for_each(|(gate, &x)| *gate = f(x));
+                gates.copy_from_slice(sums);
+                if which == 2 {
+                    hyperbolic_tangents(gates);
+                } else {
+                    exponentials(gates, -F::one(), F::zero());
+                    gates.iter_mut().for_each(|gate| *gate = (F::one() + *gate).recip());
+                }
             }
             let [i, f, k, o] = four(gates, n);
             for e in 0..n {
                 cell[e] = f[e] * c[e] + i[e] * k[e];
             }
-            for e in 0..n {
-                h[e] = o[e] * cell[e].tanh();
-            }
+            h.copy_from_slice(cell);
+            hyperbolic_tangents(h);
+            h.iter_mut().zip(o).for_each(|(h, &o)| *h *= o);
         });
     }
 }
@@ -57,7 +63,7 @@ pub(crate) fn bent<F: Real>([i, f, k, _]: [&[F]; 4], c: &[F], t: &mut [F]) {
     for (e, t) in t.iter_mut().enumerate() {
         *t = f[e] * c[e] + i[e] * k[e];
     }
-    t.iter_mut().for_each(|t| *t = t.tanh());
+    hyperbolic_tangents(t);
 }
 
 /// Calls `f` with the number of each row and the results' parts of it.
