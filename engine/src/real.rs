@@ -1,5 +1,7 @@
 //! The two floats of the CPU executors: f32 on the host, f64 in the twin.
 
+use half::{f16, slice::HalfFloatSliceExt};
+
 use crate::{DType, Direct};
 
 /// A CPU buffer: floats or indices.
@@ -120,6 +122,12 @@ pub trait Real:
     /// To f64.
     fn wide(self) -> f64;
 
+    /// To as many 16-bit floats, rounded to nearest, ties to even.
+    fn to_halves(x: &[Self], y: &mut [f16]);
+
+    /// From as many 16-bit floats, exactly.
+    fn from_halves(x: &[f16], y: &mut [Self]);
+
     /// `y += a b` or `y = a b`, with `a` `[m, k]`, `b` `[k, n]`, `y` row-major with rows `stride` apart.
     /// The order of summation depends on the extents alone, not on the number of threads.
     fn gemm(
@@ -134,7 +142,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($float:ty, $erf:path) => {
+    ($float:ty, $erf:path, $to_halves:ident, $from_halves:ident) => {
         impl Real for $float {
             fn erf(self) -> Self {
                 $erf(self)
@@ -146,6 +154,14 @@ macro_rules! real {
 
             fn wide(self) -> f64 {
                 self.into()
+            }
+
+            fn to_halves(x: &[Self], y: &mut [f16]) {
+                y.$to_halves(x);
+            }
+
+            fn from_halves(x: &[f16], y: &mut [Self]) {
+                x.$from_halves(y);
             }
 
             fn gemm(
@@ -196,5 +212,5 @@ macro_rules! real {
     };
 }
 
-real!(f32, libm::erff);
-real!(f64, libm::erf);
+real!(f32, libm::erff, convert_from_f32_slice, convert_to_f32_slice);
+real!(f64, libm::erf, convert_from_f64_slice, convert_to_f64_slice);
