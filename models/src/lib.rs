@@ -26,7 +26,7 @@ pub use export::export;
 pub use generate::{Generator, Sampling};
 pub use import::{Pretrained, Weights, import, pretrained};
 pub use init::Init;
-pub use layer::{Builder, Layer, Mode, Norm, Param, Reparametrization, Rotation};
+pub use layer::{Builder, Layer, Mode, Norm, Param, Reparametrization, Rope, RopeBands, Rotation};
 pub use loss::Loss;
 pub use network::{Choice, Family, Goal, Network, Setting, Takes};
 pub use optim::Optimizer;
