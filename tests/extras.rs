@@ -8,7 +8,7 @@ use common::*;
 use hillshade::{
     engine::{Data, Graph, Session},
     models::{
-        Checkpoint, Config, Loss, Optimizer, Schedule, ScheduleShape, Trainer,
+        Checkpoint, Config, Loss, LossScale, Optimizer, Schedule, ScheduleShape, Trainer,
         data::{Dataset, Images, Mixup},
     },
 };
@@ -187,6 +187,88 @@ fn long_gradients_are_shortened_and_short_ones_left() {
     let want: Vec<f64> = free.iter().map(|v| v / 3.0).collect();
     assert_close("shortened", &short, &want, 1e-5);
     assert_close("left", &moved(Some(2.0 * length)), &free, 1e-9);
+}
+
+fn number(t: &Trainer, name: &str) -> f64 {
+    states(t)[name][0]
+}
+
+/// A power of two times the loss has that times the gradient, to the bit.
+#[test]
+fn scaled_losses_lead_where_losses_lead() {
+    for accumulate in [1, 2] {
+        let own = |loss_scale| {
+            let model = "cnn:widths=4".into();
+            config(Config { model, accumulate, clip: Some(0.3), average: Some(0.9), loss_scale, ..Config::default() })
+        };
+        let after = |loss_scale| {
+            let mut t = trainer(Session::host(), own(loss_scale));
+            run(&mut t, 5);
+            let counted = pollster_block(t.skipped()).expect("a session");
+            let states: States = states(&t).into_iter().filter(|(name, _)| !name.starts_with("scale/")).collect();
+            (states, counted)
+        };
+        let (want, none) = after(None);
+        assert_eq!(none, None);
+        for scale in [LossScale::Static(1024.0), LossScale::Dynamic] {
+            assert!(after(Some(scale)) == (want.clone(), Some(0)), "{scale:?}");
+        }
+    }
+}
+
+/// Where the scaled gradient is beyond f32, nothing is learned, and a dynamic scale goes down; after enough steps, up.
+#[test]
+fn steps_without_a_finite_gradient_are_left_out() {
+    /// What the optimizer changes.
+    fn learned(t: &Trainer) -> States {
+        let other = ["scale/", "epoch/", "average/", "gradient/"];
+        let is_learned = |name: &str| !name.contains("running") && !other.iter().any(|o| name.starts_with(o));
+        states(t).into_iter().filter(|(name, _)| is_learned(name)).collect()
+    }
+    /// Makes the slope of what comes before the last layer large.
+    fn steepen(t: &mut Trainer) {
+        let dense = |name: &String| !name.contains('/') && t.session().shape_of(name).is_some_and(|s| s.len() == 2);
+        let names: Vec<String> = t.session().names().into_iter().filter(dense).collect();
+        for name in names {
+            let shape = t.session().shape_of(&name).expect("a state");
+            let data = pollster_block(t.session().get(&name)).expect("a state");
+            let data: Vec<f32> = data.into_iter().map(|v| 1e6 * v).collect();
+            t.session_mut().set(&name, &shape, &data).expect("a state");
+        }
+    }
+    let most = 2f64.powi(126);
+    let momentum = Optimizer::Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 };
+    for (optimizer, accumulate) in [(momentum, 1), (Optimizer::Adam { decay: 0.0 }, 2)] {
+        let own = |loss_scale| {
+            let model = "cnn:widths=4".into();
+            config(Config { model, optimizer, accumulate, average: Some(0.5), loss_scale, ..Config::default() })
+        };
+        for session in [Session::host(), Session::device(gpu(false))] {
+            let mut t = trainer(session, own(Some(LossScale::Dynamic)));
+            run(&mut t, 2);
+            steepen(&mut t);
+            let before = learned(&t);
+            t.session_mut().set("scale/loss", &[1], &[most as f32]).expect("a state");
+            run(&mut t, 1);
+            assert!(learned(&t) == before, "a step was not left out");
+            let scale = |t: &Trainer| ["loss", "good", "skipped"].map(|name| number(t, &format!("scale/{name}")));
+            assert_eq!(scale(&t), [most / 2.0, 0.0, 1.0]);
+            t.session_mut().set("scale/loss", &[1], &[256.0]).expect("a state");
+            t.session_mut().set("scale/good", &[1], &[1998.0]).expect("a state");
+            run(&mut t, 1);
+            assert!(learned(&t) != before, "a step was left out");
+            assert_eq!(scale(&t), [256.0, 1999.0, 1.0]);
+            run(&mut t, 1);
+            assert_eq!(scale(&t), [512.0, 0.0, 1.0]);
+            assert_eq!(pollster_block(t.skipped()).expect("a session"), Some(1));
+        }
+        let mut t = trainer(Session::host(), own(Some(LossScale::Static(most))));
+        steepen(&mut t);
+        let before = learned(&t);
+        run(&mut t, 3);
+        assert!(learned(&t) == before);
+        assert_eq!(pollster_block(t.skipped()).expect("a session"), Some(3));
+    }
 }
 
 /// The averages of what the parameters and statistics were after each step, first ones soon forgotten.

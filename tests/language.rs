@@ -237,12 +237,23 @@ fn folders_of_the_library_are_read_and_written() {
         "gpt2:layers=1,heads=2,width=16,context=12,vocab=31,eps=0.00001",
         "llama:layers=1,heads=4,kv-heads=2,width=16,hidden=24,context=12,vocab=31,theta=100,eps=0.00001,tied=no",
     ];
-    for (config, spec) in configs.into_iter().zip(specs) {
+    // Angles are stretched as in Llama 3.1, and as before version 5 of the library.
+    let rope = r#""rope_parameters": {"rope_theta": 100.0, "rope_type": "default"}"#;
+    let bands = r#""low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192"#;
+    let llama3 =
+        format!(r#""rope_parameters": {{"rope_theta": 100.0, "rope_type": "llama3", "factor": 8.0, {bands}}}"#);
+    let linear = r#""rope_theta": 100.0, "rope_scaling": {"type": "linear", "factor": 2.5}"#;
+    let stretched = [llama3.as_str(), linear].map(|new| configs[1].replace(rope, new));
+    let kinds =
+        ["stretch=8,original=8192,low=1,high=4,", "stretch=2.5,"].map(|s| specs[1].replace("eps", &format!("{s}eps")));
+    let configs = configs.map(String::from).into_iter().chain(stretched);
+    let specs = specs.map(String::from).into_iter().chain(kinds);
+    for (config, spec) in configs.zip(specs) {
         let dir = tempfile::tempdir().expect("a folder");
         let file = |name: &str| dir.path().join(name);
         fs::write(file("config.json"), config).expect("a file");
         let found = pretrained(dir.path()).expect("a network");
-        assert_eq!((found.model.as_str(), found.classes, &found.tokenizer), (spec, 31, &None));
+        assert_eq!((&found.model, found.classes, &found.tokenizer), (&spec, 31, &None));
         let network = Network::parse(&found.model).expect("a specification");
         let params = Generator::params(&network, 31).expect("tokens");
         let session = begun(&network, 31, Session::host());
@@ -292,5 +303,15 @@ fn folders_of_the_library_are_read_and_written() {
     }
     let dir = tempfile::tempdir().expect("a folder");
     fs::write(dir.path().join("config.json"), r#"{"model_type": "bert"}"#).expect("a file");
-    assert!(pretrained(dir.path()).expect_err("unknown").to_string().contains("as \"model_type\", found \"bert\""));
+    let told = || pretrained(dir.path()).expect_err("unknown").to_string();
+    assert!(told().contains("as \"model_type\", found \"bert\""));
+    for (scaling, what) in [
+        (r#"{"rope_type": "yarn", "factor": 2.0}"#, "\"linear\" or \"llama3\" as \"rope_type\", found \"yarn\""),
+        (r#"{"type": "linear"}"#, "expected a number as \"factor\" of \"rope_scaling\", found null"),
+    ] {
+        let sizes = r#""hidden_size": 16, "num_attention_heads": 4, "vocab_size": 31"#;
+        let config = format!(r#"{{"model_type": "llama", {sizes}, "rope_scaling": {scaling}}}"#);
+        fs::write(dir.path().join("config.json"), config).expect("a file");
+        assert!(told().contains(what), "{}", told());
+    }
 }

@@ -189,12 +189,16 @@ impl Model {
 
 const GPT2: &str = "gpt2:layers=2,heads=5,width=20,context=80";
 const LLAMA: &str = "llama:layers=2,heads=6,kv-heads=2,width=24,hidden=36,context=80,theta=500";
+const LINEAR: &str = "llama:layers=2,heads=6,kv-heads=2,width=48,hidden=36,context=80,theta=500,stretch=2.5";
+const LLAMA3: &str =
+    "llama:layers=2,heads=6,kv-heads=2,width=48,hidden=36,context=80,theta=500,stretch=8,original=64,low=1,high=4";
 const LSTM: &str = "lstm:layers=2,width=20";
 const VIT: &str = "vit:layers=2,heads=5,width=20,hidden=28";
 
 #[test]
 fn language_models_are_pytorchs() {
-    for (name, spec) in [("gpt2", GPT2), ("llama", LLAMA), ("lstm", LSTM)] {
+    let stretched = [("llama_linear", LINEAR), ("llama_llama3", LLAMA3)];
+    for (name, spec) in [("gpt2", GPT2), ("llama", LLAMA), ("lstm", LSTM)].into_iter().chain(stretched) {
         let golden = Golden::read(name);
         let (n, t): (usize, usize) = (number(&golden, "n"), number(&golden, "t"));
         assert_eq!(number::<usize>(&golden, "vocab"), VOCAB);

@@ -1,8 +1,11 @@
 //! Derivatives as graph transformations: reverse mode, forward mode, and their composition.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+};
 
-use crate::{At, DType, Error, Graph, Result, Source, Var};
+use crate::{At, Error, Graph, Result, Source, Var, store::Read};
 
 impl Graph {
     /// Reverse mode: `Σₖ (∂yₖ/∂x)ᵀ ctₖ` for each `x` in `wrt`, zeros where `y` does not depend on it.
@@ -140,6 +143,15 @@ impl Graph {
 
 /// Cotangents of `wrt` from those of `y`; `None` stands for zero.
 pub(crate) fn pull(g: &mut Graph, y: &[Var], ct: &[Option<Var>], wrt: &[Var]) -> Result<Vec<Option<Var>>> {
+    // What a rule differentiates on its own is of this pass and not stored.
+    let halves = mem::take(&mut g.halves);
+    let found = pull_through(g, y, ct, wrt, halves);
+    g.halves = halves;
+    found
+}
+
+fn pull_through(g: &mut Graph, y: &[Var], ct: &[Option<Var>], wrt: &[Var], halves: bool) -> Result<Vec<Option<Var>>> {
+    let mut known = HashMap::new();
     let (nodes, live) = g.between(wrt, y);
     let mut cts: Vec<Option<Var>> = vec![None; g.value_count()];
     for (&y, &ct) in y.iter().zip(ct) {
@@ -154,12 +166,13 @@ pub(crate) fn pull(g: &mut Graph, y: &[Var], ct: &[Option<Var>], wrt: &[Var]) ->
         if own.iter().all(Option::is_none) {
             continue;
         }
-        let pulled = op.vjp(g, At { x: &node.x, y: &node.y }, &own)?;
+        let read = if halves { g.read_back(n, &mut known)? } else { Read::exactly(&node) };
+        let pulled = op.vjp(g, read.at(), &own)?;
         check_count(op.name(), "vjp", pulled.len(), node.x.len())?;
         for (&x, term) in node.x.iter().zip(pulled) {
             if let Some(term) = term
                 && live.contains(&x)
-                && g.ty(x).dtype == DType::F32
+                && g.has_derivatives(x)
             {
                 g.accumulate(&mut cts[x.index()], term)?;
             }
@@ -170,6 +183,13 @@ pub(crate) fn pull(g: &mut Graph, y: &[Var], ct: &[Option<Var>], wrt: &[Var]) ->
 
 /// Tangents of `y` from those of `wrt`; `None` stands for zero.
 pub(crate) fn push(g: &mut Graph, y: &[Var], wrt: &[Var], dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    let halves = mem::take(&mut g.halves);
+    let found = push_through(g, y, wrt, dx);
+    g.halves = halves;
+    found
+}
+
+fn push_through(g: &mut Graph, y: &[Var], wrt: &[Var], dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
     let from: Vec<Var> = wrt.iter().zip(dx).filter(|(_, dx)| dx.is_some()).map(|(&x, _)| x).collect();
     let (nodes, _) = g.between(&from, y);
     let mut tangents: Vec<Option<Var>> = vec![None; g.value_count()];

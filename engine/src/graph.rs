@@ -72,6 +72,8 @@ pub struct Graph {
     beside: Option<usize>,
     values: Vec<Value>,
     assigns: Vec<(Var, Var)>,
+    /// Whether reverse mode reads what was made before it as 16-bit floats.
+    pub(crate) halves: bool,
 }
 
 impl Graph {

@@ -31,6 +31,7 @@ mod rows;
 mod session;
 pub mod shape;
 mod split;
+mod store;
 mod strided;
 
 pub use batch::Stacked;

@@ -263,10 +263,11 @@ impl Planner {
         self.places[&self.root[v.index()]]
     }
 
-    /// A free slot of this type that fits best, or the largest free one grown, or a new one.
+    /// A free slot of this type that fits best, or the largest free one grown, or a new one. A slot that is much too large
+    /// stays free: a small value that lives long would keep it from others.
     fn take(&mut self, dtype: DType, len: usize) -> usize {
         let slots = &self.plan.slots;
-        let fits = self.free.iter().enumerate().filter(|&(_, &s)| slots[s].0 == dtype);
+        let fits = self.free.iter().enumerate().filter(|&(_, &s)| slots[s].0 == dtype && slots[s].1 <= 4 * len);
         let best = fits.min_by_key(|&(_, &s)| match slots[s].1.checked_sub(len) {
             Some(spare) => (0, spare),
             None => (1, len - slots[s].1),

@@ -1,5 +1,7 @@
 //! The two floats of the CPU executors: f32 on the host, f64 in the twin.
 
+use half::{f16, slice::HalfFloatSliceExt};
+
 use crate::{DType, Direct, functions};
 
 /// A CPU buffer: floats or indices.
@@ -126,6 +128,12 @@ pub trait Real:
     /// To f64.
     fn wide(self) -> f64;
 
+    /// To as many 16-bit floats, rounded to nearest, ties to even.
+    fn to_halves(x: &[Self], y: &mut [f16]);
+
+    /// From as many 16-bit floats, exactly.
+    fn from_halves(x: &[f16], y: &mut [Self]);
+
     /// `y += a b` or `y = a b`, with `a` `[m, k]`, `b` `[k, n]`, `y` row-major with rows `stride` apart.
     /// The order of summation depends on the extents alone, not on the number of threads.
     fn gemm(
@@ -140,7 +148,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($float:ty, $exp:path, $tanh:path, $erf:path) => {
+    ($float:ty, $exp:path, $tanh:path, $erf:path, $to_halves:ident, $from_halves:ident) => {
         impl Real for $float {
             #[inline(always)]
             fn exponential(self) -> Self {
@@ -163,6 +171,14 @@ macro_rules! real {
 
             fn wide(self) -> f64 {
                 self.into()
+            }
+
+            fn to_halves(x: &[Self], y: &mut [f16]) {
+                y.$to_halves(x);
+            }
+
+            fn from_halves(x: &[f16], y: &mut [Self]) {
+                x.$from_halves(y);
             }
 
             fn gemm(
@@ -213,5 +229,5 @@ macro_rules! real {
     };
 }
 
-real!(f32, functions::exp, functions::tanh, functions::erf);
-real!(f64, f64::exp, f64::tanh, libm::erf);
+real!(f32, functions::exp, functions::tanh, functions::erf, convert_from_f32_slice, convert_to_f32_slice);
+real!(f64, f64::exp, f64::tanh, libm::erf, convert_from_f64_slice, convert_to_f64_slice);

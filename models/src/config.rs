@@ -4,7 +4,19 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Loss, Optimizer, Perturbation, Schedule, ScheduleShape, data::Vocabulary};
+use crate::{Loss, LossScale, Optimizer, Perturbation, Schedule, ScheduleShape, data::Vocabulary};
+
+/// How the values that a step's second pass reads of its first are stored between them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// As they are.
+    #[default]
+    F32,
+    /// As 16-bit floats ([`Graph::store_half`](hillshade_engine::Graph::store_half)): half the memory, for gradients with
+    /// factors rounded to 11 bits. Parameters, losses, statistics, gradients and all sums stay as they are.
+    F16,
+}
 
 /// What is trained, and how: everything that a run's numbers depend on beside the executor.
 ///
@@ -57,6 +69,12 @@ pub struct Config {
     /// `min(d, (1 + t)/(10 + t))` in step `t`, so that the first ones are soon forgotten. Tests are of the averages.
     #[serde(default)]
     pub average: Option<f64>,
+    /// How activations are stored from the forward to the backward pass.
+    #[serde(default)]
+    pub precision: Precision,
+    /// What the loss is multiplied by while its gradient is taken; steps whose gradient is not finite are left out.
+    #[serde(default)]
+    pub loss_scale: Option<LossScale>,
     /// The learning rate over the run.
     pub schedule: Schedule,
     /// Seed of parameters, shuffles, augmentation and dropout.
@@ -92,6 +110,8 @@ impl Default for Config {
             clip: None,
             accumulate: 1,
             average: None,
+            precision: Precision::F32,
+            loss_scale: None,
             schedule: Schedule { rate: 0.05, shape: ScheduleShape::Cosine, warmup: 20 },
             seed: 0,
             crop: 0,
@@ -145,7 +165,9 @@ mod tests {
                 Config { limit: Some(5000), loss: Loss::Squared, perturbation, test_every: 20, ..Config::default() };
             let config =
                 Config { smoothing: 0.1, mixup: 0.2, clip: Some(1.0), accumulate: 4, average: Some(0.99), ..config };
+            let config = Config { precision: Precision::F16, loss_scale: Some(LossScale::Static(128.0)), ..config };
             let text = serde_json::to_string(&config).expect("text");
+            assert!(text.contains(r#""precision":"f16""#), "{text}");
             assert!(text.contains(r#""loss":"squared""#), "{text}");
             assert_eq!(serde_json::from_str::<Config>(&text).expect("the same"), config);
         }

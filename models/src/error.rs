@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::Precision;
+
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -58,7 +60,7 @@ pub enum Error {
         found: String,
     },
     /// Training has run away.
-    #[error("expected a finite loss, found {loss} at step {step}: the learning rate {rate} is too large")]
+    #[error("expected a finite loss, found {loss} at step {step}: the learning rate {rate} is too large{}", or(*precision))]
     Diverged {
         /// The step.
         step: u64,
@@ -66,10 +68,20 @@ pub enum Error {
         loss: f64,
         /// The learning rate.
         rate: f64,
+        /// How activations are stored.
+        precision: Precision,
     },
     /// The engine refused or failed.
     #[error(transparent)]
     Engine(#[from] hillshade_engine::Error),
+}
+
+/// What else may have led to it.
+fn or(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "",
+        Precision::F16 => ", or an activation is above 65504, the largest number of f16",
+    }
 }
 
 /// `a, b, c`.
@@ -103,6 +115,11 @@ mod tests {
             (
                 Error::Argument { what: "seed".into(), expected: "a number".into(), found: "x".into() },
                 "seed: expected a number, found x",
+            ),
+            (
+                Error::Diverged { step: 3, loss: f64::NAN, rate: 0.5, precision: Precision::F16 },
+                "expected a finite loss, found NaN at step 3: the learning rate 0.5 is too large, or an activation is above \
+                 65504, the largest number of f16",
             ),
         ];
         for (error, message) in errors {

@@ -5,7 +5,7 @@ mod sequence;
 mod weight;
 
 pub use norm::Norm;
-pub use sequence::Rotation;
+pub use sequence::{Rope, RopeBands, Rotation};
 pub use weight::Reparametrization;
 
 use hillshade_engine::{Conv, Graph, Pool, Session, Source, Type, Var};

@@ -13,6 +13,7 @@ use crate::{
     Checkpoint, Config, Error, Network, Progress, Result, Score,
     data::{Augment, Mixup, permutation},
     optim::RATES,
+    scale::SKIPPED,
     task::{Drawn, Fed, LABELS, Part, Task, Values},
 };
 use check::{check, fits, within};
@@ -95,9 +96,9 @@ impl Trainer {
         fits(&built.b, &session, &config)?;
         built.b.initialize(&mut session, config.seed)?;
         let part = graphs.part()?;
-        let zeros = [&built.states[..], part.as_ref().map_or(&[], |part| &part.states)].concat();
-        for s in &zeros {
-            session.set(&s.name, &s.shape, &vec![0.0; s.shape.iter().product()])?;
+        let states = [&built.states[..], part.as_ref().map_or(&[], |part| &part.states)].concat();
+        for s in &states {
+            session.set(&s.name, &s.shape, &s.init.draw(&s.shape, config.seed, &s.name))?;
         }
         for (average, p) in built.averages.iter().zip(&built.b.params) {
             session.set(&average.name, &p.shape, &p.init.draw(&p.shape, config.seed, &p.name))?;
@@ -209,7 +210,8 @@ impl Trainer {
     /// or has come to.
     pub fn diverged(&self, loss: f64) -> Error {
         let step = self.progress.step;
-        Error::Diverged { step, loss, rate: self.rate_of(step.saturating_sub(1).min(self.config.schedule.warmup)) }
+        let rate = self.rate_of(step.saturating_sub(1).min(self.config.schedule.warmup));
+        Error::Diverged { step, loss, rate, precision: self.config.precision }
     }
 
     /// One training step, on the next batch of the epoch.
@@ -303,6 +305,18 @@ impl Trainer {
             return Err(self.diverged(loss));
         }
         Ok(Some(Score { loss, accuracy: f64::from(totals[1]) / labels as f64 }))
+    }
+
+    /// Steps of the run that were left out, their gradients not being finite, where that is watched.
+    ///
+    /// # Errors
+    ///
+    /// The device's.
+    pub async fn skipped(&self) -> Result<Option<u64>> {
+        match self.config.loss_scale {
+            Some(_) => Ok(self.session.get(SKIPPED).await?.first().map(|&steps| steps as u64)),
+            None => Ok(None),
+        }
     }
 
     /// Ends the epoch: the next step begins another, with the samples in another order.

@@ -35,6 +35,9 @@ pub struct Epoch {
     /// The same loss in bits per character, of text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bits_per_character: Option<f64>,
+    /// Steps that the run has left out so far, where such are watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<u64>,
     /// Training time since this process began, in seconds.
     pub seconds: f64,
     /// Training throughput since the line before, or since this process began, of images.

@@ -186,18 +186,20 @@ impl Run {
             test_loss: test.loss,
             test_accuracy: test.accuracy,
             bits_per_character: bits(&self.trainer, test),
+            skipped: block_on(self.trainer.skipped())?,
             seconds: self.training.as_secs_f64(),
             images_per_second: (!is_text).then_some(per_second),
             tokens_per_second: is_text.then_some(per_second),
         };
         say(format_args!(
-            "epoch {:>3}  loss {:.4}  accuracy {:.2} %  test loss {:.4}  test accuracy {:.2} %{}  {per_second:.0} {}/s",
+            "epoch {:>3}  loss {:.4}  accuracy {:.2} %  test loss {:.4}  test accuracy {:.2} %{}{}  {per_second:.0} {}/s",
             line.epoch,
             train.loss,
             100.0 * train.accuracy,
             test.loss,
             100.0 * test.accuracy,
             line.bits_per_character.map_or(String::new(), |bits| format!("  {bits:.4} bits per character")),
+            line.skipped.filter(|&n| n > 0).map_or(String::new(), |n| format!("  {n} steps left out")),
             self.trainer.task().units(),
         ));
         self.trainer.next_epoch()?;

@@ -51,6 +51,8 @@ fn options_out_of_range() {
         ("--label-smoothing 1", ["smoothing: expected a number from 0 to below 1", "found 1.0"]),
         ("--mixup -1", ["mixup: expected a number from 0 to 4", "found -1.0"]),
         ("--clip nan", ["clip: expected a positive number", "found NaN"]),
+        ("--loss-scale 0", ["loss-scale: expected a positive number from 1e-37 to 1e38, or dynamic", "found 0.0"]),
+        ("--loss-scale dynamic --sam 0.1", ["loss-scale: expected no sharpness-aware steps beside it", "found both"]),
         ("--average 1", ["average: expected a number from 0 to below 1", "found 1.0"]),
         ("--model autoencoder", ["loss: expected squared", "found cross-entropy"]),
         ("--data minst", ["expected a data set among digits, mnist", "found \"minst\""]),

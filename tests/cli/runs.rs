@@ -94,6 +94,7 @@ fn a_resumed_run_is_the_run() {
         "--model mlp:widths=64,dropout=0.5 --lr 0.0123456789",
         "--model mlp:widths=64,dropout=0.5 --optimizer adamw --crop 1",
         "--model cnn:widths=8,norm=none --test-every 2 --sam 0.05 --heavy-ball",
+        "--model cnn:widths=8 --precision f16 --loss-scale dynamic",
         "--model cnn:widths=8 --accumulate 2 --average 0.9 --label-smoothing 0.1 --mixup 0.2 --clip 1 --crop 1",
         "--model mlp:widths=16,activation=silu --test-every 2 --asam 0.5 --optimizer adam --loss squared",
     ] {

@@ -24,6 +24,7 @@ from transformers import (
     ViTConfig,
     ViTForImageClassification,
 )
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from make import write  # noqa: E402
@@ -121,17 +122,21 @@ def gpt2():
     write("gpt2_greedy", {"ids": ids}, {"prompt": "8"})
 
 
-def llama():
+def decoder(width, rope):
+    """A small Llama whose angles are made in float64: the library makes them in float32 whatever the model's precision."""
     config = LlamaConfig(
-        vocab_size=61, hidden_size=24, intermediate_size=36, num_hidden_layers=2, num_attention_heads=6,
-        num_key_value_heads=2, max_position_embeddings=80, rms_norm_eps=1e-5, rope_theta=500.0, attn_implementation="eager",
+        vocab_size=61, hidden_size=width, intermediate_size=36, num_hidden_layers=2, num_attention_heads=6,
+        num_key_value_heads=2, max_position_embeddings=80, rms_norm_eps=1e-5, rope_parameters=rope, attn_implementation="eager",
         tie_word_embeddings=False, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     model = LlamaForCausalLM(config).double()
-    # The library makes the angles in float32 whatever the model's precision.
-    rotary = model.model.rotary_emb
-    theta, d = 500.0, 4
-    rotary.inv_freq = 1.0 / theta ** (torch.arange(0, d, 2, dtype=torch.float64) / d)
+    rotary, d = model.model.rotary_emb, width // 6
+    unstretched = 1.0 / rope["rope_theta"] ** (torch.arange(0, d, 2, dtype=torch.float64) / d)
+    if rope["rope_type"] == "default":
+        rotary.inv_freq = unstretched
+    else:
+        rotary.inv_freq = ROPE_INIT_FUNCTIONS[rope["rope_type"]](config, "cpu")[0].double()
+        print(f"  {rope['rope_type']}: angles times {(rotary.inv_freq / unstretched).tolist()}")
 
     def exact(x, position_ids, layer_type=None):
         angles = position_ids[:, :, None].double() * rotary.inv_freq
@@ -139,10 +144,19 @@ def llama():
         return angles.cos(), angles.sin()
 
     rotary.forward = exact
-    model = fill(model)
+    return fill(model)
+
+
+def llama():
+    model = decoder(24, {"rope_type": "default", "rope_theta": 500.0})
     ids = greedy(model, tokens(8, 61), 64)
     learn("llama", model, lambda model, x: model(x).logits, 3, 13, 61)
     write("llama_greedy", {"ids": ids}, {"prompt": "8"})
+    linear = {"rope_type": "linear", "factor": 2.5}
+    bands = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+    for kind in [linear, {"rope_type": "llama3", "factor": 8.0} | bands]:
+        model = decoder(48, kind | {"rope_theta": 500.0})
+        learn(f"llama_{kind['rope_type']}", model, lambda model, x: model(x).logits, 3, 13, 61)
 
 
 def vit():

@@ -100,10 +100,21 @@ impl Sizes<'_> {
         // Before version 5 the base stood alone, and what stretches the angles in `rope_scaling`.
         let rope = [&self.json["rope_parameters"], &self.json["rope_scaling"]].into_iter().find(|r| r.is_object());
         let kind = rope.map_or("default", |r| r["rope_type"].as_str().or(r["type"].as_str()).unwrap_or("default"));
-        if kind != "default" {
-            return Err(format(self.path, "\"default\" as \"rope_type\"", format!("\"{kind}\"")));
-        }
         let theta = rope.and_then(|r| r["rope_theta"].as_f64()).unwrap_or(self.number("rope_theta", 1e4));
+        let stretch = match (kind, rope) {
+            ("default", _) => String::new(),
+            ("linear", Some(rope)) => format!(",stretch={}", self.of_rope(rope, "factor")?),
+            ("llama3", Some(rope)) => {
+                let number = |key| self.of_rope(rope, key);
+                let (factor, original) = (number("factor")?, number("original_max_position_embeddings")?);
+                let (low, high) = (number("low_freq_factor")?, number("high_freq_factor")?);
+                format!(",stretch={factor},original={original},low={low},high={high}")
+            }
+            _ => {
+                let expected = "\"default\", \"linear\" or \"llama3\" as \"rope_type\"";
+                return Err(format(self.path, expected, format!("\"{kind}\"")));
+            }
+        };
         let (layers, hidden) = (self.count("num_hidden_layers")?, self.count("intermediate_size")?);
         let (kv, context) =
             (self.count_or("num_key_value_heads", heads)?, self.count_or("max_position_embeddings", 2048)?);
@@ -111,7 +122,14 @@ impl Sizes<'_> {
         let eps = self.number("rms_norm_eps", 1e-6);
         let sizes =
             format!("layers={layers},heads={heads},kv-heads={kv},width={width},hidden={hidden},context={context}");
-        Ok((format!("llama:{sizes},vocab={vocab},theta={theta},eps={eps},tied={tied}"), vocab))
+        Ok((format!("llama:{sizes},vocab={vocab},theta={theta}{stretch},eps={eps},tied={tied}"), vocab))
+    }
+
+    /// A number that says how rotary positions are stretched.
+    fn of_rope(&self, rope: &Value, key: &str) -> Result<f64> {
+        let value = &rope[key];
+        let found = || format(self.path, format!("a number as \"{key}\" of \"rope_scaling\""), value.to_string());
+        value.as_f64().ok_or_else(found)
     }
 
     fn vit(&self) -> Result<(String, usize)> {

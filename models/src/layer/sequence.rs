@@ -23,6 +23,41 @@ pub(super) struct Decoding {
     kept: Vec<(String, Type)>,
 }
 
+/// By how much rotary positions turn the pairs of a head's features.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rope {
+    /// Base of the wavelengths.
+    pub theta: f64,
+    /// What angles are divided by, so that a longer sequence turns no farther than one that was trained on (Chen et al. 2023).
+    pub stretch: f64,
+    /// Where that is so of long wavelengths alone.
+    pub bands: Option<RopeBands>,
+}
+
+/// Which wavelengths are stretched, as in Llama 3.1 (Grattafiori et al. 2024): those of fewer turns than `low` in the
+/// original context, not those of more than `high`, and in part those between.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RopeBands {
+    /// Tokens of a sequence before.
+    pub original: usize,
+    /// Turns up to which a wavelength is stretched.
+    pub low: f64,
+    /// Turns from which on it is not.
+    pub high: f64,
+}
+
+impl Rope {
+    /// The angle from place to place of pair `i` of a head of `d` features: `θ^(−2i/d)`, stretched.
+    fn angle(&self, i: usize, d: usize) -> f64 {
+        let angle = self.theta.powf(-((2 * i) as f64) / d as f64);
+        let kept = self.bands.map_or(0.0, |RopeBands { original, low, high }| {
+            let turns = original as f64 * angle / std::f64::consts::TAU;
+            ((turns - low) / (high - low)).clamp(0.0, 1.0)
+        });
+        angle * (kept + (1.0 - kept) / self.stretch)
+    }
+}
+
 /// Cosines and sines of the angles by which [`Builder::rotate`] turns, `[t, 1, d/2]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Rotation {
@@ -92,19 +127,19 @@ impl Builder {
         })
     }
 
-    /// The angles `m θ^(−2i/d)` of place `m` and pair `i`, for heads of `d` features.
+    /// The angles of place `m` and pair `i`, `m` times those of [`Rope`], for heads of `d` features.
     ///
     /// # Errors
     ///
     /// [`Error::Argument`] for an odd `d`, and when there are fewer places than `t`.
-    pub fn rotation(&mut self, t: usize, d: usize, theta: f64, context: usize) -> Result<Rotation> {
+    pub fn rotation(&mut self, t: usize, d: usize, rope: Rope, context: usize) -> Result<Rotation> {
         within(t, context)?;
         if !d.is_multiple_of(2) {
             let (what, expected) = ("width of a head".into(), "an even number, for rotary positions".into());
             return Err(Error::Argument { what, expected, found: d.to_string() });
         }
         let (half, places) = (d / 2, if self.decoding.is_some() { context } else { t });
-        let angle = |i: usize| (i / half) as f64 * theta.powf(-((2 * (i % half)) as f64) / d as f64);
+        let angle = |i: usize| (i / half) as f64 * rope.angle(i % half, d);
         let mut table = |of: fn(f64) -> f64| -> Result<Var> {
             let values: Vec<f32> = (0..places * half).map(|i| of(angle(i)) as f32).collect();
             let mut table = self.g.literal(&[places, half], &values)?;

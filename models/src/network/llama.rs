@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hillshade_engine::Var;
 
-use super::{Architecture, Family, Setting, Takes, vocabulary};
-use crate::{Builder, Init, Result, Rotation};
+use super::{Architecture, Family, Setting, Takes, Values, vocabulary};
+use crate::{Builder, Error, Init, Result, Rope, RopeBands, Rotation};
 
 pub(super) const FAMILY: Family = Family {
     names: &["llama"],
@@ -25,6 +25,10 @@ pub(super) const FAMILY: Family = Family {
             Setting::size("context", "256", "most tokens of a sequence"),
             Setting::size_or_auto("vocab", "tokens that there are; auto as many as the data have"),
             Setting::scale("theta", "10000", "base of the wavelengths of rotary positions"),
+            Setting::scale("stretch", "1", "what the angles of rotary positions are divided by"),
+            Setting::size_or_auto("original", "context in which turns are counted; auto: all angles are stretched"),
+            Setting::scale("low", "1", "turns in the original context up to which an angle is stretched"),
+            Setting::scale("high", "4", "turns, above low, from which on it is not"),
             Setting::scale("eps", "1e-5", "what is added to mean squares"),
             Setting::choice::<bool>("tied", "no", "whether tokens and head share a table"),
         ]
@@ -38,7 +42,7 @@ pub(super) const FAMILY: Family = Family {
             hidden: values.size_or_auto("hidden")?,
             context: values.size("context")?,
             vocab: values.size_or_auto("vocab")?,
-            theta: values.scale("theta")?,
+            rope: rope(values)?,
             eps: values.scale("eps")?,
             tied: values.choice("tied")?,
         }))
@@ -56,9 +60,20 @@ struct Llama {
     hidden: Option<usize>,
     context: usize,
     vocab: Option<usize>,
-    theta: f64,
+    rope: Rope,
     eps: f64,
     tied: bool,
+}
+
+/// The angles of rotary positions.
+fn rope(values: &Values) -> Result<Rope> {
+    let [low, high] = [values.scale("low")?, values.scale("high")?];
+    if low >= high {
+        let expected = format!("a number above low, {low}");
+        return Err(Error::Argument { what: "high".into(), expected, found: high.to_string() });
+    }
+    let bands = values.size_or_auto("original")?.map(|original| RopeBands { original, low, high });
+    Ok(Rope { theta: values.scale("theta")?, stretch: values.scale("stretch")?, bands })
 }
 
 /// Weights as they begin.
@@ -69,7 +84,7 @@ impl Architecture for Llama {
         let (t, vocab) = (b.g.shape(tokens)[1], vocabulary(self.vocab, vocab)?);
         let (y, table) = b.scope("model", |b| {
             let [mut x, table] = b.embedding("embed_tokens", tokens, [vocab, self.width], BEGIN)?;
-            let rotation = b.rotation(t, self.width / self.heads.max(1), self.theta, self.context)?;
+            let rotation = b.rotation(t, self.width / self.heads.max(1), self.rope, self.context)?;
             for layer in 0..self.layers {
                 x = b.scope(&format!("layers.{layer}"), |b| self.block(b, x, rotation))?;
             }

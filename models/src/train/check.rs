@@ -4,7 +4,7 @@ use hillshade_engine::Session;
 
 use super::graph;
 use crate::{
-    Builder, Config, Error, Param, Result,
+    Builder, Config, Error, LossScale, Param, Result,
     task::{Part, Task},
 };
 
@@ -48,6 +48,14 @@ pub(super) fn check(config: &Config, task: &Task) -> Result<()> {
         if let Some(share) = share.filter(|share| !(0.0..1.0).contains(share)) {
             return refuse(what, "a number from 0 to below 1".into(), format!("{share:?}"));
         }
+    }
+    if let Some(LossScale::Static(scale)) = config.loss_scale
+        && !(scale > 0.0 && (scale as f32).is_normal())
+    {
+        return refuse("loss-scale", "a positive number from 1e-37 to 1e38, or dynamic".into(), format!("{scale:?}"));
+    }
+    if config.loss_scale.is_some() && config.perturbation.is_some() {
+        return refuse("loss-scale", "no sharpness-aware steps beside it".into(), "both".into());
     }
     if !(0.0..=4.0).contains(&config.mixup) {
         return refuse("mixup", "a number from 0 to 4".into(), format!("{:?}", config.mixup));

@@ -3,8 +3,9 @@
 use hillshade_engine::{Graph, Var};
 
 use crate::{
-    Builder, Config, Goal, Init, Mode, Network, Param, Result, Task,
+    Builder, Config, Goal, Init, Mode, Network, Param, Precision, Result, Task,
     loss::counted,
+    scale,
     sharpness::{norm, scaled},
 };
 
@@ -44,6 +45,8 @@ struct Pass {
     b: Builder,
     trained: Vec<Param>,
     gradients: Vec<Var>,
+    /// The state that holds the loss's scale.
+    scale: Option<Param>,
 }
 
 /// Passes of a step: more than one where gradients are accumulated.
@@ -87,15 +90,19 @@ impl Graphs<'_> {
         let axes: Vec<usize> = (0..b.g.shape(losses).len()).collect();
         let loss = b.g.mean(losses, &axes)?;
         let trained: Vec<Param> = b.trained().cloned().collect();
-        let gradients = match config.perturbation {
-            Some(perturbation) => perturbation.gradient(&mut b.g, loss, &trained.iter().collect::<Vec<_>>())?,
-            None => b.g.grad(loss, &trained.iter().map(|p| p.var).collect::<Vec<_>>())?,
+        b.g.store_half(config.precision == Precision::F16);
+        let scale = config.loss_scale.map(|scale| scale.state(&mut b.g)).transpose()?;
+        let at: Vec<Var> = trained.iter().map(|p| p.var).collect();
+        let gradients = match (config.perturbation, &scale) {
+            (Some(perturbation), _) => perturbation.gradient(&mut b.g, loss, &trained.iter().collect::<Vec<_>>())?,
+            (None, Some(scale)) => scale::gradient(&mut b.g, loss, &at, scale.var)?,
+            (None, None) => b.g.grad(loss, &at)?,
         };
         let before = b.g.state(TOTALS, &[2])?;
         let batch = self.totals(&mut b.g, losses, [x, outputs], labels)?;
         let after = b.g.add(before, batch)?;
         b.g.assign(before, after)?;
-        Ok(Pass { b, trained, gradients })
+        Ok(Pass { b, trained, gradients, scale })
     }
 
     /// The sum of the losses and the number of hits, `[2]`; see [`crate::Score`].
@@ -132,7 +139,7 @@ impl Graphs<'_> {
         if passes(self.config) == 1 {
             return Ok(None);
         }
-        let Pass { mut b, trained, gradients } = self.pass(false)?;
+        let Pass { mut b, trained, gradients, .. } = self.pass(false)?;
         let (sums, states) = self.summed(&mut b.g, &trained, &gradients)?;
         for (state, sum) in states.iter().zip(sums) {
             b.g.assign(state.var, sum)?;
@@ -154,7 +161,7 @@ impl Graphs<'_> {
 
     /// The last pass of a step, or its only one, and the update.
     pub(super) fn step(&self, resident: bool) -> Result<Built> {
-        let Pass { mut b, trained, mut gradients } = self.pass(resident)?;
+        let Pass { mut b, trained, mut gradients, scale } = self.pass(resident)?;
         if passes(self.config) > 1 {
             let (sums, states) = self.summed(&mut b.g, &trained, &gradients)?;
             gradients = sums;
@@ -163,10 +170,15 @@ impl Graphs<'_> {
                 b.g.assign(state.var, zeros)?;
             }
         }
+        let whole = gradients.clone();
         if let Some(most) = self.config.clip {
             gradients = clipped(&mut b.g, &gradients, most)?;
         }
-        let states = self.config.optimizer.build(&mut b.g, &trained.iter().collect::<Vec<_>>(), &gradients)?;
+        let mut states = self.config.optimizer.build(&mut b.g, &trained.iter().collect::<Vec<_>>(), &gradients)?;
+        if let (Some(how), Some(scale)) = (self.config.loss_scale, scale) {
+            let learned: Vec<Var> = trained.iter().chain(&states).map(|p| p.var).collect();
+            states.extend(how.guard(&mut b.g, &whole, &learned, scale)?);
+        }
         let mut averages = Vec::new();
         if self.config.average.is_some() {
             let share = b.g.input(SHARE, &[1])?;

@@ -4,7 +4,8 @@ use std::{path::PathBuf, str::FromStr};
 
 use clap::ValueEnum;
 use hillshade::models::{
-    Config, Error, Loss, Network, Optimizer, Part, Perturbation, Schedule, ScheduleShape, Task, data::Vocabulary,
+    Config, Error, Loss, LossScale, Network, Optimizer, Part, Perturbation, Precision, Schedule, ScheduleShape, Task,
+    data::Vocabulary,
 };
 
 use super::track::Track;
@@ -39,6 +40,12 @@ impl From<Goal> for Loss {
     }
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Stored {
+    F32,
+    F16,
+}
+
 /// Samples of a step.
 #[derive(Clone, Copy)]
 enum Batch {
@@ -53,8 +60,15 @@ fn batch(text: &str) -> std::result::Result<Batch, String> {
     }
 }
 
+fn loss_scale(text: &str) -> std::result::Result<LossScale, String> {
+    match text {
+        "dynamic" => Ok(LossScale::Dynamic),
+        _ => text.parse().map(LossScale::Static).map_err(|_| "expected a number or dynamic".into()),
+    }
+}
+
 /// The options of a new run alone.
-const FIXED: [&str; 26] = [
+const FIXED: [&str; 28] = [
     "data",
     "tokenizer",
     "limit",
@@ -66,6 +80,8 @@ const FIXED: [&str; 26] = [
     "clip",
     "accumulate",
     "average",
+    "precision",
+    "loss_scale",
     "optimizer",
     "lr",
     "momentum",
@@ -125,6 +141,14 @@ pub struct Options {
     /// Keep running averages of the weights, of which a step leaves the share D; they are tested and exported.
     #[arg(long, value_name = "D", allow_negative_numbers = true)]
     average: Option<f64>,
+    /// How activations are stored from the forward to the backward pass: in f16 they take half the memory; parameters,
+    /// gradients and sums stay f32.
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: Stored,
+    /// Leave steps out whose gradients are not finite, and multiply the loss by N while they are taken, or dynamic: by a
+    /// power of two that goes up and down with them.
+    #[arg(long, value_name = "N|dynamic", value_parser = loss_scale, allow_negative_numbers = true)]
+    loss_scale: Option<LossScale>,
     /// Update rule.
     #[arg(long, value_enum, default_value = "sgd")]
     optimizer: Rule,
@@ -281,6 +305,11 @@ impl Options {
             clip: self.clip,
             accumulate: self.accumulate,
             average: self.average,
+            precision: match self.precision {
+                Stored::F32 => Precision::F32,
+                Stored::F16 => Precision::F16,
+            },
+            loss_scale: self.loss_scale,
             optimizer,
             perturbation,
             schedule,
