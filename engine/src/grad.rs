@@ -62,11 +62,17 @@ impl Graph {
         self.same_types("replay", from, to)?;
         let (nodes, _) = self.between(from, y);
         let mut now: HashMap<Var, Var> = from.iter().copied().zip(to.iter().copied()).collect();
+        let mut places: HashMap<usize, usize> = HashMap::new();
         for n in nodes {
             let node = self.nodes()[n].clone();
             let Source::Op(op) = node.source else { continue };
             let x: Vec<Var> = node.x.iter().map(|x| *now.get(x).unwrap_or(x)).collect();
-            let made = self.push(op, &x)?;
+            // A tangent stays beside the value that it belongs to, where that is replayed too.
+            self.place_beside(places.get(&self.anchor(n)).copied());
+            let made = self.push(op, &x);
+            self.place_beside(None);
+            let made = made?;
+            places.insert(n, self.node_index(made[0]));
             for (y, made) in node.y.into_iter().zip(made) {
                 now.entry(y).or_insert(made);
             }

@@ -68,6 +68,7 @@ ops! {
     max_over,
     max_pool,
     max_pool_grad,
+    mean_of_parts,
     min,
     mul,
     ne,

@@ -69,6 +69,7 @@ pub struct Builder {
     reparametrization: Reparametrization,
     flattened: Option<(Var, [usize; 3])>,
     decoding: Option<sequence::Decoding>,
+    parted: bool,
 }
 
 impl Builder {
@@ -87,7 +88,14 @@ impl Builder {
             reparametrization: Reparametrization::None,
             flattened: None,
             decoding: None,
+            parted: false,
         }
+    }
+
+    /// For a part of a training batch: batch normalization takes the statistics of all parts, by
+    /// [`Graph::mean_of_parts`], and leaves the running ones.
+    pub fn of_part() -> Self {
+        Builder { parted: true, ..Builder::new(Mode::Train) }
     }
 
     /// The same, with other states for its parameters: those whose names begin with `prefix`.

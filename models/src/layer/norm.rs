@@ -89,6 +89,9 @@ impl Builder {
             if b.mode == Mode::Eval {
                 return Ok(b.g.batch_norm_eval(x, [gamma, beta], [mean, variance], EPS)?);
             }
+            if b.parted {
+                return Ok(b.g.batch_norm_of_parts(x, [gamma, beta], EPS)?);
+            }
             let [y, batch_mean, rstd] = b.g.batch_norm(x, gamma, beta, EPS)?;
             let running = b.g.batch_norm_running(x, [batch_mean, rstd], [mean, variance], MOMENTUM, EPS)?;
             b.g.assign(mean, running[0])?;
