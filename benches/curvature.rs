@@ -56,7 +56,7 @@ fn measure(name: &str, open: &dyn Fn() -> Session, mode: BatchNorm, model: &str,
         width: Some(STACK),
         ..Options::default()
     };
-    let mut gradient = Gradient::new(&mut session, &problem, mode, batch, &[])?;
+    let mut gradient = Gradient::new(&mut session, &problem, mode, Some(batch), &[])?;
     let n = gradient.dimension();
     let mut vectors = Vectors::new(n);
     for k in [1, STACK] {

@@ -246,7 +246,7 @@ fn statistics_are_the_ones_asked_for() {
             }
         }
         for (statistics, mode) in [(Statistics::Frozen, BatchNorm::Eval), (Statistics::Batch(5), BatchNorm::Batch(5))] {
-            let mut g = Gradient::new(&mut session, &problem, mode, 128, &[]).expect("a gradient");
+            let mut g = Gradient::new(&mut session, &problem, mode, None, &[]).expect("a gradient");
             let (want, got) = (g.run(&mut session).expect("a loss"), of(&mut session, statistics, 0.0));
             assert!((want - got).abs() < bound, "{want} {got}");
         }
@@ -278,7 +278,7 @@ fn interpolation_ends_at_both_networks() {
     let mut l = landscape(&mut here, &problem, &d, Statistics::Frozen);
     for at in [0.0, 1.0] {
         let session = if at == 0.0 { &mut here } else { &mut there };
-        let mut g = Gradient::new(session, &problem, BatchNorm::Eval, 128, &[]).expect("a gradient");
+        let mut g = Gradient::new(session, &problem, BatchNorm::Eval, None, &[]).expect("a gradient");
         let want = g.run(session).expect("a loss");
         let got = l.loss(&mut here, &[at]).expect("a loss");
         assert!((want - got).abs() < 1e-6, "{want} {got} at {at}");

@@ -226,7 +226,7 @@ fn gradients(session: &mut Session) -> Vec<DVector<f64>> {
         let samples =
             Samples::new(1).floats("x", x[5 * i..5 * i + 5].to_vec()).and_then(|s| s.indices("y", vec![y[i]]));
         let own = over(&problem, samples.expect("it fits"));
-        let mut gradient = Gradient::new(session, &own, BatchNorm::Eval, 1, &[]).expect("a gradient");
+        let mut gradient = Gradient::new(session, &own, BatchNorm::Eval, Some(1), &[]).expect("a gradient");
         gradient.run(session).expect("a finite loss");
         DVector::from_vec(block_on(session.get_wide(gradient.state())).expect("it is there"))
     };

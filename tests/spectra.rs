@@ -265,6 +265,48 @@ fn lobpcg_agrees_with_lanczos_and_restarts_from_what_it_had() {
     }
 }
 
+/// Two searches of one size on a session, in turn: each goes on from its own vectors.
+#[test]
+fn searches_of_one_size_keep_to_themselves() {
+    let n = 60;
+    let all: Vec<f64> = (0..n).map(|i| 10.0 * 0.8f64.powi(i)).collect();
+    let a = diagonal(&all);
+    let b = diagonal(&all.iter().rev().copied().collect::<Vec<_>>());
+    let search = Search { count: 2, tolerance: 1e-4, ..Search::default() };
+    let mut session = Session::twin();
+    let mut run = |lobpcg: &mut Lobpcg, a: &DMatrix<f64>| {
+        let e = lobpcg.run(&mut session, &mut Dense::new(a).expect("it is square"), search).expect("eigenvalues");
+        assert_close("eigenvalues", &values(&e.top), &[10.0, 8.0], 1e-5);
+        e.products
+    };
+    let [mut first, mut second] = [1, 2].map(|seed| Lobpcg::new(n as usize, 2, seed).expect("it fits"));
+    let cold = [run(&mut first, &a), run(&mut second, &b)];
+    let warm = [run(&mut first, &a), run(&mut second, &b)];
+    assert!(warm.iter().zip(&cold).all(|(warm, cold)| 3 * warm <= *cold), "{cold:?} products, then {warm:?}");
+}
+
+/// What an operator has kept goes when the next one is built.
+#[test]
+fn linearizations_do_not_outlive_their_operators() {
+    let (problem, params) = small();
+    let mut session = Session::host();
+    set(&mut session, &params);
+    let kept = |session: &Session| session.names().iter().filter(|name| name.starts_with("lab/slot/")).count();
+    let new = |session: &mut Session, kind, linearize| {
+        let options = Options { linearize: Some(linearize), ..Options::default() };
+        Curvature::new(session, &problem, kind, &options).expect("an operator")
+    };
+    let mut first = new(&mut session, Kind::Hessian, true);
+    let own = kept(&session);
+    assert!(own > 0);
+    let second = new(&mut session, Kind::Ggn, true);
+    assert!(kept(&session) > own);
+    drop(second);
+    let _third = new(&mut session, Kind::Ggn, false);
+    assert_eq!(kept(&session), own);
+    first.product(&mut session, &vec![1.0; first.dimension()]).expect("the first is as it was");
+}
+
 #[test]
 fn power_iteration_finds_the_largest_moduli_in_turn() {
     let n = 40;

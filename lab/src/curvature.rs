@@ -1,21 +1,22 @@
 //! Hessian, Gauss-Newton and Fisher matrices of a loss, as operators.
 
 mod pieces;
+mod plan;
 
-use std::collections::{BTreeSet, HashMap, hash_map::Entry};
+use std::collections::{BTreeMap, btree_map::Entry};
 
-use hillshade_engine::{Data, Graph, Plan, Profile, Program, Session, Var, block_on};
+use hillshade_engine::{Data, Profile, Program, Session, block_on};
 use serde::{Deserialize, Serialize};
 
-use pieces::{Piece, Product, Slot, own_bytes};
+use pieces::{Piece, Product};
+use plan::Prepared;
 
 use crate::{
-    BatchNorm, Combination, Error, Gradient, Kind, Operator, Outer, Problem, Result, Setting, Vectors,
+    BatchNorm, Block, Combination, Error, Gradient, Kind, Operator, Outer, Problem, Result, Setting, Vectors,
     error::argument,
-    gradient::{Block, chosen, flatten, layout, unflatten},
-    kind::{DRAWN, product, slope_at_draw},
-    operator::state_named,
-    vectors::input,
+    kind::slope_at_draw,
+    passes::{Cut, Fed, each, settle},
+    problem::MICRO_BATCH,
 };
 
 /// How an operator is built.
@@ -23,13 +24,15 @@ use crate::{
 pub struct Options {
     /// Statistics of batch normalization.
     pub batch_norm: BatchNorm,
-    /// Samples at once in evaluation mode; 128 by default.
+    /// Samples at once. In evaluation mode 128 by default; with the statistics of all samples all of them, if they fit,
+    /// else 128, layer by layer. Batches of a size go as they are.
     pub micro_batch: Option<usize>,
     /// Parameters whose names begin with one of these; all where there are none.
     pub blocks: Vec<String>,
     /// `λ` of a term `λ/2 ‖w‖²` over the parameters on which decay acts; 0 leaves it out.
     pub weight_decay: f64,
-    /// Whether to keep a linearization for warm products; by default where it fits.
+    /// Whether to keep a linearization for warm products; by default where it fits. Layer by layer there is none, and what
+    /// is kept instead is what one pass of a product needs of another, which is otherwise computed again.
     pub linearize: Option<bool>,
     /// The most directions at once; by default as many of 16 as fit.
     pub width: Option<usize>,
@@ -54,14 +57,9 @@ pub struct Curvature {
     problem: Problem,
     kind: Kind,
     options: Options,
-    layout: Vec<Block>,
-    pieces: Vec<Piece>,
-    /// For each number of samples the graph of one product, where no linearization is kept.
-    whole: HashMap<usize, Product>,
+    prepared: Prepared,
     gradient: Gradient,
-    slot: Slot,
     point: Point,
-    width: usize,
     products: u64,
 }
 
@@ -76,38 +74,34 @@ impl Curvature {
         if let (Kind::Fisher { .. }, None) = (kind, problem.likelihood) {
             return Err(argument("fisher", "a problem with a likelihood to draw targets from", "none"));
         }
-        let micro_batch = options.micro_batch.unwrap_or(128);
-        let ranges = problem.pieces(options.batch_norm, micro_batch)?;
-        let gradient = Gradient::new(session, problem, options.batch_norm, micro_batch, &options.blocks)?;
-        let pieces = ranges.into_iter().map(|range| Piece { range, before: None, after: None, drawn: None }).collect();
-        let mut c = Curvature {
-            problem: problem.clone(),
-            kind,
-            options: options.clone(),
-            layout: gradient.layout().to_vec(),
-            pieces,
-            whole: HashMap::new(),
-            gradient,
-            slot: Slot::take(),
-            point: Point { loss: 0.0, gradient_norm: 0.0 },
-            width: 1,
-            products: 0,
+        let mut options = options.clone();
+        let may_part = options.batch_norm == BatchNorm::Full
+            && options.micro_batch.is_none()
+            && problem.samples.count() > MICRO_BATCH;
+        let prepared = match Prepared::new(session, problem, kind, &options) {
+            Err(Error::Memory { .. }) if may_part => {
+                options.micro_batch = Some(MICRO_BATCH);
+                Prepared::new(session, problem, kind, &options)?
+            }
+            prepared => prepared?,
         };
-        c.plan(session)?;
+        let gradient = Gradient::new(session, problem, options.batch_norm, options.micro_batch, &options.blocks)?;
+        let point = Point { loss: 0.0, gradient_norm: 0.0 };
+        let mut c = Curvature { problem: problem.clone(), kind, options, prepared, gradient, point, products: 0 };
         let loss = c.gradient.probe(session)?;
         c.stand(session, loss)?;
         Ok(c)
     }
 
-    /// `E − g gᵀ`: the covariance of the samples' gradients, from the empirical Fisher matrix.
+    /// `M − g gᵀ`: the covariance of the samples' gradients, from their second moment; a sequence is a sample.
     ///
     /// # Errors
     ///
     /// Those of [`Curvature::new`].
     pub fn covariance(session: &mut Session, problem: &Problem, options: &Options) -> Result<Combination<'static>> {
-        let e = Curvature::new(session, problem, Kind::Empirical, options)?;
+        let e = Curvature::new(session, problem, Kind::Moment, options)?;
         // A copy: the gradient's own block is written by the next operator.
-        let (n, mean) = (e.dimension(), format!("lab/{}/mean/{}", e.dimension(), e.slot.0));
+        let (n, mean) = (e.dimension(), e.prepared.slot.name("mean"));
         let mut vectors = Vectors::new(n);
         vectors.reserve(session, &mean, 1)?;
         vectors.scale(session, &mean, false, 1.0, e.gradient.state())?;
@@ -117,7 +111,7 @@ impl Curvature {
 
     /// The parameters' places in the vectors.
     pub fn layout(&self) -> &[Block] {
-        &self.layout
+        &self.prepared.layout
     }
 
     /// The block `[1, n]` that holds the gradient at the point of the linearization.
@@ -137,116 +131,19 @@ impl Curvature {
 
     /// Whether products reuse a linearization.
     pub fn is_linearized(&self) -> bool {
-        self.pieces.iter().all(|p| p.after.is_some())
+        !self.prepared.kept.is_empty()
     }
 
     /// Bytes that the largest program run so far needs at its peak: of the linearizations, and of the products.
     pub fn peak_bytes(&self) -> u64 {
-        let products = self.pieces.iter().filter_map(|p| p.after.as_ref()).chain(self.whole.values());
-        let compiled =
-            products.flat_map(|p| p.programs.values()).chain(self.pieces.iter().filter_map(|p| p.before.as_ref()));
+        let Prepared { kept, whole, .. } = &self.prepared;
+        let products = kept.iter().map(|linear| &linear.after).chain(whole.values().map(|(_, product)| product));
+        let compiled = products.flat_map(Product::programs).chain(kept.iter().map(|linear| &linear.before));
         compiled.map(|p| p.plan().bytes()).max().unwrap_or(0)
     }
 
-    /// The graph of one product for `size` samples, its direction and the product `[n]`.
-    fn product_graph(&self, size: usize) -> Result<(Graph, Var, Var)> {
-        let (b, parts) = self.problem.graph(self.options.batch_norm, size)?;
-        let params = chosen(b.trained(), &self.options.blocks)?;
-        let layout = layout(params.iter());
-        let n = layout.last().map_or(0, |b| b.range.end);
-        let mut g = b.g;
-        let direction = g.state(&input(n, 1), &[1, n])?;
-        let flat = g.reshape(direction, &[n])?;
-        let v = unflatten(&mut g, flat, &layout)?;
-        let loss = g.mean(parts.losses, &[0])?;
-        let wrt: Vec<Var> = params.iter().map(|p| p.var).collect();
-        let mut product = product(&mut g, self.kind, loss, parts, &wrt, &v)?;
-        for ((p, v), own) in params.iter().zip(&v).zip(&mut product) {
-            if self.options.weight_decay != 0.0 && p.decayed {
-                let decay = g.affine(*v, self.options.weight_decay, 0.0)?;
-                *own = g.add(*own, decay)?;
-            }
-        }
-        let product = flatten(&mut g, &product)?;
-        Ok((g, direction, product))
-    }
-
-    /// Decides what is kept and how many directions go at once, and compiles.
-    fn plan(&mut self, session: &mut Session) -> Result<()> {
-        let n = self.dimension();
-        let (memory, count) = (self.options.memory.or(session.memory()), self.problem.samples.count());
-        let sizes: BTreeSet<usize> = self.pieces.iter().map(|p| p.range.len()).collect();
-        let (mut cold, mut warm) = (0, 0);
-        for &size in &sizes {
-            let (g, direction, product) = self.product_graph(size)?;
-            let split = g.split(&[], &[product], &[direction], "lab/kept")?;
-            let whole = Product::new(g, product);
-            let bytes =
-                |p: &Product, k: usize| Ok::<_, Error>(own_bytes(&Plan::new(&p.graph_for(n, k, count)?, &[], true)?));
-            cold = cold.max(bytes(&whole, 1)?);
-            let after = Product::new(split.after, split.varying[0]);
-            let kept: u64 = split.kept.iter().map(|k| k.ty.bytes() as u64).sum();
-            let each = kept + own_bytes(&Plan::new(&split.before, &[], true)?) + bytes(&after, 1)?;
-            warm += each * self.pieces.iter().filter(|p| p.range.len() == size).count() as u64;
-            self.whole.insert(size, whole);
-        }
-        let available = memory.unwrap_or(u64::MAX);
-        if cold.min(warm) > available {
-            let fits = match self.options.batch_norm {
-                BatchNorm::Eval => {
-                    let each = cold / sizes.last().copied().unwrap_or(1) as u64;
-                    match available / each.max(1) {
-                        0 => "not even one sample at a time would fit".into(),
-                        most => format!("a micro-batch of {most} would fit"),
-                    }
-                }
-                mode => format!("{mode} needs all its samples at once: take fewer, or eval mode"),
-            };
-            return Err(Error::Memory { what: self.kind.to_string(), needed: cold, available, fits });
-        }
-        let keep = self.options.linearize.unwrap_or(warm <= available / 2 || cold > available);
-        if keep && warm > available {
-            let fits = format!("without a linearization it needs {cold}");
-            return Err(Error::Memory { what: format!("{} linearized", self.kind), needed: warm, available, fits });
-        }
-        if keep {
-            for (i, piece) in self.pieces.iter_mut().enumerate() {
-                let Some(whole) = self.whole.get(&piece.range.len()) else { continue };
-                let direction = state_named(&whole.graph, &input(n, 1)).unwrap_or(whole.product);
-                let prefix = format!("lab/{n}/{}/{}/{i}", self.kind, self.slot.0);
-                let split = whole.graph.split(&[], &[whole.product], &[direction], &prefix)?;
-                for kept in &split.kept {
-                    session.reserve(&kept.name, &kept.ty)?;
-                }
-                piece.before = Some(session.compile(&split.before, &[])?);
-                piece.after = Some(Product::new(split.after, split.varying[0]));
-            }
-        }
-        self.width = match self.options.width {
-            Some(0) => return Err(argument("width", "1 or more directions at once", 0)),
-            Some(width) => width,
-            None => self.widest(memory)?,
-        };
-        if keep {
-            self.whole.clear();
-        }
-        Ok(())
-    }
-
-    /// The most directions at once that a quarter of the memory holds, up to 16; 8 where the memory is not known.
-    fn widest(&self, memory: Option<u64>) -> Result<usize> {
-        let n = self.dimension();
-        let Some(memory) = memory else { return Ok(8) };
-        let largest = self.pieces.iter().max_by_key(|p| p.range.len());
-        let product = largest.and_then(|p| p.after.as_ref().or_else(|| self.whole.get(&p.range.len())));
-        let Some(product) = product else { return Ok(1) };
-        let one = own_bytes(&Plan::new(&product.graph_for(n, 2, self.problem.samples.count())?, &[], true)?) / 2;
-        let fits = |k: &&usize| **k as u64 * one <= memory / 4 / self.pieces.len() as u64;
-        Ok([16, 8, 4, 2].iter().find(fits).copied().unwrap_or(1))
-    }
-
     /// Takes the session's parameters as the point at which products are computed. Without a linearization products
-    /// follow the parameters by themselves; a Fisher matrix keeps the targets drawn here.
+    /// follow the parameters by themselves, but layer by layer; a Fisher matrix keeps the targets drawn here.
     ///
     /// # Errors
     ///
@@ -262,19 +159,20 @@ impl Curvature {
         if let Kind::Fisher { draws } = self.kind {
             self.draw(session, draws)?;
         }
-        for piece in &mut self.pieces {
-            if let Some(before) = &mut piece.before {
-                let mut feeds = self.problem.samples.feeds(piece.range.clone());
-                feeds.extend(piece.drawn.iter().map(|d| (DRAWN, Data::F32(d))));
-                before.run(session, &feeds)?;
-            }
-        }
+        let Prepared { pieces, kept, whole, .. } = &mut self.prepared;
+        let pieces: Vec<Fed> = pieces.iter().map(Piece::fed).collect();
+        let cuts: Vec<(usize, &Cut)> = whole.iter().map(|(&size, (cut, _))| (size, cut)).collect();
+        settle(session, &self.problem, &cuts, &pieces)?;
+        each(&self.problem, &pieces, |i, feeds| match kept.get_mut(i) {
+            Some(linear) => Ok(linear.before.run(session, feeds)?),
+            None => Ok(()),
+        })?;
         self.point = Point { loss, gradient_norm };
         Ok(self.point)
     }
 
     /// A product with `k` directions, with the time of every dispatch: for each piece of the samples its
-    /// [`Program::profile`].
+    /// [`Program::profile`], of the last pass where there are several.
     ///
     /// # Errors
     ///
@@ -295,46 +193,81 @@ impl Curvature {
         k: usize,
         mut run: impl FnMut(&mut Program, &mut Session, &[(&str, Data)]) -> Result<()>,
     ) -> Result<()> {
-        let n = self.dimension();
+        let (n, count) = (self.dimension(), self.problem.samples.count());
         Vectors::new(n).ports(session, k)?;
-        let count = self.problem.samples.count();
-        let mut first = true;
-        for piece in &mut self.pieces {
-            let size = piece.range.len();
-            let (samples, keep) = ([size as f32], [f32::from(u8::from(!first))]);
-            first = false;
-            let mut feeds = self.problem.samples.feeds(piece.range.clone());
-            feeds.extend([("lab/keep", Data::F32(&keep)), ("lab/samples", Data::F32(&samples))]);
-            feeds.extend(piece.drawn.iter().map(|d| (DRAWN, Data::F32(d))));
-            let product = match &mut piece.after {
-                Some(after) => after,
-                None => self.whole.get_mut(&size).ok_or_else(|| argument("micro-batch", "a known size", size))?,
-            };
-            run(product.program(session, n, k, count)?, session, &feeds)?;
+        self.prepared.chain(n, k, count)?;
+        let Prepared { pieces, kept, whole, chains, .. } = &mut self.prepared;
+        let pieces: Vec<Fed> = pieces.iter().map(Piece::fed).collect();
+        if let Some(chains) = chains.get(&k) {
+            for state in chains.iter().flat_map(|chain| &chain.states) {
+                session.reserve(&state.name, &state.ty)?;
+            }
+            let passes = chains.first().map_or(0, |chain| chain.graphs.len());
+            for pass in 0..passes {
+                each(&self.problem, &pieces, |i, feeds| {
+                    let mut program = session.compile(&chains[i].graphs[pass], &[])?;
+                    match pass + 1 == passes {
+                        true => run(&mut program, session, feeds),
+                        false => Ok(program.run(session, feeds)?),
+                    }
+                })?;
+            }
+            self.products += k as u64;
+            return Ok(());
         }
+        for (_, product) in whole.values_mut() {
+            product.program(session, n, k, count)?;
+        }
+        let cuts: Vec<(usize, &Cut)> = whole.iter().filter_map(|(&size, (_, p))| Some((size, p.cut(k)?))).collect();
+        settle(session, &self.problem, &cuts, &pieces)?;
+        each(&self.problem, &pieces, |i, feeds| {
+            let size = pieces[i].0.len();
+            let product = match kept.get_mut(i) {
+                Some(linear) => &mut linear.after,
+                None => &mut whole.get_mut(&size).ok_or_else(|| argument("micro-batch", "a known size", size))?.1,
+            };
+            run(product.program(session, n, k, count)?, session, feeds)
+        })?;
         self.products += k as u64;
         Ok(())
     }
 
-    /// Draws targets from the model: for each sample the loss's gradient in the outputs at those targets.
+    /// Draws targets from the model: for each the loss's gradient in its outputs there.
     fn draw(&mut self, session: &mut Session, draws: u32) -> Result<()> {
-        let Some(likelihood) = self.problem.likelihood else { return Ok(()) };
-        let mut programs: HashMap<usize, (Program, Var)> = HashMap::new();
-        for piece in &mut self.pieces {
-            let size = piece.range.len();
-            let (program, outputs) = match programs.entry(size) {
-                Entry::Occupied(e) => e.into_mut(),
-                Entry::Vacant(e) => {
-                    let (b, parts) = self.problem.graph(self.options.batch_norm, size)?;
-                    e.insert((session.compile(&b.g, &[parts.outputs])?, parts.outputs))
-                }
+        let Some(likelihood) = self.problem.likelihood else {
+            return Ok(());
+        };
+        let (seed, count, targets) = (self.options.seed, self.problem.samples.count(), self.problem.targets);
+        let prefix = self.prepared.slot.name("outputs");
+        let pieces = &mut self.prepared.pieces;
+        let mut programs: BTreeMap<usize, (Program, Cut)> = BTreeMap::new();
+        for size in pieces.iter().map(|p| p.range.len()) {
+            if let Entry::Vacant(e) = programs.entry(size) {
+                let (b, parts) = self.problem.graph(self.options.batch_norm, size)?;
+                let cut = Cut::new(&b.g, &[parts.outputs], None, count, &prefix)?;
+                cut.reserve(session)?;
+                e.insert((session.compile(&cut.graph, &cut.values)?, cut));
+            }
+        }
+        let ranges: Vec<Fed> = pieces.iter().map(|p| (p.range.clone(), None)).collect();
+        let cuts: Vec<(usize, &Cut)> = programs.iter().map(|(&size, (_, cut))| (size, cut)).collect();
+        settle(session, &self.problem, &cuts, &ranges)?;
+        let mut drawn = Vec::new();
+        each(&self.problem, &ranges, |i, feeds| {
+            let range = ranges[i].0.clone();
+            let Some((program, cut)) = programs.get_mut(&range.len()) else {
+                return Ok(());
             };
-            program.run(session, &self.problem.samples.feeds(piece.range.clone()))?;
-            let z = block_on(program.read_wide(session, *outputs))?;
-            let rows = z.chunks(z.len() / size).zip(piece.range.clone());
-            let seed = self.options.seed;
+            program.run(session, feeds)?;
+            let z = block_on(program.read_wide(session, cut.values[0]))?;
+            let places = range.start * targets..range.end * targets;
+            let rows = z.chunks(z.len() / places.len()).zip(places);
             let of_draw = |d: u32| rows.clone().flat_map(move |(row, i)| slope_at_draw(likelihood, row, seed, i, d));
-            piece.drawn = Some((0..draws).flat_map(of_draw).collect());
+            drawn.push((0..draws).flat_map(of_draw).collect());
+            Ok(())
+        })?;
+        for (piece, drawn) in self.prepared.pieces.iter_mut().zip(drawn) {
+            piece.drawn = Some(drawn);
         }
         Ok(())
     }
@@ -342,11 +275,11 @@ impl Curvature {
 
 impl Operator for Curvature {
     fn dimension(&self) -> usize {
-        self.layout.last().map_or(0, |b| b.range.end)
+        self.prepared.layout.last().map_or(0, |b| b.range.end)
     }
 
     fn width(&self) -> usize {
-        self.width
+        self.prepared.width
     }
 
     fn apply(&mut self, session: &mut Session, k: usize) -> Result<()> {
@@ -359,7 +292,7 @@ impl Operator for Curvature {
             parameters: self.dimension(),
             blocks: self.options.blocks.clone(),
             samples: self.problem.samples.count(),
-            micro_batch: self.pieces.iter().map(|p| p.range.len()).max().unwrap_or(0),
+            micro_batch: self.prepared.pieces.iter().map(|p| p.range.len()).max().unwrap_or(0),
             batch_norm: self.options.batch_norm.to_string(),
             reduction: "mean".into(),
             weight_decay: self.options.weight_decay,

@@ -2,10 +2,16 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use hillshade_engine::{Data, Graph, Program, Session, Type, Var, block_on};
+use hillshade_engine::{Graph, Program, Session, Type, Var, block_on};
 use hillshade_models::Param;
 
-use crate::{BatchNorm, Error, Problem, Result, Vectors, error::argument};
+use crate::{
+    BatchNorm, Error, Problem, Result, Vectors,
+    error::argument,
+    operator::state_named,
+    passes::{Cut, Fed, each, settle},
+    slot::Slot,
+};
 
 /// Where in a vector the entries of a parameter are.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +72,10 @@ pub(crate) fn unflatten(g: &mut Graph, v: Var, layout: &[Block]) -> Result<Vec<V
 /// `state ← samples/count · value`, added to what it holds where the input `keep` is 1; `samples` is an input too.
 pub(crate) fn accumulate(g: &mut Graph, name: &str, value: Var, count: usize) -> Result<()> {
     let shape = g.shape(value).to_vec();
-    let old = g.state(name, &shape)?;
+    let old = match state_named(g, name) {
+        Some(old) => old,
+        None => g.state(name, &shape)?,
+    };
     let (keep, samples) = (g.input("lab/keep", &[1])?, g.input("lab/samples", &[1])?);
     let none = g.fill_like(old, 0.0)?;
     let kept = g.select(keep, old, none)?;
@@ -82,13 +91,14 @@ pub struct Gradient {
     problem: Problem,
     pieces: Vec<Range<usize>>,
     layout: Vec<Block>,
-    programs: HashMap<usize, (Program, Var)>,
+    programs: HashMap<usize, (Program, Var, Cut)>,
     state: String,
+    _slot: Slot,
 }
 
 impl Gradient {
     /// Of these parameters, those whose names begin with one of `blocks`, all where there are none. Micro-batches are as
-    /// the batch-norm mode has them, in evaluation mode of `micro_batch` samples.
+    /// the batch-norm mode has them, or of so many samples: [`Options::micro_batch`](crate::Options::micro_batch).
     ///
     /// # Errors
     ///
@@ -97,12 +107,12 @@ impl Gradient {
         session: &mut Session,
         problem: &Problem,
         batch_norm: BatchNorm,
-        micro_batch: usize,
+        micro_batch: Option<usize>,
         blocks: &[String],
     ) -> Result<Self> {
         let pieces = problem.pieces(batch_norm, micro_batch)?;
         let (mut programs, mut blocks_of) = (HashMap::new(), Vec::new());
-        let mut state = String::new();
+        let (mut state, slot) = (String::new(), Slot::on(session));
         for size in pieces.iter().map(Range::len).collect::<std::collections::BTreeSet<_>>() {
             let (b, parts) = problem.graph(batch_norm, size)?;
             let params = chosen(b.trained(), blocks)?;
@@ -115,10 +125,14 @@ impl Gradient {
             let slopes = g.grad(loss, &params.iter().map(|p| p.var).collect::<Vec<_>>())?;
             let flat = flatten(&mut g, &slopes)?;
             let row = g.reshape(flat, &[1, n])?;
-            accumulate(&mut g, &state, row, problem.samples.count())?;
-            programs.insert(size, (session.compile(&g, &[loss])?, loss));
+            let count = problem.samples.count();
+            let cut = Cut::new(&g, &[loss, row], None, count, &slot.name("means"))?;
+            cut.reserve(session)?;
+            let (mut g, loss) = (cut.graph.clone(), cut.values[0]);
+            accumulate(&mut g, &state, cut.values[1], count)?;
+            programs.insert(size, (session.compile(&g, &[loss])?, loss, cut));
         }
-        Ok(Gradient { problem: problem.clone(), pieces, layout: blocks_of, programs, state })
+        Ok(Gradient { problem: problem.clone(), pieces, layout: blocks_of, programs, state, _slot: slot })
     }
 
     /// The parameters' places in the vector.
@@ -138,7 +152,7 @@ impl Gradient {
 
     /// Bytes that its largest program needs at its peak.
     pub fn peak_bytes(&self) -> u64 {
-        self.programs.values().map(|(p, _)| p.plan().bytes()).max().unwrap_or(0)
+        self.programs.values().map(|(p, _, _)| p.plan().bytes()).max().unwrap_or(0)
     }
 
     /// Computes both; returns the loss.
@@ -147,24 +161,31 @@ impl Gradient {
     ///
     /// [`Error::NotFinite`] when the loss is not, and the engine's.
     pub fn run(&mut self, session: &mut Session) -> Result<f64> {
+        let pieces: Vec<Fed> = self.pieces.iter().map(|range| (range.clone(), None)).collect();
+        let cuts: Vec<(usize, &Cut)> = self.programs.iter().map(|(&size, (_, _, cut))| (size, cut)).collect();
+        settle(session, &self.problem, &cuts, &pieces)?;
+        self.finish(session)
+    }
+
+    /// The last pass.
+    fn finish(&mut self, session: &mut Session) -> Result<f64> {
         let (mut total, count) = (0.0, self.problem.samples.count() as f64);
-        for (i, piece) in self.pieces.iter().enumerate() {
-            let weight = piece.len() as f64 / count;
-            let (keep, samples) = ([f32::from(u8::from(i > 0))], [piece.len() as f32]);
-            let mut feeds = self.problem.samples.feeds(piece.clone());
-            feeds.extend([("lab/keep", Data::F32(&keep)), ("lab/samples", Data::F32(&samples))]);
-            if let Some((program, loss)) = self.programs.get_mut(&piece.len()) {
-                program.run(session, &feeds)?;
-                total += weight * block_on(program.read_wide(session, *loss))?[0];
+        let pieces: Vec<Fed> = self.pieces.iter().map(|range| (range.clone(), None)).collect();
+        each(&self.problem, &pieces, |i, feeds| {
+            let size = pieces[i].0.len();
+            if let Some((program, loss, _)) = self.programs.get_mut(&size) {
+                program.run(session, feeds)?;
+                total += size as f64 / count * block_on(program.read_wide(session, *loss))?[0];
             }
-        }
+            Ok(())
+        })?;
         match total.is_finite() {
             true => Ok(total),
             false => Err(Error::NotFinite { what: "the loss".into(), found: total }),
         }
     }
 
-    /// Computes twice and refuses a problem whose gradient is not the same, bit for bit.
+    /// Computes twice, layer by layer the last pass alone, and refuses a problem whose gradient is not the same, bit for bit.
     ///
     /// # Errors
     ///
@@ -172,7 +193,7 @@ impl Gradient {
     pub fn probe(&mut self, session: &mut Session) -> Result<f64> {
         let loss = self.run(session)?;
         let first = block_on(session.get(&self.state))?;
-        let again = self.run(session)?;
+        let again = self.finish(session)?;
         let second = block_on(session.get(&self.state))?;
         let differing = first.iter().zip(&second).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
         if differing > 0 || loss.to_bits() != again.to_bits() {

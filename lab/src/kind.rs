@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Likelihood, Parts, Result};
 
-/// Which matrix. `Jᵢ` is the Jacobian of sample `i`'s outputs, `Hᵢ` the second derivative of its loss in them, `rᵢ` the first.
+/// Which matrix. `Jᵢ` is the Jacobian of target `i`'s outputs, `Hᵢ` the second derivative of its loss in them, `rᵢ` the first.
 /// With batch statistics `Jᵢ` is that of the whole batch's output map.
+///
+/// An image has one target. A sequence has one for each token, and means are over all tokens: these are the Fisher matrices
+/// of the distribution of a token, given those before it (Kunstner et al. 2019).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -24,6 +27,9 @@ pub enum Kind {
     },
     /// `mean Jᵢᵀ rᵢ rᵢᵀ Jᵢ`, with the data's own targets.
     Empirical,
+    /// `mean gₛ gₛᵀ` over the gradients `gₛ` of the samples' losses, which for a sequence are means over its tokens; the
+    /// empirical Fisher matrix where a sample has one target.
+    Moment,
 }
 
 impl fmt::Display for Kind {
@@ -33,6 +39,7 @@ impl fmt::Display for Kind {
             Kind::Ggn => f.write_str("ggn"),
             Kind::Fisher { draws } => write!(f, "fisher({draws})"),
             Kind::Empirical => f.write_str("empirical fisher"),
+            Kind::Moment => f.write_str("second moment"),
         }
     }
 }
@@ -40,11 +47,11 @@ impl fmt::Display for Kind {
 /// The input that holds the gradients in the outputs at drawn targets.
 pub(crate) const DRAWN: &str = "lab/drawn";
 
-/// The gradient in a sample's outputs at a target drawn from the likelihood: the same for a seed, sample and draw.
-pub(crate) fn slope_at_draw(likelihood: Likelihood, z: &[f64], seed: u64, sample: usize, draw: u32) -> Vec<f32> {
+/// The gradient in a target's outputs where it is drawn from the likelihood: the same for a seed, place and draw.
+pub(crate) fn slope_at_draw(likelihood: Likelihood, z: &[f64], seed: u64, place: usize, draw: u32) -> Vec<f32> {
     let uniform = |entry: usize| {
         let word = philox(
-            [sample as u32, entry as u32, draw, u32::from_be_bytes(*b"fish")],
+            [place as u32, entry as u32, draw, u32::from_be_bytes(*b"fish")],
             [seed as u32, (seed >> 32) as u32],
         );
         [word[0], word[1]].map(|w| (f64::from(w) + 0.5) / 4_294_967_296.0)
@@ -72,8 +79,15 @@ pub(crate) fn slope_at_draw(likelihood: Likelihood, z: &[f64], seed: u64, sample
     }
 }
 
-/// A product of a curvature matrix and a direction, both in the parameters' shapes.
-pub(crate) fn product(g: &mut Graph, kind: Kind, loss: Var, parts: Parts, wrt: &[Var], v: &[Var]) -> Result<Vec<Var>> {
+/// A product of a curvature matrix and a direction, both in the parameters' shapes; a sample has so many targets.
+pub(crate) fn product(
+    g: &mut Graph,
+    kind: Kind,
+    loss: Var,
+    parts: Parts,
+    targets: usize,
+    [wrt, v]: [&[Var]; 2],
+) -> Result<Vec<Var>> {
     let outputs = parts.outputs;
     if kind == Kind::Hessian {
         return Ok(g.hvp(loss, wrt, v)?);
@@ -91,16 +105,23 @@ pub(crate) fn product(g: &mut Graph, kind: Kind, loss: Var, parts: Parts, wrt: &
                 _ => {
                     let total = g.sum(parts.losses, &[0])?;
                     let own = g.grad(total, &[outputs])?[0];
+                    // A sample's loss is the mean of its targets'.
+                    let each = if kind == Kind::Moment { 1.0 } else { targets as f64 };
+                    let own = g.affine(own, each, 0.0)?;
                     (g.unsqueeze(own, &[0])?, 1)
                 }
             };
-            let axes: Vec<usize> = (2..=shape.len()).collect();
+            let (first, terms) = match (kind, targets) {
+                (Kind::Moment, _) | (_, 1) => (2, shape[0]),
+                _ => (3, shape[0] * targets),
+            };
+            let axes: Vec<usize> = (first..=shape.len()).collect();
             let along = g.mul(slopes, moved[0])?;
             let along = g.sum(along, &axes)?;
             let along = g.unsqueeze(along, &axes)?;
             let scaled = g.mul(slopes, along)?;
             let sum = g.sum(scaled, &[0])?;
-            g.affine(sum, 1.0 / (f64::from(draws) * shape[0] as f64), 0.0)?
+            g.affine(sum, 1.0 / (f64::from(draws) * terms as f64), 0.0)?
         }
     };
     Ok(g.vjp(&[outputs], &[pulled], wrt)?)

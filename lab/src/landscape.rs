@@ -193,7 +193,7 @@ impl Landscape {
             gradients: HashMap::new(),
             flips: HashMap::new(),
         };
-        l.pieces = problem.pieces(l.mode(), conditions.micro_batch.unwrap_or(128))?;
+        l.pieces = problem.pieces(l.mode(), conditions.micro_batch)?;
         if let Statistics::Reestimated(size) = statistics {
             l.prepare_estimates(session, size)?;
         }
@@ -282,7 +282,7 @@ impl Landscape {
 
     /// The programs that measure statistics at a point.
     fn prepare_estimates(&mut self, session: &mut Session, size: usize) -> Result<()> {
-        let pieces = self.problem.pieces(BatchNorm::Batch(size.min(self.samples())), 1)?;
+        let pieces = self.problem.pieces(BatchNorm::Batch(size.min(self.samples())), None)?;
         session.reserve(STATISTICS, &Type::f32([self.channels()]))?;
         let mut programs = HashMap::new();
         for size in pieces.iter().map(Range::len).collect::<BTreeSet<_>>() {
@@ -360,13 +360,15 @@ impl Landscape {
     /// [`Error::Argument`](crate::Error::Argument) where [`Landscape::exact`] is none, and those of [`Landscape::loss`].
     pub fn gradient(&mut self, session: &mut Session, at: &[f64]) -> Result<Vec<f64>> {
         let at = self.at(at)?;
-        let mode = self.exact().ok_or_else(|| {
-            argument("statistics", "those of one batch, for a gradient", format!("{}", self.statistics))
-        })?;
         let (n, count) = (self.dimension(), self.samples());
+        let mode = match self.exact() {
+            Some(BatchNorm::Full) => BatchNorm::Batch(count),
+            Some(mode) => mode,
+            None => return Err(argument("statistics", "those of one batch, for a gradient", self.statistics)),
+        };
         let name = format!("lab/{n}/moved");
         session.reserve(&name, &Type::f32([n]))?;
-        let pieces = self.problem.pieces(mode, self.conditions.micro_batch.unwrap_or(128))?;
+        let pieces = self.problem.pieces(mode, self.conditions.micro_batch)?;
         for (i, piece) in pieces.iter().enumerate() {
             if !self.gradients.contains_key(&piece.len()) {
                 let mut m = self.moved(mode, piece.len())?;

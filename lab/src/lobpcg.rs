@@ -7,6 +7,7 @@ use crate::{
     Operator, Probe, Result, Setting, Vectors,
     eigen::{Eigen, Search, Value, found},
     error::argument,
+    slot::Slot,
 };
 
 /// LOBPCG (Knyazev 2001) for the largest eigenvalues. It keeps its vectors, so that the eigenvalues of an operator that has
@@ -18,6 +19,7 @@ pub struct Lobpcg {
     count: usize,
     warm: bool,
     seed: u64,
+    slot: Slot,
 }
 
 /// The three blocks of a search and their products.
@@ -33,11 +35,11 @@ impl Lobpcg {
         if count == 0 || 3 * count > n {
             return Err(argument("eigenvalues", format!("1 to {}, a third of the space", n / 3), count));
         }
-        Ok(Lobpcg { vectors: Vectors::new(n), count, warm: false, seed })
+        Ok(Lobpcg { vectors: Vectors::new(n), count, warm: false, seed, slot: Slot::take() })
     }
 
     fn name(&self, block: &str) -> String {
-        format!("lab/{}/lobpcg/{block}/{}", self.vectors.len(), self.count)
+        self.slot.name(block)
     }
 
     fn apply(&mut self, session: &mut Session, a: &mut dyn Operator, from: &str, to: &str) -> Result<()> {

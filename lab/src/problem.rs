@@ -24,7 +24,11 @@ pub enum BatchNorm {
     Eval,
     /// Those of batches of exactly so many samples; what is left over is a smaller last batch, weighted by its size.
     Batch(usize),
-    /// Those of all samples.
+    /// Those of all samples, exactly, also where these go through the network in several micro-batches: then layer by
+    /// layer. Every mean over the samples, in value and derivatives, waits for all micro-batches, and what comes before is
+    /// computed again, so that memory is that of one. The price is time: with `L` normalizations a gradient takes `3 L`
+    /// passes up to a layer, a point for products as many, and a product `2 L`; or products keep what comes before, where
+    /// it fits ([`Options::linearize`](crate::Options::linearize)).
     Full,
 }
 
@@ -38,7 +42,7 @@ impl fmt::Display for BatchNorm {
     }
 }
 
-/// A distribution of targets, given a network's outputs `[n, c]`, whose negative log-likelihood the loss is.
+/// A distribution of targets, given a network's outputs `[…, c]`, whose negative log-likelihood the loss is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Likelihood {
     /// Outputs are logits: softmax cross-entropy.
@@ -55,8 +59,16 @@ pub enum Likelihood {
 pub struct Parts {
     /// The loss of each sample, `[n]`; the loss is their mean.
     pub losses: Var,
-    /// The network's outputs, `[n, c]`, on which the losses depend, each on its own row.
+    /// The network's outputs, `[n, …]`, on which the losses depend, each on its own row.
     pub outputs: Var,
+}
+
+/// Of a network's loss.
+fn likelihood(loss: Loss) -> Likelihood {
+    match loss {
+        Loss::CrossEntropy => Likelihood::Categorical,
+        Loss::Squared => Likelihood::Gaussian { curvature: 1.0 },
+    }
 }
 
 /// Samples in memory: named arrays with the sample as first axis.
@@ -144,6 +156,9 @@ impl Samples {
     }
 }
 
+/// Samples at once where it is not said.
+pub(crate) const MICRO_BATCH: usize = 128;
+
 type Build = dyn Fn(&mut Builder, usize) -> hillshade_models::Result<Parts> + Send + Sync;
 
 /// A loss over samples: the mean of theirs.
@@ -154,6 +169,9 @@ pub struct Problem {
     pub samples: Samples,
     /// What Fisher matrices draw targets from.
     pub likelihood: Option<Likelihood>,
+    /// Targets of a sample, 1 unless it is said: for more, outputs are `[n, targets, …]`, and a sample's loss is the mean
+    /// of its targets', each of its own outputs.
+    pub targets: usize,
 }
 
 impl fmt::Debug for Problem {
@@ -169,17 +187,13 @@ impl Problem {
         likelihood: Option<Likelihood>,
         build: impl Fn(&mut Builder, usize) -> hillshade_models::Result<Parts> + Send + Sync + 'static,
     ) -> Self {
-        Problem { build: Arc::new(build), samples, likelihood }
+        Problem { build: Arc::new(build), samples, likelihood, targets: 1 }
     }
 
     /// A network of images, which sorts them into classes or gives them back; samples as [`Samples::images`] names them.
     pub fn classifier(network: Network, loss: Loss, image: [usize; 3], classes: usize, samples: Samples) -> Self {
         let [height, width, channels] = image;
-        let likelihood = match loss {
-            Loss::CrossEntropy => Likelihood::Categorical,
-            Loss::Squared => Likelihood::Gaussian { curvature: 1.0 },
-        };
-        Problem::new(samples, Some(likelihood), move |b, n| {
+        Problem::new(samples, Some(likelihood(loss)), move |b, n| {
             let x = b.g.input("images", &[n, height, width, channels])?;
             let labels = b.g.input_u32("labels", &[n])?;
             let outputs = network.build(b, x, classes)?;
@@ -189,16 +203,17 @@ impl Problem {
     }
 
     /// A network that foretells tokens, each from those before; a sample is a sequence of `context` of them, as
-    /// [`Samples::sequences`] names them, and its loss the mean of theirs. Fisher matrices have no targets to draw: a
-    /// sample has as many as tokens.
+    /// [`Samples::sequences`] names them, its targets are the tokens that follow each of its own, and its loss is the mean
+    /// of theirs.
     pub fn language(network: Network, loss: Loss, context: usize, classes: usize, samples: Samples) -> Self {
-        Problem::new(samples, None, move |b, n| {
+        let one = Problem::new(samples, Some(likelihood(loss)), move |b, n| {
             let x = b.g.input_u32("tokens", &[n, context])?;
             let labels = b.g.input_u32("labels", &[n, context])?;
             let outputs = network.build(b, x, classes)?;
             let losses = network.losses(&mut b.g, loss, 0.0, [x, outputs], labels, classes)?;
             Ok(Parts { losses: b.g.mean(losses, &[1])?, outputs })
-        })
+        });
+        Problem { targets: context, ..one }
     }
 
     /// A network on the first `count` samples of a task.
@@ -232,20 +247,29 @@ impl Problem {
 
     /// The graph for `n` samples, without assignments, whatever it asks for.
     pub(crate) fn draft(&self, mode: Mode, n: usize) -> Result<(Builder, Parts)> {
-        let mut b = Builder::new(mode);
+        self.drafted(Builder::new(mode), n)
+    }
+
+    fn drafted(&self, mut b: Builder, n: usize) -> Result<(Builder, Parts)> {
         let parts = (self.build)(&mut b, n)?;
         b.g = b.g.without_assigns();
         Ok((b, parts))
     }
 
-    /// The graph for `n` samples, without assignments.
+    /// The graph for `n` samples, without assignments. With the statistics of all samples, the graph of fewer has means
+    /// over [parts](hillshade_engine::Graph::mean_of_parts).
     pub(crate) fn graph(&self, batch_norm: BatchNorm, n: usize) -> Result<(Builder, Parts)> {
-        let mode = if batch_norm == BatchNorm::Eval { Mode::Eval } else { Mode::Train };
-        let (b, parts) = self.draft(mode, n)?;
+        let b = match batch_norm {
+            BatchNorm::Eval => Builder::new(Mode::Eval),
+            BatchNorm::Full if n < self.samples.count => Builder::of_part(),
+            _ => Builder::new(Mode::Train),
+        };
+        let (b, parts) = self.drafted(b, n)?;
         let (losses, outputs) = (b.g.shape(parts.losses), b.g.shape(parts.outputs));
-        if losses != [n] || outputs.first() != Some(&n) {
+        let of_targets = if self.targets == 1 { vec![n] } else { vec![n, self.targets] };
+        if losses != [n] || !outputs.starts_with(&of_targets) {
             let found = format!("losses {losses:?} and outputs {outputs:?}");
-            return Err(argument("problem", format!("losses [{n}] and outputs [{n}, …]"), found));
+            return Err(argument("problem", format!("losses [{n}] and outputs that begin with {of_targets:?}"), found));
         }
         let known = |name: &String| {
             self.samples.floats.iter().map(|a| &a.0).chain(self.samples.indices.iter().map(|a| &a.0)).any(|a| a == name)
@@ -266,19 +290,20 @@ impl Problem {
     }
 
     /// The ranges of samples that pass through the network together.
-    pub(crate) fn pieces(&self, batch_norm: BatchNorm, micro_batch: usize) -> Result<Vec<Range<usize>>> {
+    pub(crate) fn pieces(&self, batch_norm: BatchNorm, micro_batch: Option<usize>) -> Result<Vec<Range<usize>>> {
         let count = self.samples.count;
         let size = match batch_norm {
-            BatchNorm::Eval => micro_batch.clamp(1, count),
+            BatchNorm::Eval => micro_batch.unwrap_or(MICRO_BATCH).clamp(1, count),
             BatchNorm::Batch(size) => size,
-            BatchNorm::Full => count,
+            BatchNorm::Full => micro_batch.unwrap_or(count).clamp(1, count),
         };
-        if batch_norm != BatchNorm::Eval && (size < 2 || size > count) {
-            return Err(argument("batch-norm batch", format!("2 to {count} samples"), size));
+        let batch = if batch_norm == BatchNorm::Full { count } else { size };
+        if batch_norm != BatchNorm::Eval && (batch < 2 || batch > count) {
+            return Err(argument("batch-norm batch", format!("2 to {count} samples"), batch));
         }
         let pieces: Vec<_> = (0..count).step_by(size).map(|start| start..(start + size).min(count)).collect();
-        match pieces.last() {
-            Some(last) if batch_norm != BatchNorm::Eval && last.len() < 2 => Err(argument(
+        match (pieces.last(), batch_norm) {
+            (Some(last), BatchNorm::Batch(_)) if last.len() < 2 => Err(argument(
                 "batch-norm batch",
                 format!("a size that does not leave one of {count} samples over"),
                 size,

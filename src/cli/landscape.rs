@@ -137,8 +137,7 @@ fn directions(options: &Options, s: &mut subject::Subject, mode: Option<BatchNor
             (0..k as u32).map(|draw| random(&s.session, *scaling, draw)).collect::<Result<Vec<_>>>()?
         }
         Way::Gradient => {
-            let micro_batch = s.micro_batch.unwrap_or(128);
-            let mut g = Gradient::new(&mut s.session, &s.problem, needs("gradient")?, micro_batch, &[])?;
+            let mut g = Gradient::new(&mut s.session, &s.problem, needs("gradient")?, s.micro_batch, &[])?;
             g.run(&mut s.session)?;
             vec![Direction::of_block(&s.session, "gradient", g.state(), 0)?]
         }

@@ -1,52 +1,39 @@
 //! What an operator keeps for its samples: graphs and programs of products, and the names of states.
 
-use std::{
-    collections::{BTreeSet, HashMap, hash_map::Entry},
-    ops::Range,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::HashMap, ops::Range};
 
 use hillshade_engine::{Graph, Plan, Program, Session, Var};
 
 use crate::{
     Result,
+    error::argument,
     gradient::accumulate,
     operator::state_named,
+    passes::{Chain, Cut, Fed, own_bytes},
     vectors::{input, output},
 };
-
-/// A number that no other operator has as long as this one lives: what operators keep on a session goes by it, so that one
-/// does not write over what another reads. The next operator takes the place, and the memory, of one that is gone.
-#[derive(Debug)]
-pub struct Slot(pub usize);
-
-static SLOTS: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
-
-impl Slot {
-    pub fn take() -> Self {
-        let mut taken = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = (0..).find(|slot| !taken.contains(slot)).unwrap_or_default();
-        taken.insert(free);
-        Slot(free)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        SLOTS.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
-    }
-}
 
 /// Samples that pass through the network together.
 #[derive(Debug)]
 pub struct Piece {
     pub range: Range<usize>,
-    /// Computes what products reuse.
-    pub before: Option<Program>,
-    /// The product from it.
-    pub after: Option<Product>,
     /// For a Fisher matrix the gradients in the outputs at drawn targets, `[draws, n, c]`.
     pub drawn: Option<Vec<f32>>,
+}
+
+impl Piece {
+    pub fn fed(&self) -> Fed<'_> {
+        (self.range.clone(), self.drawn.as_deref())
+    }
+}
+
+/// A product's linearization on a piece of the samples.
+#[derive(Debug)]
+pub struct Linear {
+    /// Computes what products reuse.
+    pub before: Program,
+    /// The product from it.
+    pub after: Product,
 }
 
 /// The graph of one product `[n]`, from the direction in the input block, and its programs by the number of directions.
@@ -54,39 +41,58 @@ pub struct Piece {
 pub struct Product {
     pub graph: Graph,
     pub product: Var,
-    pub programs: HashMap<usize, Program>,
-}
-
-/// Bytes of a plan that are its own.
-pub fn own_bytes(plan: &Plan) -> u64 {
-    let inputs: u64 = plan.inputs.iter().map(|n| n.ty.bytes() as u64).sum();
-    plan.slot_bytes() + inputs + plan.literals.iter().map(|l| 4 * l.len() as u64).sum::<u64>()
+    /// The beginning of the names of what it waits for.
+    prefix: String,
+    programs: HashMap<usize, (Program, Cut)>,
 }
 
 impl Product {
-    pub fn new(graph: Graph, product: Var) -> Self {
-        Product { graph, product, programs: HashMap::new() }
+    pub fn new(graph: Graph, product: Var, prefix: String) -> Self {
+        Product { graph, product, prefix, programs: HashMap::new() }
     }
 
-    /// The graph for `k` directions, which adds its products to the output block, as the share of `count` samples.
-    pub fn graph_for(&self, n: usize, k: usize, count: usize) -> Result<Graph> {
-        stacked(&self.graph, self.product, n, k, count)
+    /// Bytes that it takes for `k` directions.
+    pub fn bytes(&self, n: usize, k: usize, count: usize) -> Result<u64> {
+        let (g, cut) = stacked(self, n, k, count)?;
+        Ok(own_bytes(&Plan::new(&g, &[], true)?) + cut.bytes()?)
+    }
+
+    /// The same for a micro-batch that keeps what it needs from pass to pass, in states named `name/…`.
+    pub fn chain(&self, n: usize, k: usize, count: usize, name: &str) -> Result<Chain> {
+        let mut chain = stacked(self, n, k, count)?.1.chain(name)?;
+        if let (Some(last), Some(&rows)) = (chain.graphs.last_mut(), chain.values.first()) {
+            accumulate(last, &output(n, k), rows, count)?;
+        }
+        Ok(chain)
     }
 
     /// The program of that graph.
-    pub fn program(&mut self, session: &Session, n: usize, k: usize, count: usize) -> Result<&mut Program> {
-        match self.programs.entry(k) {
-            Entry::Occupied(e) => Ok(e.into_mut()),
-            Entry::Vacant(e) => {
-                let g = stacked(&self.graph, self.product, n, k, count)?;
-                Ok(e.insert(session.compile(&g, &[])?))
-            }
+    pub fn program(&mut self, session: &mut Session, n: usize, k: usize, count: usize) -> Result<&mut Program> {
+        if !self.programs.contains_key(&k) {
+            let (g, cut) = stacked(self, n, k, count)?;
+            cut.reserve(session)?;
+            self.programs.insert(k, (session.compile(&g, &[])?, cut));
         }
+        let made = self.programs.get_mut(&k).map(|(program, _)| program);
+        made.ok_or_else(|| argument("directions", "a number that was compiled for", k))
+    }
+
+    /// What the program for `k` directions waits for.
+    pub fn cut(&self, k: usize) -> Option<&Cut> {
+        self.programs.get(&k).map(|(_, cut)| cut)
+    }
+
+    /// The programs so far.
+    pub fn programs(&self) -> impl Iterator<Item = &Program> {
+        self.programs.values().map(|(program, _)| program)
     }
 }
 
-fn stacked(graph: &Graph, product: Var, n: usize, k: usize, count: usize) -> Result<Graph> {
-    let mut g = graph.clone();
+/// The graph for `k` directions, which adds its products to the output block, as the share of `count` samples; and the means
+/// over all micro-batches that it waits for.
+fn stacked(product: &Product, n: usize, k: usize, count: usize) -> Result<(Graph, Cut)> {
+    let Product { graph, product, prefix, .. } = product;
+    let (mut g, product) = (graph.clone(), *product);
     let product = match state_named(&g, &input(n, 1)) {
         Some(_) if k == 1 => product,
         Some(one) => {
@@ -97,6 +103,8 @@ fn stacked(graph: &Graph, product: Var, n: usize, k: usize, count: usize) -> Res
         None => g.broadcast(product, &[k, n])?,
     };
     let rows = g.reshape(product, &[k, n])?;
-    accumulate(&mut g, &output(n, k), rows, count)?;
-    Ok(g)
+    let cut = Cut::new(&g, &[rows], None, count, &format!("{prefix}/{k}"))?;
+    let mut g = cut.graph.clone();
+    accumulate(&mut g, &output(n, k), cut.values[0], count)?;
+    Ok((g, cut))
 }
