@@ -1,5 +1,6 @@
 //! Commands, their options, and how the program ends.
 
+mod descent;
 mod devices;
 mod eval;
 mod executor;
@@ -9,7 +10,9 @@ mod generate;
 mod landscape;
 mod networks;
 mod profile;
+mod sharpness;
 mod spectrum;
+mod statistics;
 mod subject;
 mod train;
 mod verify;
@@ -55,6 +58,10 @@ enum Command {
     Verify(verify::Options),
     /// Measure a loss along one or two directions, as numbers and as a plot.
     Landscape(landscape::Options),
+    /// Measure what steps along the gradient meet: loss, move of the gradient, effective smoothness.
+    Descent(descent::Options),
+    /// Measure by how much a loss rises within a radius: on average, and at worst.
+    Sharpness(sharpness::Options),
 }
 
 /// Ends in a line that says what was expected and found.
@@ -145,6 +152,8 @@ pub fn run() -> ExitCode {
         Command::Profile(options) => profile::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Landscape(options) => landscape::run(&options),
+        Command::Descent(options) => descent::run(&options),
+        Command::Sharpness(options) => sharpness::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

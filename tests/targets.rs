@@ -24,14 +24,18 @@ fn sequences(x: &[f32], y: &[u32]) -> Problem {
         let rows = b.g.reshape(x, &[n * TARGETS, 5])?;
         let hidden = b.dense("first", rows, 6)?;
         let hidden = b.g.tanh(hidden)?;
-        let outputs = b.dense("last", hidden, 4)?;
+        let rows = b.dense("last", hidden, 4)?;
+        let outputs = b.g.reshape(rows, &[n, TARGETS, 4])?;
+        let rows = b.g.reshape(outputs, &[n * TARGETS, 4])?;
         let labels = b.g.input_u32("y", &[n, TARGETS])?;
         let labels = b.g.reshape(labels, &[n * TARGETS])?;
-        let [losses, _] = b.g.cross_entropy(outputs, labels)?;
+        let [losses, _] = b.g.cross_entropy(rows, labels)?;
         let losses = b.g.reshape(losses, &[n, TARGETS])?;
-        Ok(Parts { losses: b.g.mean(losses, &[1])?, outputs: b.g.reshape(outputs, &[n, TARGETS, 4])? })
+        Ok(Parts { losses: b.g.mean(losses, &[1])?, outputs })
     };
-    Problem { targets: TARGETS, ..Problem::new(samples, Some(Likelihood::Categorical), build) }
+    let mut problem = Problem::new(samples, Some(Likelihood::Categorical), build);
+    problem.targets = TARGETS;
+    problem
 }
 
 fn matrix(session: &mut Session, problem: &Problem, kind: Kind) -> DMatrix<f64> {
@@ -82,7 +86,8 @@ fn outputs_must_have_the_targets() {
     let (x, y) = (drawn(5 * TARGETS * 4, 1, 1.5), labels(TARGETS * 4, 4));
     let mut session = Session::host();
     set(&mut session, &small_params());
-    let wrong = Problem { targets: 2, ..sequences(&x, &y) };
+    let mut wrong = sequences(&x, &y);
+    wrong.targets = 2;
     let error = Curvature::new(&mut session, &wrong, Kind::Ggn, &Options::default()).expect_err("2 are not 3");
     assert!(error.to_string().contains("outputs that begin with [1, 2], found losses [1]"), "{error}");
     let _right = operator(&mut session, &sequences(&x, &y), Kind::Ggn);

@@ -31,7 +31,8 @@ pub struct Options {
     pub blocks: Vec<String>,
     /// `λ` of a term `λ/2 ‖w‖²` over the parameters on which decay acts; 0 leaves it out.
     pub weight_decay: f64,
-    /// Whether to keep a linearization for warm products; by default where it fits. There is none layer by layer.
+    /// Whether to keep a linearization for warm products; by default where it fits. Layer by layer there is none, and what
+    /// is kept instead is what one pass of a product needs of another, which is otherwise computed again.
     pub linearize: Option<bool>,
     /// The most directions at once; by default as many of 16 as fit.
     pub width: Option<usize>,
@@ -76,7 +77,6 @@ impl Curvature {
         let mut options = options.clone();
         let may_part = options.batch_norm == BatchNorm::Full
             && options.micro_batch.is_none()
-            && options.linearize != Some(true)
             && problem.samples.count() > MICRO_BATCH;
         let prepared = match Prepared::new(session, problem, kind, &options) {
             Err(Error::Memory { .. }) if may_part => {
@@ -195,8 +195,26 @@ impl Curvature {
     ) -> Result<()> {
         let (n, count) = (self.dimension(), self.problem.samples.count());
         Vectors::new(n).ports(session, k)?;
-        let Prepared { pieces, kept, whole, .. } = &mut self.prepared;
+        self.prepared.chain(n, k, count)?;
+        let Prepared { pieces, kept, whole, chains, .. } = &mut self.prepared;
         let pieces: Vec<Fed> = pieces.iter().map(Piece::fed).collect();
+        if let Some(chains) = chains.get(&k) {
+            for state in chains.iter().flat_map(|chain| &chain.states) {
+                session.reserve(&state.name, &state.ty)?;
+            }
+            let passes = chains.first().map_or(0, |chain| chain.graphs.len());
+            for pass in 0..passes {
+                each(&self.problem, &pieces, |i, feeds| {
+                    let mut program = session.compile(&chains[i].graphs[pass], &[])?;
+                    match pass + 1 == passes {
+                        true => run(&mut program, session, feeds),
+                        false => Ok(program.run(session, feeds)?),
+                    }
+                })?;
+            }
+            self.products += k as u64;
+            return Ok(());
+        }
         for (_, product) in whole.values_mut() {
             product.program(session, n, k, count)?;
         }
@@ -216,7 +234,9 @@ impl Curvature {
 
     /// Draws targets from the model: for each the loss's gradient in its outputs there.
     fn draw(&mut self, session: &mut Session, draws: u32) -> Result<()> {
-        let Some(likelihood) = self.problem.likelihood else { return Ok(()) };
+        let Some(likelihood) = self.problem.likelihood else {
+            return Ok(());
+        };
         let (seed, count, targets) = (self.options.seed, self.problem.samples.count(), self.problem.targets);
         let prefix = self.prepared.slot.name("outputs");
         let pieces = &mut self.prepared.pieces;
@@ -235,7 +255,9 @@ impl Curvature {
         let mut drawn = Vec::new();
         each(&self.problem, &ranges, |i, feeds| {
             let range = ranges[i].0.clone();
-            let Some((program, cut)) = programs.get_mut(&range.len()) else { return Ok(()) };
+            let Some((program, cut)) = programs.get_mut(&range.len()) else {
+                return Ok(());
+            };
             program.run(session, feeds)?;
             let z = block_on(program.read_wide(session, cut.values[0]))?;
             let places = range.start * targets..range.end * targets;

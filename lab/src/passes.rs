@@ -6,11 +6,12 @@ use std::{
     ops::Range,
 };
 
-use hillshade_engine::{Data, Graph, Plan, Program, Session, Source, Type, Var, ops::MeanOfParts};
+use hillshade_engine::{Data, Graph, Named, Plan, Program, Session, Source, Type, Var, ops::MeanOfParts};
 
 use crate::{
     Problem, Result,
     gradient::{accumulate, flatten},
+    operator::state_named,
 };
 
 /// Samples that go through a graph together, and the gradients in their outputs at drawn targets, where those are fed.
@@ -86,6 +87,32 @@ impl Cut {
         Ok(g)
     }
 
+    /// The same with memory for time: graphs for the passes, and a last one for `values`, of a micro-batch that keeps what
+    /// later ones need of it in states named `prefix/…`.
+    pub fn chain(&self, prefix: &str) -> Result<Chain> {
+        let (mut rest, mut own, mut values) = (self.graph.clone(), self.own.clone(), self.values.clone());
+        let ty = |len: &usize| Type::f32([*len]);
+        let mut states: Vec<Named> =
+            self.means.iter().map(|(name, len)| Named { name: name.clone(), ty: ty(len) }).collect();
+        let mut graphs = Vec::new();
+        for (pass, (mean, _)) in self.means.iter().enumerate() {
+            let on: Vec<Var> = self.means[pass..].iter().filter_map(|(name, _)| state_named(&rest, name)).collect();
+            let later = [own[pass + 1..].concat(), values].concat();
+            let split = rest.split(&own[pass], &later, &on, &format!("{prefix}/{pass}"))?;
+            let mut g = split.before;
+            let means = flatten(&mut g, &split.fixed)?;
+            accumulate(&mut g, mean, means, self.count)?;
+            graphs.push(g);
+            states.extend(split.kept);
+            rest = split.after;
+            let mut varying = split.varying.into_iter();
+            own[pass + 1..].iter_mut().for_each(|own| *own = varying.by_ref().take(own.len()).collect());
+            values = varying.collect();
+        }
+        graphs.push(rest);
+        Ok(Chain { graphs, values, states })
+    }
+
     /// Whether there are means to wait for.
     pub fn waits(&self) -> bool {
         !self.own.is_empty()
@@ -105,6 +132,23 @@ impl Cut {
             session.reserve(name, &Type::f32([*len]))?;
         }
         Ok(())
+    }
+}
+
+/// A micro-batch's own graphs, to be run in turn: each on all micro-batches before the next.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub graphs: Vec<Graph>,
+    /// The wanted values in the last one.
+    pub values: Vec<Var>,
+    /// What is kept between them.
+    pub states: Vec<Named>,
+}
+
+impl Chain {
+    /// Bytes that are kept.
+    pub fn bytes(&self) -> u64 {
+        self.states.iter().map(|s| s.ty.bytes() as u64).sum()
     }
 }
 

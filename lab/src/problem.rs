@@ -26,8 +26,9 @@ pub enum BatchNorm {
     Batch(usize),
     /// Those of all samples, exactly, also where these go through the network in several micro-batches: then layer by
     /// layer. Every mean over the samples, in value and derivatives, waits for all micro-batches, and what comes before is
-    /// computed again, so that memory is that of one. With `L` normalizations a gradient takes `3 L` passes over parts of
-    /// the network, a product with the Hessian `2 L`, and as many at each point.
+    /// computed again, so that memory is that of one. The price is time: with `L` normalizations a gradient takes `3 L`
+    /// passes up to a layer, a point for products as many, and a product `2 L`; or products keep what comes before, where
+    /// it fits ([`Options::linearize`](crate::Options::linearize)).
     Full,
 }
 

@@ -61,6 +61,9 @@ impl Epoch {
     }
 }
 
+/// The folder within a run's that holds the weights kept along the way, by epoch.
+pub const KEPT: &str = "checkpoints";
+
 /// An open run folder.
 pub struct Folder {
     path: PathBuf,
@@ -197,6 +200,13 @@ impl Folder {
     /// The checkpoint's path.
     pub fn checkpoint(&self) -> PathBuf {
         self.path.join("checkpoint.safetensors")
+    }
+
+    /// The path of the weights after so many epochs, in a folder that is made for them.
+    pub fn kept(&self, epoch: u32) -> Result<PathBuf> {
+        let folder = self.path.join(KEPT);
+        fs::create_dir_all(&folder).map_err(io("write", &folder))?;
+        Ok(folder.join(format!("{epoch}.safetensors")))
     }
 
     fn metrics_path(&self) -> PathBuf {

@@ -8,9 +8,8 @@ use std::{
 use hillshade::{
     engine::Session,
     lab::{
-        BatchNorm, Block, Conditions, Curvature, Direction, Directions, Error as LabError, Gradient, Grid, Kind,
-        Landscape, Options as Curve, Scaling, Search, Secant, Statistics, eigenvalues, found, parameters, places,
-        secant,
+        BatchNorm, Block, Curvature, Direction, Directions, Error as LabError, Flips, Gradient, Grid, Kind, Landscape,
+        Options as Curve, Principal, Scaling, Search, Secant, eigenvalues, found, parameters, places, secant,
     },
     models::{Error, Weights, import, write_atomically},
     plot,
@@ -21,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Result, folder, print, say,
     spectrum::{bar, moving},
-    subject,
+    statistics::Handling,
+    subject::{self, argument},
 };
 
 #[derive(clap::Args)]
@@ -34,17 +34,27 @@ pub struct Options {
     /// Points along each direction; by default 51, or 25 along each of two.
     #[arg(long)]
     points: Option<usize>,
-    /// How far to go along each direction, either way.
-    #[arg(long, default_value_t = 1.0)]
-    range: f64,
+    /// How far to go along each direction, either way; 1 by default, for pca as far as the trajectory goes.
+    #[arg(long)]
+    range: Option<f64>,
     /// Direction: filter, layer or raw for a random one, normalized so; gradient; eigen for the Hessian's first; to:PATH
-    /// towards other weights. The second is another draw, the second eigenvector, or filter.
+    /// towards other weights; pca for the first of a trajectory. The second is another draw, the second eigenvector, the
+    /// trajectory's second, or filter.
     #[arg(long, default_value = "filter", value_parser = Way::from_str)]
     direction: Way,
     /// Batch-norm statistics: frozen (the running ones), batch[:SIZE] (of batches, of 128), or reestimate[:SIZE] (measured
     /// anew at each point, in one batch of all).
     #[arg(long, default_value = "reestimate", value_parser = Handling::from_str)]
     statistics: Handling,
+    /// Folder with the weights of a trajectory, by numbers: 0.safetensors, …; by default those that the run has kept.
+    #[arg(long, value_name = "FOLDER")]
+    trajectory: Option<PathBuf>,
+    /// How far from the weights differences for the second derivative are taken; by default to the next point.
+    #[arg(long)]
+    radius: Option<f64>,
+    /// Count the inputs of ReLUs whose sign changes from each point of a slice to the next.
+    #[arg(long)]
+    flips: bool,
     /// The most products that eigenvectors take.
     #[arg(long, default_value_t = 400)]
     products: u64,
@@ -57,6 +67,7 @@ enum Way {
     Gradient,
     Eigen,
     To(PathBuf),
+    Principal,
 }
 
 impl FromStr for Way {
@@ -69,33 +80,9 @@ impl FromStr for Way {
             ("raw", _) => Ok(Way::Random(Scaling::Raw)),
             ("gradient", _) => Ok(Way::Gradient),
             ("eigen", _) => Ok(Way::Eigen),
+            ("pca", _) => Ok(Way::Principal),
             (_, Some(path)) => Ok(Way::To(path.into())),
-            _ => Err(format!("expected filter, layer, raw, gradient, eigen or to:PATH, found {text}")),
-        }
-    }
-}
-
-/// Batch-norm statistics on the command line, with a size or without.
-#[derive(Clone, Copy)]
-enum Handling {
-    Frozen,
-    Batch(Option<usize>),
-    Reestimate(Option<usize>),
-}
-
-impl FromStr for Handling {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let (name, size) = match text.split_once(':') {
-            Some((name, size)) => (name, Some(size.parse().ok().filter(|&s: &usize| s > 0))),
-            None => (text, None),
-        };
-        match (name, size) {
-            ("frozen", None) => Ok(Handling::Frozen),
-            ("batch", None | Some(Some(_))) => Ok(Handling::Batch(size.flatten())),
-            ("reestimate", None | Some(Some(_))) => Ok(Handling::Reestimate(size.flatten())),
-            _ => Err(format!("expected frozen, batch[:SIZE] or reestimate[:SIZE], found {text}")),
+            _ => Err(format!("expected filter, layer, raw, gradient, eigen, pca or to:PATH, found {text}")),
         }
     }
 }
@@ -109,6 +96,12 @@ struct Measured {
     check: Vec<Check>,
     /// Which weights of a run are at the center.
     weights: Option<Weights>,
+    /// The trajectory in the plane of its principal directions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    principal: Option<Principal>,
+    /// From each point of a slice to the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flips: Option<Vec<Flips>>,
     seconds: f64,
 }
 
@@ -120,12 +113,12 @@ struct Check {
     bending: Secant,
 }
 
-fn argument(what: &str, expected: &str, found: &str) -> super::Error {
-    Error::Argument { what: what.into(), expected: expected.into(), found: found.into() }.into()
-}
-
 /// The directions that the options name.
-fn directions(options: &Options, s: &mut subject::Subject, mode: Option<BatchNorm>) -> Result<Vec<Direction>> {
+fn directions(
+    options: &Options,
+    s: &mut subject::Subject,
+    mode: Option<BatchNorm>,
+) -> Result<(Vec<Direction>, Option<Principal>)> {
     let (layout, k) = (s.problem.layout(&[])?, usize::from(options.dims));
     let needs = |what: &str| {
         let expected = "statistics in which there are derivatives: frozen, batch, or reestimate in one batch";
@@ -157,12 +150,34 @@ fn directions(options: &Options, s: &mut subject::Subject, mode: Option<BatchNor
             let one = |row| Direction::of_block(&s.session, &format!("eigenvector {}", row + 1), &block, row);
             (0..k).map(one).collect::<std::result::Result<Vec<_>, _>>()?
         }
+        Way::Principal => {
+            let trajectory = trajectory(options, s, &layout)?;
+            let (list, principal) = Direction::principal(&s.session, &layout, &trajectory, k)?;
+            return Ok((list, Some(principal)));
+        }
         Way::To(path) => vec![Direction::towards(&s.session, &layout, &weights(path, s, &layout)?)?],
     };
     if list.len() < k {
         list.push(random(&s.session, Scaling::Filter, 1)?);
     }
-    Ok(list)
+    Ok((list, None))
+}
+
+/// The weights of a trajectory, in the order of the numbers that name their files.
+fn trajectory(options: &Options, s: &subject::Subject, layout: &[Block]) -> Result<Vec<Vec<f64>>> {
+    let folder = options.trajectory.clone().unwrap_or_else(|| options.subject.path().join(folder::KEPT));
+    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let number = |path: PathBuf| {
+        let is = path.extension().is_some_and(|e| e == "safetensors");
+        Some((path.file_stem()?.to_str()?.parse::<u32>().ok().filter(|_| is)?, path))
+    };
+    let mut files: Vec<(u32, PathBuf)> = entries.filter_map(number).collect();
+    files.sort();
+    if files.is_empty() {
+        let what = "weights along the run, as train --keep leaves them".into();
+        return Err(Error::Missing { what, looked: vec![folder] }.into());
+    }
+    files.iter().map(|(_, file)| weights(file, s, layout)).collect()
 }
 
 /// Other weights of the same network: of a run's checkpoint, or of a file.
@@ -184,42 +199,44 @@ fn points_bar() -> ProgressBar {
 pub fn run(options: &Options) -> Result<()> {
     let began = std::time::Instant::now();
     let points = options.points.unwrap_or(if options.dims == 1 { 51 } else { 25 });
-    let axis = places(points, options.range)?;
-    let mut s = options.subject.open()?;
-    if s.batch_norm != BatchNorm::Eval {
-        return Err(argument("batch-norm", "nothing beside --statistics", &s.batch_norm.to_string()));
+    if let (true, 2) = (options.flips, options.dims) {
+        return Err(argument("flips", "one direction", "two"));
     }
-    let samples = s.problem.samples.count();
-    let statistics = match options.statistics {
-        Handling::Frozen => Statistics::Frozen,
-        Handling::Batch(size) => Statistics::Batch(size.unwrap_or(128.min(samples))),
-        Handling::Reestimate(size) => Statistics::Reestimated(size.unwrap_or(samples)),
-    };
-    let statistics = statistics.of(&s.problem)?;
-    let mode = statistics.exact(samples);
-    let list = directions(options, &mut s, mode)?;
+    let axis = places(points, options.range.unwrap_or(1.0))?;
+    let mut s = options.subject.open()?;
+    let conditions = options.statistics.conditions(&s)?;
+    let mode = conditions.statistics.exact(s.problem.samples.count());
+    let (list, principal) = directions(options, &mut s, mode)?;
+    let mut axes = vec![axis; list.len()];
+    if let (None, Some(principal)) = (options.range, &principal) {
+        for (i, axis) in axes.iter_mut().enumerate() {
+            // The trajectory and a fifth more.
+            *axis = places(points, 1.2 * principal.path.iter().map(|p| p[i].abs()).fold(0.0, f64::max))?;
+        }
+    }
     let layout = s.problem.layout(&[])?;
     let directions = Directions::new(&mut s.session, &layout, list)?;
-    let conditions = Conditions { statistics, micro_batch: s.micro_batch, blocks: Vec::new() };
     let mut landscape = Landscape::new(&mut s.session, &s.problem, &directions, &conditions)?;
 
     // A measurement that was stopped goes on from the points that it has stored, if it is the same.
     let part = s.out.join(".landscape.part.json");
     let stored = std::fs::read(&part).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let progress = points_bar();
-    let axes = vec![axis.clone(); usize::from(options.dims)];
     let grid =
         Grid::measure(&mut s.session, &mut landscape, &directions, &axes, stored, &mut moving(&progress), |grid| {
             Ok(write_atomically(&part, &serde_json::to_vec(grid).unwrap_or_default())?)
         })?;
     progress.finish_and_clear();
     // The distance from point to point, so that kinks weigh as they do in the figure.
-    let radius = 2.0 * options.range / (points - 1) as f64;
+    let radius = options.radius.unwrap_or(2.0 * axes[0][points - 1] / (points - 1) as f64);
     let check = match mode {
         Some(mode) => checks(&mut s, &mut landscape, &directions, mode, radius)?,
         None => Vec::new(),
     };
-    let measured = Measured { grid, check, weights: s.weights, seconds: began.elapsed().as_secs_f64() };
+    let mut flip = |ends: &[f64]| Ok(landscape.flips(&mut s.session, &ends[..1], &ends[1..])?);
+    let flips = options.flips.then(|| axes[0].windows(2).map(&mut flip).collect::<Result<_>>()).transpose()?;
+    let weights = s.weights;
+    let measured = Measured { grid, check, weights, principal, flips, seconds: began.elapsed().as_secs_f64() };
     let text = serde_json::to_vec_pretty(&measured).unwrap_or_default();
     write_atomically(&s.out.join("landscape.json"), &text)?;
     let figure = draw(&s.title, &measured);
@@ -288,6 +305,13 @@ fn draw(title: &str, m: &Measured) -> plot::Figure {
     if let Some(cosine) = g.cosine {
         notes.push(format!("cosine of the directions {cosine:.4}, before the second was made orthogonal"));
     }
+    let mut path = Vec::new();
+    if let Some(principal) = &m.principal {
+        let shares: Vec<String> = principal.explained.iter().map(|e| format!("{:.1} %", 100.0 * e)).collect();
+        notes.push(format!("the directions hold {} of the trajectory's squared distances", shares.join(" and ")));
+        // Two directions: what is drawn below is a surface.
+        path = principal.path.iter().map(|p| (p[0], p[1])).chain([(0.0, 0.0)]).collect();
+    }
     let (low, high) = extremes(g).map_or((0.0, 0.0), |[low, high]| (low.0, high.0));
     let surface = plot::Surface {
         title: &format!("Loss of {title}"),
@@ -298,7 +322,7 @@ fn draw(title: &str, m: &Measured) -> plot::Figure {
         y_label: &label(1),
         z_label: "loss",
         log: low > 0.0 && high > 20.0 * low,
-        path: &[],
+        path: &path,
         notes: &notes,
     };
     surface.figure()
@@ -335,6 +359,12 @@ fn report(options: &Options, out: &Path, m: &Measured) -> Result<()> {
     for c in &m.check {
         let b = &c.bending;
         line += &format!("; bends by {:.4} ({:.4} by differences, {} kinks)", b.exact, b.secant, b.flips.count);
+    }
+    if let Some(principal) = &m.principal {
+        line += &format!("; {:.1} % of the trajectory", 100.0 * principal.explained.iter().sum::<f64>());
+    }
+    if let Some(flips) = &m.flips {
+        line += &format!("; {} ReLU signs flip along the way", flips.iter().map(|f| f.count).sum::<u64>());
     }
     print(format_args!("{line}; {}", norms(&m.grid)))?;
     say(format_args!("{:.1} s; landscape.json, .svg and .png in {}", m.seconds, out.display()));

@@ -22,6 +22,7 @@ enum Matrix {
     Ggn,
     Fisher,
     Empirical,
+    Moment,
 }
 
 #[derive(clap::Args)]
@@ -29,7 +30,7 @@ pub struct Options {
     #[command(flatten)]
     subject: subject::Options,
     /// Which matrix: the Hessian, the generalized Gauss-Newton matrix, the Fisher matrix at drawn labels, or the empirical
-    /// one at the data's.
+    /// one at the data's; or the second moment of the samples' gradients.
     #[arg(long, value_enum, default_value = "hessian")]
     matrix: Matrix,
     /// Largest eigenvalues.
@@ -109,6 +110,7 @@ pub fn run(options: &Options) -> Result<()> {
         Matrix::Ggn => Kind::Ggn,
         Matrix::Fisher => Kind::Fisher { draws: 1 },
         Matrix::Empirical => Kind::Empirical,
+        Matrix::Moment => Kind::Moment,
     };
     let seed = options.subject.seed;
     let curve = Curve {

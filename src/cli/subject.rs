@@ -60,7 +60,7 @@ pub struct Options {
     /// for verify full.
     #[arg(long, value_parser = Statistics::from_str)]
     batch_norm: Option<Statistics>,
-    /// Samples that pass through the network at once in eval mode.
+    /// Samples that pass through the network at once, in eval mode and in full; in full all by default, if they fit.
     #[arg(long)]
     micro_batch: Option<usize>,
     /// Seed of random directions.
@@ -101,7 +101,7 @@ pub struct Subject {
     pub micro_batch: Option<usize>,
     /// Name of network and data, for titles.
     pub title: String,
-    /// Trained parameters, in the order of the layers.
+    /// Parameters and running statistics, in the order of the layers.
     pub params: Vec<Param>,
     /// Which weights of a run they are.
     pub weights: Option<Weights>,
@@ -109,11 +109,17 @@ pub struct Subject {
     pub out: PathBuf,
 }
 
-fn argument(what: &str, expected: &str, found: &str) -> super::Error {
+/// The error of an option.
+pub fn argument(what: &str, expected: &str, found: &str) -> super::Error {
     Error::Argument { what: what.into(), expected: expected.into(), found: found.into() }.into()
 }
 
 impl Options {
+    /// The run's folder or the file of weights.
+    pub fn path(&self) -> &Path {
+        &self.subject
+    }
+
     /// Opens network, weights and data.
     pub fn open(&self) -> Result<Subject> {
         self.open_with(1024, BatchNorm::Eval)
@@ -168,7 +174,7 @@ impl Options {
         };
         std::fs::create_dir_all(&out).map_err(|source| Error::Io { what: "write", path: out.clone(), source })?;
         let title = format!("{model} on {data}");
-        let params = b.trained().cloned().collect();
+        let params = b.params;
         let (batch_norm, micro_batch) = (self.batch_norm.map_or(batch_norm, |b| b.0), self.micro_batch);
         Ok(Subject { session, problem, batch_norm, micro_batch, title, params, weights, out })
     }

@@ -13,7 +13,7 @@ use std::{
 
 use hillshade::{
     engine::block_on,
-    models::{Error, Loss, Score, Task, Trainer},
+    models::{Error, Loss, Score, Task, Trainer, export},
     plot::Curves,
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,6 +22,7 @@ use serde_json::json;
 use super::{
     Result,
     eval::bits,
+    export::params,
     folder::{self, Epoch, Folder},
     print, say,
 };
@@ -65,6 +66,8 @@ struct Run {
     /// Time spent on training steps.
     training: Duration,
     tracking: Option<Tracking>,
+    /// After how many epochs weights are kept.
+    keep: Option<u32>,
 }
 
 impl Run {
@@ -73,7 +76,10 @@ impl Run {
         let folder = Folder::create(options.out.as_deref())?;
         folder.configure(trainer.config())?;
         let tracking = track(options, &mut trainer, &folder)?;
-        Ok(Run { trainer, folder, metrics: Vec::new(), began: Instant::now(), training: Duration::ZERO, tracking })
+        let (metrics, began, training) = (Vec::new(), Instant::now(), Duration::ZERO);
+        let run = Run { trainer, folder, metrics, began, training, tracking, keep: options.keep };
+        run.keep()?;
+        Ok(run)
     }
 
     fn resume(options: &Options, path: &std::path::Path) -> Result<Self> {
@@ -97,7 +103,8 @@ impl Run {
         folder.configure(trainer.config())?;
         folder.draw(&curves(&metrics, trainer.config().loss))?;
         let tracking = track(options, &mut trainer, &folder)?;
-        Ok(Run { trainer, folder, metrics, began: Instant::now(), training: Duration::ZERO, tracking })
+        let (began, training) = (Instant::now(), Duration::ZERO);
+        Ok(Run { trainer, folder, metrics, began, training, tracking, keep: options.keep })
     }
 
     fn train(&mut self, stop: &AtomicBool) -> Result<()> {
@@ -163,6 +170,7 @@ impl Run {
                 break;
             }
             self.trainer.next_epoch()?;
+            self.keep()?;
         }
         bar.finish_and_clear();
         self.training += began.elapsed();
@@ -203,6 +211,7 @@ impl Run {
             self.trainer.task().units(),
         ));
         self.trainer.next_epoch()?;
+        self.keep()?;
         self.folder.append(&line)?;
         self.metrics.push(line);
         self.save()?;
@@ -220,6 +229,17 @@ impl Run {
 
     fn save(&self) -> Result<()> {
         Ok(block_on(self.trainer.checkpoint())?.save(&self.folder.checkpoint())?)
+    }
+
+    /// Keeps the weights of an epoch that is to be kept, as `hillshade export` writes them.
+    fn keep(&self) -> Result<()> {
+        let epoch = self.trainer.progress().epoch;
+        if self.keep.is_none_or(|keep| !epoch.is_multiple_of(keep)) {
+            return Ok(());
+        }
+        let checkpoint = block_on(self.trainer.checkpoint())?;
+        let params = params(self.trainer.config(), self.trainer.task())?;
+        Ok(export(&self.folder.kept(epoch)?, &params, &checkpoint.states, "")?)
     }
 
     fn report(&self, as_json: bool) -> Result<()> {

@@ -148,5 +148,7 @@ fn curvature_of_a_language_model() {
     let line = home.run("spectrum run --samples 8 --json").ok().json();
     assert!(number(&line, "gradient_norm") > 0.0 && number(&line, "loss") < 3.5, "{line}");
     assert!(!line["eigenvalues"].is_null() && !line["density"].is_null(), "{line}");
-    home.run("spectrum run --samples 8 --matrix ggn").ok();
+    for matrix in ["ggn", "fisher", "empirical", "moment"] {
+        home.run(&format!("spectrum run --samples 8 --probes 1 --steps 8 --top 1 --matrix {matrix}")).ok();
+    }
 }

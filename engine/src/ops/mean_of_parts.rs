@@ -79,22 +79,23 @@ impl Graph {
     /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
     pub fn batch_norm_of_parts(&mut self, x: Var, [gamma, beta]: [Var; 2], eps: f64) -> Result<Var> {
         let axes: Vec<usize> = (0..self.shape(x).len().saturating_sub(1)).collect();
-        let mean = |g: &mut Graph, x: Var| {
+        let mean_over = |g: &mut Graph, x: Var| {
             let own = g.mean(x, &axes)?;
             g.mean_of_parts(own)
         };
-        let center = mean(self, x)?;
+        let center = mean_over(self, x)?;
         let center = self.stop_gradient(center)?;
         let deviation = self.sub(x, center)?;
         let square = self.mul(deviation, deviation)?;
-        let (rest, square) = (mean(self, deviation)?, mean(self, square)?);
+        let (rest, square) = (mean_over(self, deviation)?, mean_over(self, square)?);
         let excess = self.mul(rest, rest)?;
         let variance = self.sub(square, excess)?;
         let shifted = self.affine(variance, 1.0, eps)?;
         let rstd = self.rsqrt(shifted)?;
-        let centred = self.sub(deviation, rest)?;
-        let normed = self.mul(centred, rstd)?;
-        let scaled = self.mul(normed, gamma)?;
+        let mean = self.add(center, rest)?;
+        let centred = self.sub(x, mean)?;
+        let scale = self.mul(rstd, gamma)?;
+        let scaled = self.mul(centred, scale)?;
         self.add(scaled, beta)
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     error::argument,
     gradient::accumulate,
     operator::state_named,
-    passes::{Cut, Fed, own_bytes},
+    passes::{Chain, Cut, Fed, own_bytes},
     vectors::{input, output},
 };
 
@@ -55,6 +55,15 @@ impl Product {
     pub fn bytes(&self, n: usize, k: usize, count: usize) -> Result<u64> {
         let (g, cut) = stacked(self, n, k, count)?;
         Ok(own_bytes(&Plan::new(&g, &[], true)?) + cut.bytes()?)
+    }
+
+    /// The same for a micro-batch that keeps what it needs from pass to pass, in states named `name/…`.
+    pub fn chain(&self, n: usize, k: usize, count: usize, name: &str) -> Result<Chain> {
+        let mut chain = stacked(self, n, k, count)?.1.chain(name)?;
+        if let (Some(last), Some(&rows)) = (chain.graphs.last_mut(), chain.values.first()) {
+            accumulate(last, &output(n, k), rows, count)?;
+        }
+        Ok(chain)
     }
 
     /// The program of that graph.

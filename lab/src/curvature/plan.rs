@@ -13,7 +13,7 @@ use crate::{
     error::argument,
     gradient::{chosen, flatten, layout, unflatten},
     kind::product,
-    passes::{Cut, own_bytes},
+    passes::{Chain, Cut, own_bytes},
     slot::Slot,
     vectors::input,
 };
@@ -28,6 +28,9 @@ pub struct Prepared {
     /// For each number of samples the graph of one product, where no linearization is kept, and the means over all
     /// micro-batches that are the same for all products.
     pub whole: BTreeMap<usize, (Cut, Product)>,
+    /// By the number of directions a chain for each piece, where those keep what they need from pass to pass.
+    pub chains: BTreeMap<usize, Vec<Chain>>,
+    pub chained: bool,
     /// The most directions at once.
     pub width: usize,
     pub slot: Slot,
@@ -78,22 +81,25 @@ impl Prepared {
             let fixed = Cut::new(&graph, &[product], Some(direction), count, &slot.name("means"))?;
             let one = Product::new(fixed.graph.clone(), fixed.values[0], slot.name("means"));
             cold = cold.max(one.bytes(n, 1, count)?);
+            let pieces = ranges.iter().filter(|r| r.len() == size).count() as u64;
             waits |= fixed.waits();
-            if !fixed.waits() {
+            if fixed.waits() {
+                warm += one.chain(n, 1, count, "lab/kept")?.bytes() * pieces;
+            } else {
                 let split = one.graph.split(&[], &[one.product], &[direction], "lab/kept")?;
                 let after = Product::new(split.after, split.varying[0], String::new());
                 let kept: u64 = split.kept.iter().map(|k| k.ty.bytes() as u64).sum();
                 let each = kept + own_bytes(&Plan::new(&split.before, &[], true)?) + after.bytes(n, 1, count)?;
-                warm += each * ranges.iter().filter(|r| r.len() == size).count() as u64;
+                warm += each * pieces;
             }
             directions.insert(size, direction);
             whole.insert(size, (fixed, one));
         }
-        if waits && options.linearize == Some(true) {
-            let found = format!("{} in micro-batches of {}", options.batch_norm, ranges[0].len());
-            return Err(argument("linearize", "all samples in one batch, or no linearization", found));
-        }
         let available = memory.unwrap_or(u64::MAX);
+        if waits {
+            // A pass takes memory beside what is kept.
+            warm += cold;
+        }
         let least = if waits { cold } else { cold.min(warm) };
         if least > available {
             let each = cold / sizes.last().copied().unwrap_or(1) as u64;
@@ -106,14 +112,23 @@ impl Prepared {
             };
             return Err(Error::Memory { what: kind.to_string(), needed: cold, available, fits });
         }
-        let keep = !waits && options.linearize.unwrap_or(warm <= available / 2 || cold > available);
+        let keep = options.linearize.unwrap_or(warm <= available / 2 || cold > available);
         if keep && warm > available {
-            let fits = format!("without a linearization it needs {cold}");
+            let fits = format!("without a linearization, or what is kept from pass to pass, it needs {cold}");
             return Err(Error::Memory { what: format!("{kind} linearized"), needed: warm, available, fits });
         }
         let pieces: Vec<Piece> = ranges.into_iter().map(|range| Piece { range, drawn: None }).collect();
-        let mut p = Prepared { layout, pieces, kept: Vec::new(), whole, width: 1, slot };
-        if keep {
+        let mut p = Prepared {
+            layout,
+            pieces,
+            kept: Vec::new(),
+            whole,
+            chains: BTreeMap::new(),
+            chained: keep && waits,
+            width: 1,
+            slot,
+        };
+        if keep && !waits {
             p.linearize(session, &directions)?;
         }
         p.width = match options.width {
@@ -121,7 +136,7 @@ impl Prepared {
             Some(width) => width,
             None => p.widest(memory, n, count)?,
         };
-        if keep {
+        if keep && !waits {
             p.whole.clear();
         }
         Ok(p)
@@ -131,13 +146,28 @@ impl Prepared {
     fn linearize(&mut self, session: &mut Session, directions: &BTreeMap<usize, Var>) -> Result<()> {
         for (i, piece) in self.pieces.iter().enumerate() {
             let size = piece.range.len();
-            let (Some((_, whole)), Some(&direction)) = (self.whole.get(&size), directions.get(&size)) else { continue };
+            let (Some((_, whole)), Some(&direction)) = (self.whole.get(&size), directions.get(&size)) else {
+                continue;
+            };
             let split = whole.graph.split(&[], &[whole.product], &[direction], &self.slot.name(&i.to_string()))?;
             for kept in &split.kept {
                 session.reserve(&kept.name, &kept.ty)?;
             }
             let before = session.compile(&split.before, &[])?;
             self.kept.push(Linear { before, after: Product::new(split.after, split.varying[0], String::new()) });
+        }
+        Ok(())
+    }
+
+    /// The chains for `k` directions, one for each piece.
+    pub fn chain(&mut self, n: usize, k: usize, count: usize) -> Result<()> {
+        if self.chained && !self.chains.contains_key(&k) {
+            let made = self.pieces.iter().enumerate().map(|(i, piece)| {
+                let (size, name) = (piece.range.len(), self.slot.name(&format!("pieces/{i}")));
+                let whole = self.whole.get(&size).ok_or_else(|| argument("micro-batch", "a known size", size))?;
+                whole.1.chain(n, k, count, &name)
+            });
+            self.chains.insert(k, made.collect::<Result<_>>()?);
         }
         Ok(())
     }
@@ -151,7 +181,10 @@ impl Prepared {
             None => self.whole.get(&piece.range.len()).map(|(_, product)| product),
         });
         let Some(product) = product else { return Ok(1) };
-        let one = product.bytes(n, 2, count)? / 2;
+        let mut one = product.bytes(n, 2, count)? / 2;
+        if self.chained {
+            one += product.chain(n, 2, count, "lab/kept")?.bytes() / 2;
+        }
         let fits = |k: &&usize| **k as u64 * one <= memory / 4 / self.pieces.len() as u64;
         Ok([16, 8, 4, 2].iter().find(fits).copied().unwrap_or(1))
     }

@@ -188,10 +188,15 @@ pub struct Options {
     /// Score what is held out, add to the metrics and save after every N epochs, and at the end.
     #[arg(long, value_name = "N", default_value_t = 1)]
     test_every: u32,
+    /// Keep the weights at the beginning and after every N epochs, in checkpoints/<epoch>.safetensors of the run's folder:
+    /// a trajectory for `hillshade landscape --direction pca`.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep: Option<u32>,
     /// Folder of the run; by default the first free runs/<number>.
     #[arg(long)]
     pub out: Option<PathBuf>,
-    /// Go on with the run in this folder, as it was begun; only --epochs, --data-dir, --adapter and --json go with this.
+    /// Go on with the run in this folder, as it was begun; only --epochs, --keep, --track,
+    /// --data-dir, --adapter and --json go with this.
     #[arg(long, value_name = "RUN", conflicts_with_all = FIXED)]
     pub resume: Option<PathBuf>,
     /// Follow the sharpness, the largest eigenvalues of the loss's Hessian, every so many steps: sharpness=50. They go to
