@@ -151,7 +151,6 @@ pub(crate) fn pull(g: &mut Graph, y: &[Var], ct: &[Option<Var>], wrt: &[Var]) ->
 }
 
 fn pull_through(g: &mut Graph, y: &[Var], ct: &[Option<Var>], wrt: &[Var], halves: bool) -> Result<Vec<Option<Var>>> {
-    let mut known = HashMap::new();
     let (nodes, live) = g.between(wrt, y);
     let mut cts: Vec<Option<Var>> = vec![None; g.value_count()];
     for (&y, &ct) in y.iter().zip(ct) {
@@ -166,7 +165,7 @@ fn pull_through(g: &mut Graph, y: &[Var], ct: &[Option<Var>], wrt: &[Var], halve
         if own.iter().all(Option::is_none) {
             continue;
         }
-        let read = if halves { g.read_back(n, &mut known)? } else { Read::exactly(&node) };
+        let read = if halves { g.read_back(n)? } else { Read::exactly(&node) };
         let pulled = op.vjp(g, read.at(), &own)?;
         check_count(op.name(), "vjp", pulled.len(), node.x.len())?;
         for (&x, term) in node.x.iter().zip(pulled) {

@@ -1,7 +1,5 @@
 //! What reverse mode reads of the values before it, stored as 16-bit floats until then.
 
-use std::collections::HashMap;
-
 use crate::{At, DType, Graph, Node, Result, Source, Var, ops::Half};
 
 /// How many times smaller than what it is made of a value is that is stored as it is: a statistic, or a loss.
@@ -37,45 +35,41 @@ impl Graph {
         self.halves = on;
     }
 
-    /// What the rule of a node reads; `known` are the values that are stored already.
-    pub(crate) fn read_back(&mut self, n: usize, known: &mut HashMap<Var, Var>) -> Result<Read> {
+    /// What the rule of a node reads. Each rule has its own, so that a value is taken back where it is first read and not
+    /// where a rule was first asked; the compiler merges what is equal.
+    pub(crate) fn read_back(&mut self, n: usize) -> Result<Read> {
         let node = self.nodes()[n].clone();
         if node.y.iter().all(|&y| self.is_reduced(y)) {
             return Ok(Read::exactly(&node));
         }
-        let x = node.x.iter().map(|&x| self.stored(x, known)).collect::<Result<Vec<_>>>()?;
+        let x = node.x.iter().map(|&x| self.stored(x)).collect::<Result<Vec<_>>>()?;
         // Results are compared with operands: both are rounded, or neither.
         let rounded = x.iter().zip(&node.x).all(|(&a, &b)| a != b || self.ty(a).dtype != DType::F32);
         let y = match rounded {
-            true => node.y.iter().map(|&y| self.stored(y, known)).collect::<Result<_>>()?,
+            true => node.y.iter().map(|&y| self.stored(y)).collect::<Result<_>>()?,
             false => node.y.clone(),
         };
         Ok(Read { x, y })
     }
 
     /// The value as it is read back.
-    fn stored(&mut self, v: Var, known: &mut HashMap<Var, Var>) -> Result<Var> {
-        if let Some(&back) = known.get(&v) {
-            return Ok(back);
-        }
+    fn stored(&mut self, v: Var) -> Result<Var> {
         let n = self.node_index(v);
         let node = self.nodes()[n].clone();
-        let back = match &node.source {
+        match &node.source {
             Source::Op(op) if op.is_view() => {
-                let x = node.x.iter().map(|&x| self.stored(x, known)).collect::<Result<Vec<_>>>()?;
-                if x == node.x { v } else { self.push(op.clone(), &x)?[0] }
+                let x = node.x.iter().map(|&x| self.stored(x)).collect::<Result<Vec<_>>>()?;
+                Ok(if x == node.x { v } else { self.push(op.clone(), &x)?[0] })
             }
             Source::Op(_) if self.ty(v).dtype == DType::F32 && !node.x.is_empty() && !self.is_reduced(v) => {
                 self.place_beside(Some(n));
                 let words = self.half(v);
                 self.place_beside(None);
                 let shape = self.shape(v).to_vec();
-                self.float(words?, &shape)?
+                self.float(words?, &shape)
             }
-            _ => v,
-        };
-        known.insert(v, back);
-        Ok(back)
+            _ => Ok(v),
+        }
     }
 
     /// Whether a value is much smaller than what ops made that it is made of.

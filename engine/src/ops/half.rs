@@ -85,7 +85,8 @@ pub(crate) fn floats(len: usize) -> Vec<f32> {
     let float = |i: usize| {
         let bits = (i as u32).wrapping_mul(0x9e37_79b9);
         let scale = 2f32.powi((bits >> 27) as i32 - 20);
-        let (sign, fraction) = (if i.is_multiple_of(2) { 1.0 } else { -1.0 }, 1.0 + (bits >> 12 & 0x7fff) as f32 / 32768.0);
+        let (sign, fraction) =
+            (if i.is_multiple_of(2) { 1.0 } else { -1.0 }, 1.0 + (bits >> 12 & 0x7fff) as f32 / 32768.0);
         sign * scale * fraction
     };
     (0..len).map(float).collect()

@@ -5,8 +5,9 @@ use crate::{Bind, Case, Class, Graph, Launches, Op, Operand, OutMut, Real, Resul
 
 /// The tangents of `h`, `c'` and the gates in [`Graph::lstm_cell`]; operands the gates, c, and the tangents of `x` and `c`.
 ///
-/// With `t = tanh(f c + i k)` and the gates' tangents `i˙ = i (1 − i) x˙`, …, `k˙ = (1 − k²) x˙`: `c'˙ = f˙ c + f c˙ + i˙ k
-/// + i k˙`, `h˙ = o˙ t + o (1 − t²) c'˙`. A function of the gates as they are; derivatives go on through them.
+/// With `t = tanh(f c + i k)` and the gates' tangents `i˙ = i (1 − i) x˙`, …, `k˙ = (1 − k²) x˙`:
+/// `c'˙ = f˙ c + f c˙ + i˙ k + i k˙`, `h˙ = o˙ t + o (1 − t²) c'˙`. A function of the gates as they are; derivatives go on
+/// through them.
 #[derive(Debug, Clone, Copy)]
 pub struct LstmCellTangent;
 
