@@ -29,7 +29,9 @@ mod rows;
 mod session;
 pub mod shape;
 mod split;
+mod stack;
 mod strided;
+mod tangent;
 
 pub use batch::Stacked;
 pub use case::{Case, Drawn, Sample};
@@ -48,6 +50,7 @@ pub use real::{Buf, In, Mat, OutMut, Real};
 pub use session::{Program, Session};
 pub use shape::Shape;
 pub use split::Split;
+pub use stack::{Stack, Term};
 
 /// Element type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

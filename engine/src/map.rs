@@ -9,6 +9,7 @@ use crate::{
     batch::rank,
     op::{cpu, expect_dtypes, shape_error, word},
     shape::{self, Loops, signed},
+    stack::stretches,
 };
 
 /// A differentiable function of `N` numbers.
@@ -51,6 +52,17 @@ impl<M: Map<N>, const N: usize> Pointwise<M, N> {
         Loops::new(y, std::array::from_fn(|n| strides[n].as_slice()))
     }
 
+    /// A run of results from operands with these strides.
+    fn run<F: Real>(&self, x: [&[F]; N], strides: [isize; N], y: &mut [F]) {
+        if strides == [1; N] {
+            let x = x.map(|x| &x[..y.len()]);
+            return y.iter_mut().enumerate().for_each(|(i, y)| *y = self.0.f(x.map(|x| x[i])));
+        }
+        for (i, y) in y.iter_mut().enumerate() {
+            *y = self.0.f(std::array::from_fn(|n| x[n][i * strides[n] as usize]));
+        }
+    }
+
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let shapes: [&[usize]; N] = std::array::from_fn(|n| x[n].shape());
         let data: [&[F]; N] = std::array::from_fn(|n| x[n].floats());
@@ -72,15 +84,24 @@ impl<M: Map<N>, const N: usize> Pointwise<M, N> {
         let loops = Self::loops(shapes, &out);
         let run = loops.run();
         let inner = loops.strides[loops.strides.len() - 1];
+        let from = |at: [isize; N], step: usize| -> [&[F]; N] {
+            std::array::from_fn(|n| &data[n][at[n] as usize + step * inner[n] as usize..])
+        };
+        if run > SERIAL {
+            // The same stretch of each run in turn, since operands with an axis less are the same for all.
+            let tasks = stretches(y, loops.runs(), SERIAL / 2);
+            return tasks.into_par_iter().enumerate().for_each(|(task, runs)| {
+                let mut runs = runs.into_iter();
+                loops.each_run(0, loops.runs(), |_, at| {
+                    runs.next().into_iter().for_each(|y| self.run(from(at, task * SERIAL / 2), inner, y));
+                });
+            });
+        }
         let per_task = (SERIAL / 2 / run).max(1);
         let chunk = |(task, y): (usize, &mut [F])| {
-            let from = task * per_task;
-            loops.each_run(from, from + y.len() / run, |r, at| {
-                let y = &mut y[(r - from) * run..][..run];
-                let data: [&[F]; N] = std::array::from_fn(|n| &data[n][at[n] as usize..]);
-                for (i, y) in y.iter_mut().enumerate() {
-                    *y = self.0.f(std::array::from_fn(|n| data[n][i * inner[n] as usize]));
-                }
+            let first = task * per_task;
+            loops.each_run(first, first + y.len() / run, |r, at| {
+                self.run(from(at, 0), inner, &mut y[(r - first) * run..][..run]);
             });
         };
         match y.len() {

@@ -27,21 +27,43 @@ pub(crate) fn lanes(class: Class, across: usize) -> usize {
 
 /// A launch of a kernel that imports `channels`.
 pub(crate) fn over_rows(class: Class, kernel: &'static str, size: [usize; 2], bind: &[Bind]) -> Launch {
+    over_stacks(class, kernel, size, 1, bind)
+}
+
+/// A launch of a kernel that imports `channels`, for so many members of stacks.
+pub(crate) fn over_stacks(
+    class: Class,
+    kernel: &'static str,
+    size: [usize; 2],
+    members: usize,
+    bind: &[Bind],
+) -> Launch {
     let across = size[1].next_power_of_two().min(32);
     let [chunk, chunks] = chunks(class, size);
-    Launch::new(kernel, size[1].div_ceil(across) * chunks)
+    Launch::new(kernel, size[1].div_ceil(across) * chunks * members)
         .constant("LANES", lanes(class, across) as f64)
         .constant("ACROSS", across as f64)
-        .params([size[0], size[1], chunk, chunks].map(word))
+        .params([size[0], size[1], chunk, chunks, members].map(word))
         .bind(bind.iter().copied())
 }
 
 /// A launch of a kernel that imports `each_channel`.
-pub(crate) fn each_element(class: Class, kernel: &'static str, [rows, channels]: [usize; 2], bind: &[Bind]) -> Launch {
+pub(crate) fn each_element(class: Class, kernel: &'static str, size: [usize; 2], bind: &[Bind]) -> Launch {
+    each_of_stacks(class, kernel, size, 1, bind)
+}
+
+/// A launch of a kernel that imports `each_channel`, for so many members of stacks.
+pub(crate) fn each_of_stacks(
+    class: Class,
+    kernel: &'static str,
+    [rows, channels]: [usize; 2],
+    members: usize,
+    bind: &[Bind],
+) -> Launch {
     let down = if class == Class::Software && channels.is_multiple_of(4) { 16 } else { 1 };
-    Launch::new(kernel, (rows.div_ceil(down) * channels).div_ceil(256))
+    Launch::new(kernel, (members * rows.div_ceil(down) * channels).div_ceil(256))
         .constant("DOWN", down as f64)
-        .params([word(rows * channels), word(channels), (rows as f32).to_bits()])
+        .params([word(rows * channels), word(channels), (rows as f32).to_bits(), word(members)])
         .bind(bind.iter().copied())
 }
 
