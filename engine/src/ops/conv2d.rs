@@ -174,8 +174,11 @@ impl Graph {
     }
 }
 
-/// Convolutions on which the family is tried: shapes of x and w, and the rest.
-pub(crate) fn geometries() -> Vec<([usize; 4], [usize; 4], Conv)> {
+/// Shapes of x and w, and the rest of a convolution.
+type Shapes = ([usize; 4], [usize; 4], Conv);
+
+/// Convolutions on which the family is tried.
+pub(crate) fn geometries() -> Vec<Shapes> {
     let conv = |stride, padding, dilation, groups| Conv { stride, padding, dilation, groups };
     vec![
         ([1, 1, 1, 1], [1, 1, 1, 1], Conv::default()),
@@ -200,22 +203,19 @@ pub(crate) fn geometries() -> Vec<([usize; 4], [usize; 4], Conv)> {
     ]
 }
 
-/// Geometries on which stacks are tried, how high, and which factors are stacks.
-pub(crate) fn stacks() -> Vec<([usize; 4], [usize; 4], Conv, usize, [bool; 2])> {
+/// Geometries on which stacks are tried, with the height of each factor's stack.
+pub(crate) fn stacks() -> Vec<(Shapes, [Option<usize>; 2])> {
     let all = geometries();
-    let mut stacks = Vec::new();
-    for (at, height) in [(1, 3), (3, 2), (6, 2), (10, 3), (13, 3), (14, 2), (15, 4)] {
-        for is in [[true, false], [false, true], [true, true]] {
-            let (x, w, conv) = all[at];
-            stacks.push((x, w, conv, height, is));
-        }
-    }
-    stacks
+    let heights = |at: usize, height: usize| {
+        let height = Some(height);
+        [[height, None], [None, height], [height; 2]].map(|heights| (all[at], heights))
+    };
+    [(1, 3), (3, 2), (6, 2), (10, 3), (13, 3), (14, 2), (15, 4)].map(|(at, height)| heights(at, height)).concat()
 }
 
-/// A factor, or a stack of such.
-pub(crate) fn factor(shape: &[usize], height: usize, stack: bool) -> crate::Sample {
-    unit(&stacked(stack.then_some(height), shape))
+/// Both factors of this shape, or stacks of such.
+pub(crate) fn factors(shapes: [&[usize; 4]; 2], heights: [Option<usize>; 2]) -> [crate::Sample; 2] {
+    std::array::from_fn(|i| unit(&stacked(heights[i], shapes[i])))
 }
 
 /// Its test cases.
@@ -228,11 +228,11 @@ pub(crate) fn cases() -> Vec<Case> {
             })
         })
         .collect();
-    for (x, w, conv, height, is) in stacks() {
-        let what = format!("conv2d {x:?} {w:?} {conv:?}, {height} of {is:?}");
-        let own = vec![factor(&x, height, is[0]), factor(&w, height, is[1])];
-        all.push(Case::new(what.clone(), own.clone(), move |g, x| Ok(vec![g.conv2d(x[0], x[1], conv)?])));
-        let both = [own, vec![factor(&x, height, is[1]), factor(&w, height, is[0])]].concat();
+    for ((x, w, conv), heights @ [a, b]) in stacks() {
+        let what = format!("conv2d {x:?} {w:?} {conv:?}, stacks {heights:?}");
+        let own = factors([&x, &w], [a, b]);
+        all.push(Case::new(what.clone(), own.to_vec(), move |g, x| Ok(vec![g.conv2d(x[0], x[1], conv)?])));
+        let both = [own, factors([&x, &w], [b, a])].concat();
         let op = Conv2d { conv, terms: 2, bias: false };
         all.push(Case::new(format!("{what}, 2 terms"), both, move |g, x| g.apply_all(op.clone(), x)).order(0));
     }

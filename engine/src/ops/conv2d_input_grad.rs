@@ -1,6 +1,6 @@
 //! The convolution's derivative by its input: the transposed convolution.
 
-use super::conv2d::{at_once, factor, geometries, members, on_stacks, stacks, steps, words};
+use super::conv2d::{at_once, factors, geometries, members, on_stacks, stacks, steps, words};
 use crate::{
     At, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
@@ -138,13 +138,12 @@ pub(crate) fn cases() -> Vec<Case> {
             all.push(case.order(if terms == 1 { 2 } else { 0 }));
         }
     }
-    for (x, w, conv, height, is) in stacks() {
+    for ((x, w, conv), heights @ [a, b]) in stacks() {
         let g = Geometry::new(conv, &x, &w).expect("a list of fitting shapes");
         for terms in [1, 2] {
-            let factors = |is: [bool; 2]| [factor(&g.y(), height, is[0]), factor(&w, height, is[1])];
-            let operands = [factors(is), factors([is[1], is[0]])][..terms].concat();
+            let operands = [factors([&g.y(), &w], [a, b]), factors([&g.y(), &w], [b, a])][..terms].concat();
             let op = Conv2dInputGrad { conv, size: g.size, terms };
-            let what = format!("conv2d_input_grad {x:?} {w:?} {conv:?} {terms}, {height} of {is:?}");
+            let what = format!("conv2d_input_grad {x:?} {w:?} {conv:?} {terms}, stacks {heights:?}");
             let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
             all.push(case.order(if terms == 1 { 2 } else { 0 }));
         }

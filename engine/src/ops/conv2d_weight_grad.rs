@@ -1,6 +1,6 @@
 //! The convolution's derivative by its weights.
 
-use super::conv2d::{at_once, factor, geometries, members, on_stacks, stacks, steps, words};
+use super::conv2d::{at_once, factors, geometries, members, on_stacks, stacks, steps, words};
 use crate::{
     At, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
@@ -127,13 +127,12 @@ pub(crate) fn cases() -> Vec<Case> {
             all.push(case.order(if terms == 1 { 2 } else { 0 }));
         }
     }
-    for (x, w, conv, height, is) in stacks() {
+    for ((x, w, conv), heights @ [a, b]) in stacks() {
         let g = Geometry::new(conv, &x, &w).expect("a list of fitting shapes");
         for terms in [1, 2] {
-            let factors = |is: [bool; 2]| [factor(&x, height, is[0]), factor(&g.y(), height, is[1])];
-            let operands = [factors(is), factors([is[1], is[0]])][..terms].concat();
+            let operands = [factors([&x, &g.y()], [a, b]), factors([&x, &g.y()], [b, a])][..terms].concat();
             let op = Conv2dWeightGrad { conv, kernel: g.kernel, terms };
-            let what = format!("conv2d_weight_grad {x:?} {w:?} {conv:?} {terms}, {height} of {is:?}");
+            let what = format!("conv2d_weight_grad {x:?} {w:?} {conv:?} {terms}, stacks {heights:?}");
             let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
             all.push(case.tolerance(2e-6).order(if terms == 1 { 2 } else { 0 }));
         }
