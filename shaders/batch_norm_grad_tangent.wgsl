@@ -1,4 +1,4 @@
-// ddx = scales₀ ct + scales₁ dct + scales₂ dx + scales₃ x̂ + scales₄, by channel.
+// ddx = scales₀ ct + scales₁ dct + scales₂ dx + scales₃ x̂ + scales₄, by channel; ddx, dct, dx and scales may be stacks.
 
 #import each_channel
 
@@ -12,7 +12,7 @@
 @group(0) @binding(8) var<storage, read_write> y: array<vec4f>;
 
 fn scale(k: u32, c: vec4u) -> vec4f {
-    let at = c + k * params.channels;
+    let at = c + stack_channel + k * params.channels * params.members;
     return vec4f(scales[at.x], scales[at.y], scales[at.z], scales[at.w]);
 }
 
@@ -26,5 +26,6 @@ fn own(c: vec4u) -> Own {
 
 fn f(i: u32, own: Own) {
     let normed = (x[i] - own.mean) * own.rstd;
-    y[i] = own.s0 * ct[i] + own.s1 * dct[i] + own.s2 * dx[i] + own.s3 * normed + own.s4;
+    let at = stack_at + i;
+    y[at] = own.s0 * ct[i] + own.s1 * dct[at] + own.s2 * dx[at] + own.s3 * normed + own.s4;
 }

@@ -1,11 +1,12 @@
 // From the five sums of each channel: the tangent of dγ, and scales [5, channels] with
-// ddx = scales₀ ct + scales₁ dct + scales₂ dx + scales₃ x̂ + scales₄. One channel per invocation.
+// ddx = scales₀ ct + scales₁ dct + scales₂ dx + scales₃ x̂ + scales₄. One channel per invocation; those of a stack's
+// members, own each, follow one another.
 
 #import index
 
 override LANES: u32 = 64;
 
-struct Params { channels: u32, rows: f32 }
+struct Params { channels: u32, rows: f32, own: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> sums: array<f32>;
@@ -23,14 +24,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let c = flat_group(group, groups) * LANES + lane;
     let n = params.channels;
     if c >= n { return; }
-    let r = rstd[c];
+    let own = c % params.own;
+    let r = rstd[own];
     let a = -drstd[c] / (r * r);
     let m1 = sums[c] / params.rows;
     let m2 = sums[n + c] / params.rows;
     let dm1 = sums[3 * n + c] / params.rows;
     let dm2 = sums[4 * n + c] / params.rows + r * (sums[2 * n + c] / params.rows - dmean[c] * m1 - a * m2);
     ddgamma[c] = params.rows * dm2;
-    let s = gamma[c] * r;
+    let s = gamma[own] * r;
     let t = dgamma[c] * r - s * r * a;
     scales[c] = t;
     scales[n + c] = s;

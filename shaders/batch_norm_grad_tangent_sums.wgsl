@@ -1,4 +1,5 @@
-// Σ g, Σ g x̂, Σ g dx, Σ dg and Σ dg x̂ of each channel over chunks of rows, g the cotangent: y [5, chunks, channels].
+// Σ g, Σ g x̂, Σ g dx, Σ dg and Σ dg x̂ of each channel over chunks of rows, g the cotangent, dx and dg stacks:
+// y [5, all chunks, channels].
 
 #import channels
 
@@ -21,7 +22,7 @@ fn own(channel: u32) -> Own { return vec2f(mean[channel], rstd[channel]); }
 
 fn add_row(a: Acc, at: u32, own: Own) -> Acc {
     let normed = (x[at] - own.x) * own.y;
-    return Acc(a.g + ct[at] * vec3f(1.0, normed, dx[at]), a.dg + dct[at] * vec2f(1.0, normed));
+    return Acc(a.g + ct[at] * vec3f(1.0, normed, dx[stack_at + at]), a.dg + dct[stack_at + at] * vec2f(1.0, normed));
 }
 
 fn close(a: Acc) -> Acc { return a; }
@@ -30,7 +31,7 @@ fn combine(a: Acc, b: Acc) -> Acc { return Acc(a.g + b.g, a.dg + b.dg); }
 
 fn put(a: Acc, chunk: u32, channel: u32) {
     let at = chunk * params.channels + channel;
-    let step = params.chunks * params.channels;
+    let step = all_chunks() * params.channels;
     y[at] = a.g.x;
     y[at + step] = a.g.y;
     y[at + 2 * step] = a.g.z;

@@ -1,4 +1,4 @@
-// Σ u and Σ u x̂ of each channel over chunks of rows, x̂ = (x - mean) rstd: y [2, chunks, channels].
+// Σ u and Σ u x̂ of each channel over chunks of rows, x̂ = (x - mean) rstd, u a stack: y [2, all chunks, channels].
 
 #import channels
 
@@ -18,7 +18,7 @@ alias Own = vec2f;
 fn own(channel: u32) -> Own { return vec2f(mean[channel], rstd[channel]); }
 
 fn add_row(a: Acc, at: u32, own: Own) -> Acc {
-    return a + u[at] * vec2f(1.0, (x[at] - own.x) * own.y);
+    return a + u[stack_at + at] * vec2f(1.0, (x[at] - own.x) * own.y);
 }
 
 fn close(a: Acc) -> Acc { return a; }
@@ -27,5 +27,5 @@ fn combine(a: Acc, b: Acc) -> Acc { return a + b; }
 
 fn put(a: Acc, chunk: u32, channel: u32) {
     y[chunk * params.channels + channel] = a.x;
-    y[(params.chunks + chunk) * params.channels + channel] = a.y;
+    y[(all_chunks() + chunk) * params.channels + channel] = a.y;
 }

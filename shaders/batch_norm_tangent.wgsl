@@ -1,4 +1,4 @@
-// dy = scales₀ dx + scales₁ x̂ + scales₂, by channel.
+// dy = scales₀ dx + scales₁ x̂ + scales₂, by channel; dy, dx and scales may be stacks.
 
 #import each_channel
 
@@ -10,7 +10,7 @@
 @group(0) @binding(6) var<storage, read_write> y: array<vec4f>;
 
 fn scale(k: u32, c: vec4u) -> vec4f {
-    let at = c + k * params.channels;
+    let at = c + stack_channel + k * params.channels * params.members;
     return vec4f(scales[at.x], scales[at.y], scales[at.z], scales[at.w]);
 }
 
@@ -23,5 +23,5 @@ fn own(c: vec4u) -> Own {
 }
 
 fn f(i: u32, own: Own) {
-    y[i] = own.s0 * dx[i] + own.s1 * ((x[i] - own.mean) * own.rstd) + own.s2;
+    y[stack_at + i] = own.s0 * dx[stack_at + i] + own.s1 * ((x[i] - own.mean) * own.rstd) + own.s2;
 }

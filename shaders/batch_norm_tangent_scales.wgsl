@@ -1,11 +1,11 @@
 // From Σ dx and Σ dx x̂ of each channel: the tangents of mean and rstd, and scales [3, channels] with
-// dy = scales₀ dx + scales₁ x̂ + scales₂. One channel per invocation.
+// dy = scales₀ dx + scales₁ x̂ + scales₂. One channel per invocation; those of a stack's members, own each, follow one another.
 
 #import index
 
 override LANES: u32 = 64;
 
-struct Params { channels: u32, rows: f32 }
+struct Params { channels: u32, rows: f32, own: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> sums: array<f32>;
@@ -24,10 +24,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if c >= params.channels { return; }
     let mean = sums[c] / params.rows;
     let a = sums[params.channels + c] / params.rows;
-    let r = rstd[c];
+    let own = c % params.own;
+    let r = rstd[own];
     dmean[c] = mean;
     drstd[c] = -r * r * a;
-    scales[c] = gamma[c] * r;
-    scales[params.channels + c] = dgamma[c] - gamma[c] * r * a;
-    scales[2 * params.channels + c] = dbeta[c] - gamma[c] * r * mean;
+    scales[c] = gamma[own] * r;
+    scales[params.channels + c] = dgamma[c] - gamma[own] * r * a;
+    scales[2 * params.channels + c] = dbeta[c] - gamma[own] * r * mean;
 }

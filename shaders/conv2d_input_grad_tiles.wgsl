@@ -1,6 +1,7 @@
 // dx = ct ⋆ᵀ w, as a matrix product on software adapters: rows are pixels (image, y, x) of x, a segment is
 // a tap (0, ky, kx) with its output channels, columns are input channels of a group. Where the stride divides the
-// extents, the pixels of equal remainders are a batch of their own, since the same taps meet them.
+// extents, the pixels of equal remainders are a batch of their own, since the same taps meet them: a unit is a batch without
+// these phases.
 
 #import conv
 #import tiles
@@ -12,14 +13,13 @@ override STRIDE_X: u32 = 1;
 override PHASES_Y: u32 = 1;
 override PHASES_X: u32 = 1;
 
-
-fn groups() -> u32 { return params.batches / (PHASES_Y * PHASES_X); }
+fn unit_of(batch: u32) -> u32 { return batch / (PHASES_Y * PHASES_X); }
 fn row_extents() -> vec2u { return vec2u(params.height / PHASES_Y, params.width / PHASES_X); }
 fn segment_extents() -> vec2u { return vec2u(params.kernel_height, params.kernel_width); }
 fn run() -> u32 { return params.co; }
 fn a_k() -> u32 { return 1; }
 fn b_k() -> u32 { return 1; }
-fn b_j() -> u32 { return groups() * params.co; }
+fn b_j() -> u32 { return params.groups * params.co; }
 
 // The pixel of x that is a row of a batch.
 fn pixel(batch: u32, row: vec3u) -> vec3u {
@@ -35,12 +35,15 @@ fn place_a(batch: u32, row: vec3u, tap: vec3u) -> u32 {
     let ox = tx / STRIDE_X;
     let met = oy * STRIDE_Y == ty && ox * STRIDE_X == tx && oy < params.out_height && ox < params.out_width;
     let place = (p.x * params.out_height + oy) * params.out_width + ox;
-    return select(OUTSIDE, (place * groups() + batch / (PHASES_Y * PHASES_X)) * params.co, met);
+    let unit = unit_of(batch);
+    let at = step_to(unit, params.a_step) + (place * params.groups + group_of(unit)) * params.co;
+    return select(OUTSIDE, at, met);
 }
 
 fn place_b(batch: u32, tap: vec3u) -> u32 {
     let window = tap.y * params.kernel_width + tap.z;
-    return (window * params.ci * groups() + batch / (PHASES_Y * PHASES_X)) * params.co;
+    let unit = unit_of(batch);
+    return step_to(unit, params.b_step) + (window * params.ci * params.groups + group_of(unit)) * params.co;
 }
 
 fn place_out(batch: u32, split: u32, i: u32, j: u32) -> u32 {
@@ -50,7 +53,8 @@ fn place_out(batch: u32, split: u32, i: u32, j: u32) -> u32 {
         place = (p.x * params.height + p.y) * params.width + p.z;
     }
     let pixels = params.m * PHASES_Y * PHASES_X;
-    return ((split * pixels + place) * groups() + batch / (PHASES_Y * PHASES_X)) * params.ci + j;
+    let unit = unit_of(batch);
+    return ((result_of(unit, split) * pixels + place) * params.groups + group_of(unit)) * params.ci + j;
 }
 
 fn store(batch: u32, split: u32, i: u32, j: u32, v: f32) {

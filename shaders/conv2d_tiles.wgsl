@@ -13,29 +13,30 @@ fn row_extents() -> vec2u { return vec2u(params.out_height, params.out_width); }
 fn segment_extents() -> vec2u { return vec2u(params.kernel_height, params.kernel_width); }
 fn run() -> u32 { return params.ci; }
 fn a_k() -> u32 { return 1; }
-fn b_k() -> u32 { return params.batches * params.co; }
+fn b_k() -> u32 { return params.groups * params.co; }
 fn b_j() -> u32 { return 1; }
 
-fn place_a(g: u32, row: vec3u, tap: vec3u) -> u32 {
+fn place_a(batch: u32, row: vec3u, tap: vec3u) -> u32 {
     let p = place_x(row.x, row.y, row.z, tap.y, tap.z);
-    return select(p + g * params.ci, OUTSIDE, p == OUTSIDE);
+    return select(step_to(batch, params.a_step) + p + group_of(batch) * params.ci, OUTSIDE, p == OUTSIDE);
 }
 
-fn place_b(g: u32, tap: vec3u) -> u32 {
-    return ((tap.y * params.kernel_width + tap.z) * params.ci * params.batches + g) * params.co;
+fn place_b(batch: u32, tap: vec3u) -> u32 {
+    let row = (tap.y * params.kernel_width + tap.z) * params.ci;
+    return step_to(batch, params.b_step) + (row * params.groups + group_of(batch)) * params.co;
 }
 
-fn store(g: u32, split: u32, i: u32, j: u32, v: f32) {
-    let channel = g * params.co + j;
-    let at = (split * params.m + i) * params.co * params.batches + channel;
+fn store(batch: u32, split: u32, i: u32, j: u32, v: f32) {
+    let channel = group_of(batch) * params.co + j;
+    let at = (result_of(batch, split) * params.m + i) * params.co * params.groups + channel;
     var sum = v;
     if BIAS && split == 0 { sum += bias[channel]; }
     put_at(at, sum);
 }
 
-fn store4(g: u32, split: u32, i: u32, j: u32, v: vec4f) {
-    let c = g * params.co + j;
+fn store4(batch: u32, split: u32, i: u32, j: u32, v: vec4f) {
+    let c = group_of(batch) * params.co + j;
     var sum = v;
     if BIAS && split == 0 { sum += vec4f(bias[c], bias[c + 1], bias[c + 2], bias[c + 3]); }
-    put4_at((split * params.m + i) * params.co * params.batches + c, sum);
+    put4_at((result_of(batch, split) * params.m + i) * params.co * params.groups + c, sum);
 }

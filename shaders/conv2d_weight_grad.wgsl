@@ -10,23 +10,23 @@
 @group(0) @binding(4) var<storage, read> ct2: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
-fn load_a(term: u32, g: u32, i: u32, k: u32) -> f32 {
+fn load_a(term: u32, batch: u32, i: u32, k: u32) -> f32 {
     let pixels = params.out_width * params.out_height;
     let window = i / params.ci;
     let p = place_x(k / pixels, k % pixels / params.out_width, k % params.out_width,
                     window / params.kernel_width, window % params.kernel_width);
     if p == OUTSIDE { return 0.0; }
-    let at = p + g * params.ci + i % params.ci;
-    if term == 0 { return x[at]; }
-    return x2[at];
+    let at = p + group_of(batch) * params.ci + i % params.ci;
+    if term == 0 { return x[step_to(batch, params.a_step) + at]; }
+    return x2[step_to(batch, params.a2_step) + at];
 }
 
-fn load_b(term: u32, g: u32, k: u32, j: u32) -> f32 {
-    let at = (k * params.batches + g) * params.co + j;
-    if term == 0 { return ct[at]; }
-    return ct2[at];
+fn load_b(term: u32, batch: u32, k: u32, j: u32) -> f32 {
+    let at = (k * params.groups + group_of(batch)) * params.co + j;
+    if term == 0 { return ct[step_to(batch, params.b_step) + at]; }
+    return ct2[step_to(batch, params.b2_step) + at];
 }
 
-fn store(g: u32, split: u32, i: u32, j: u32, v: f32) {
-    y[((split * params.m + i) * params.batches + g) * params.co + j] = v;
+fn store(batch: u32, split: u32, i: u32, j: u32, v: f32) {
+    y[((result_of(batch, split) * params.m + i) * params.groups + group_of(batch)) * params.co + j] = v;
 }

@@ -12,25 +12,25 @@ fn a_k() -> u32 { return 0; }
 fn b_k() -> u32 { return 0; }
 fn b_j() -> u32 { return 1; }
 
-fn place_a(g: u32, row: vec3u, pixel: vec3u) -> u32 {
+fn place_a(batch: u32, row: vec3u, pixel: vec3u) -> u32 {
     let p = place_x(pixel.x, pixel.y, pixel.z, row.x, row.y);
-    return select(p + g * params.ci + row.z, OUTSIDE, p == OUTSIDE);
+    return select(step_to(batch, params.a_step) + p + group_of(batch) * params.ci + row.z, OUTSIDE, p == OUTSIDE);
 }
 
-fn place_b(g: u32, pixel: vec3u) -> u32 {
+fn place_b(batch: u32, pixel: vec3u) -> u32 {
     let place = (pixel.x * params.out_height + pixel.y) * params.out_width + pixel.z;
-    return (place * params.batches + g) * params.co;
+    return step_to(batch, params.b_step) + (place * params.groups + group_of(batch)) * params.co;
 }
 
-fn place_out(g: u32, split: u32, i: u32, j: u32) -> u32 {
-    return ((split * params.m + i) * params.batches + g) * params.co + j;
+fn place_out(batch: u32, split: u32, i: u32, j: u32) -> u32 {
+    return ((result_of(batch, split) * params.m + i) * params.groups + group_of(batch)) * params.co + j;
 }
 
-fn store(g: u32, split: u32, i: u32, j: u32, v: f32) {
-    let at = place_out(g, split, i, j);
+fn store(batch: u32, split: u32, i: u32, j: u32, v: f32) {
+    let at = place_out(batch, split, i, j);
     put_at(at, v);
 }
 
-fn store4(g: u32, split: u32, i: u32, j: u32, v: vec4f) {
-    put4_at(place_out(g, split, i, j), v);
+fn store4(batch: u32, split: u32, i: u32, j: u32, v: vec4f) {
+    put4_at(place_out(batch, split, i, j), v);
 }

@@ -45,7 +45,7 @@ impl Graph {
             // Beside the node that they are many of, so that the compiler keeps its order.
             self.place_beside(Some(n));
             let made = match op.batched(self, Stacked { k, x: &x, is: &is }) {
-                Ok(None) => self.one_by_one(op, Stacked { k, x: &x, is: &is }).map(Some),
+                Ok(None) => self.one_by_one(Stacked { k, x: &x, is: &is }, |g, x| g.push(op.clone(), x)).map(Some),
                 made => made,
             };
             self.place_beside(None);
@@ -75,14 +75,19 @@ impl Graph {
         self.reshape(stack, &[&shape[..1], &gap, &shape[1..]].concat())
     }
 
-    fn one_by_one(&mut self, op: &std::sync::Arc<dyn crate::Op>, x: Stacked) -> Result<Vec<Var>> {
+    /// The stacks of what `make` gives for each of the members.
+    pub(crate) fn one_by_one(
+        &mut self,
+        x: Stacked,
+        make: impl Fn(&mut Graph, &[Var]) -> Result<Vec<Var>>,
+    ) -> Result<Vec<Var>> {
         let mut made: Vec<Vec<Var>> = Vec::new();
         for i in 0..x.k {
             let mut own = Vec::new();
             for (&v, &stacked) in x.x.iter().zip(x.is) {
                 own.push(if stacked { self.member(v, i)? } else { v });
             }
-            made.push(self.push(op.clone(), &own)?);
+            made.push(make(self, &own)?);
         }
         (0..made[0].len())
             .map(|result| {

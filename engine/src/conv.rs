@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::{Mat, Real};
+use crate::{Mat, Real, Term};
 
 /// Stride, zero padding, dilation (rows, columns) and channel groups of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,15 @@ pub struct Geometry {
 const PATCHES: usize = 1 << 15;
 
 /// Output pixels that one task of the weight gradient adds up; the tasks' sums are added in order.
-const ROWS: usize = 2048;
+const ROWS: usize = 1024;
+
+/// Writes what a sum begins with: the bias in every row, or zeros.
+pub(crate) fn begin<F: Real>(y: &mut [F], bias: &[F]) {
+    match bias {
+        [] => y.fill(F::zero()),
+        bias => y.chunks_mut(bias.len()).for_each(|y| y.copy_from_slice(bias)),
+    }
+}
 
 impl Geometry {
     /// From the shapes of x `[n, h, w, groups·ci]`, w `[kh, kw, ci, groups·co]`; `None` when they do not fit.
@@ -182,118 +190,137 @@ impl Geometry {
         }
     }
 
-    /// `y += Σ x ⋆ w` over terms.
-    pub(crate) fn forward<F: Real>(&self, terms: &[(&[F], &[F])], y: &mut [F]) {
-        if F::forward(self, terms, y) {
+    /// `y = bias + Σ x ⋆ w` over terms, for each member of their stacks; without a bias it is empty.
+    pub(crate) fn forward<F: Real>(&self, terms: &[Term<F>], bias: &[F], y: &mut [F]) {
+        if F::forward(self, terms, bias, y) {
             return;
         }
-        let (k, outs) = (self.taps() * self.ci, self.co * self.conv.groups);
-        let block = if self.is_thin() { 64 } else { self.block() };
-        y.par_chunks_mut(block * outs).enumerate().for_each_init(Vec::new, |patches: &mut Vec<F>, (b, y)| {
-            let rows = b * block..b * block + y.len() / outs;
-            for &(x, w) in terms {
-                if self.is_thin() {
-                    self.thin_forward(x, w, rows.clone(), y);
-                    continue;
+        let (outs, len) = (self.co * self.conv.groups, self.y().iter().product());
+        for (member, y) in y.chunks_mut(len).enumerate() {
+            let block = if self.is_thin() { 64 } else { self.block() };
+            y.par_chunks_mut(block * outs).enumerate().for_each_init(Vec::new, |patches, (b, y)| {
+                begin(y, bias);
+                for [x, w] in terms {
+                    self.forward_block(x.member(member), w.member(member), b * block, patches, y);
                 }
-                for group in 0..self.conv.groups {
-                    let a = if self.is_pointwise() {
-                        let channels = self.ci * self.conv.groups;
-                        Mat { data: &x[rows.start * channels + group * self.ci..], row: channels, col: 1 }
-                    } else {
-                        patches.resize(block * k, F::zero());
-                        self.patches(x, group, rows.clone(), patches);
-                        Mat { data: patches, row: k, col: 1 }
-                    };
-                    let w = Mat { data: &w[group * self.co..], row: outs, col: 1 };
-                    F::gemm([rows.len(), self.co, k], &mut y[group * self.co..], outs, a, w, true, false);
-                }
-            }
-        });
+            });
+        }
     }
 
-    /// `dx += Σ ct ⋆ᵀ w` over terms, an image at a time.
-    pub(crate) fn input_grad<F: Real>(&self, terms: &[(&[F], &[F])], dx: &mut [F]) {
+    /// Adds `x ⋆ w` to rows of `y` from `start` on.
+    fn forward_block<F: Real>(&self, x: &[F], w: &[F], start: usize, patches: &mut Vec<F>, y: &mut [F]) {
+        let (k, outs) = (self.taps() * self.ci, self.co * self.conv.groups);
+        let rows = start..start + y.len() / outs;
+        if self.is_thin() {
+            return self.thin_forward(x, w, rows, y);
+        }
+        for group in 0..self.conv.groups {
+            let a = if self.is_pointwise() {
+                let channels = self.ci * self.conv.groups;
+                Mat { data: &x[rows.start * channels + group * self.ci..], row: channels, col: 1 }
+            } else {
+                patches.resize(self.block() * k, F::zero());
+                self.patches(x, group, rows.clone(), patches);
+                Mat { data: patches, row: k, col: 1 }
+            };
+            let w = Mat { data: &w[group * self.co..], row: outs, col: 1 };
+            F::gemm([rows.len(), self.co, k], &mut y[group * self.co..], outs, a, w, true, false);
+        }
+    }
+
+    /// `dx = Σ ct ⋆ᵀ w` over terms, for each member of their stacks, an image at a time.
+    pub(crate) fn input_grad<F: Real>(&self, terms: &[Term<F>], dx: &mut [F]) {
         if F::input_grad(self, terms, dx) {
             return;
         }
-        let (k, outs, channels) = (self.taps() * self.ci, self.co * self.conv.groups, self.ci * self.conv.groups);
-        let pixels = self.size[0] * self.size[1];
-        let per_image = self.out[0] * self.out[1];
-        dx.par_chunks_mut(pixels * channels).enumerate().for_each_init(
-            Vec::new,
-            |patches: &mut Vec<F>, (image, dx)| {
-                let first = image * per_image;
-                if self.is_thin() {
-                    let rows = first..first + per_image;
-                    return terms.iter().for_each(|(ct, w)| {
-                        self.thin_input_grad(ct, w, rows.clone(), image * pixels, dx);
-                    });
-                }
-                for group in 0..self.conv.groups {
-                    for start in (first..first + per_image).step_by(self.block()) {
-                        let rows = start..(start + self.block()).min(first + per_image);
-                        patches.resize(self.block() * k, F::zero());
-                        for (term, &(ct, w)) in terms.iter().enumerate() {
-                            let w = Mat { data: &w[group * self.co..], row: 1, col: outs };
-                            let a = Mat { data: &ct[rows.start * outs + group * self.co..], row: outs, col: 1 };
-                            let size = [rows.len(), k, self.co];
-                            if self.is_pointwise() {
-                                let dx = &mut dx[(rows.start - first) * channels + group * self.ci..];
-                                F::gemm(size, dx, channels, a, w, true, false);
-                            } else {
-                                F::gemm(size, patches, k, a, w, term > 0, false);
-                            }
-                        }
-                        if self.is_pointwise() {
-                            continue;
-                        }
-                        for (row, patch) in rows.zip(patches.chunks(k)) {
-                            self.each_tap(row, |tap, pixel| {
-                                let to = &mut dx[(pixel - image * pixels) * channels + group * self.ci..][..self.ci];
-                                for (to, &from) in to.iter_mut().zip(&patch[tap * self.ci..]) {
-                                    *to += from;
-                                }
-                            });
-                        }
-                    }
-                }
-            },
-        );
+        let (image, len) = (self.x()[1..].iter().product(), self.x().iter().product());
+        for (member, dx) in dx.chunks_mut(len).enumerate() {
+            let terms: Vec<_> = terms.iter().map(|[ct, w]| [ct.member(member), w.member(member)]).collect();
+            dx.par_chunks_mut(image).enumerate().for_each_init(Vec::new, |patches, (image, dx)| {
+                dx.fill(F::zero());
+                self.input_grad_image(&terms, image, patches, dx);
+            });
+        }
     }
 
-    /// `dw += x ⋆ᵀ ct`, in tasks of fixed size whose sums are added in order.
-    pub(crate) fn weight_grad<F: Real>(&self, x: &[F], ct: &[F], dw: &mut [F]) {
-        if F::weight_grad(self, x, ct, dw, ROWS) {
-            return;
-        }
+    /// Adds `Σ ct ⋆ᵀ w` to an image.
+    fn input_grad_image<F: Real>(&self, terms: &[[&[F]; 2]], image: usize, patches: &mut Vec<F>, dx: &mut [F]) {
         let (k, outs, channels) = (self.taps() * self.ci, self.co * self.conv.groups, self.ci * self.conv.groups);
-        let tasks = self.rows().div_ceil(ROWS).min(16);
-        let per_task = self.rows().div_ceil(tasks);
-        let mut sums = vec![F::zero(); tasks * dw.len()];
-        sums.par_chunks_mut(dw.len()).enumerate().for_each_init(Vec::new, |patches: &mut Vec<F>, (task, dw)| {
-            let end = ((task + 1) * per_task).min(self.rows());
-            if self.is_thin() {
-                return self.thin_weight_grad(x, ct, task * per_task..end, dw);
-            }
-            for start in (task * per_task..end).step_by(self.block()) {
-                let rows = start..(start + self.block()).min(end);
-                for group in 0..self.conv.groups {
-                    let a = if self.is_pointwise() {
-                        Mat { data: &x[rows.start * channels + group * self.ci..], row: 1, col: channels }
+        let (pixels, per_image) = (self.size[0] * self.size[1], self.out[0] * self.out[1]);
+        let first = image * per_image;
+        if self.is_thin() {
+            let thin = |[ct, w]: &[&[F]; 2]| self.thin_input_grad(ct, w, first..first + per_image, image * pixels, dx);
+            return terms.iter().for_each(thin);
+        }
+        for group in 0..self.conv.groups {
+            for start in (first..first + per_image).step_by(self.block()) {
+                let rows = start..(start + self.block()).min(first + per_image);
+                patches.resize(self.block() * k, F::zero());
+                for (term, [ct, w]) in terms.iter().enumerate() {
+                    let w = Mat { data: &w[group * self.co..], row: 1, col: outs };
+                    let a = Mat { data: &ct[rows.start * outs + group * self.co..], row: outs, col: 1 };
+                    let size = [rows.len(), k, self.co];
+                    if self.is_pointwise() {
+                        let dx = &mut dx[(rows.start - first) * channels + group * self.ci..];
+                        F::gemm(size, dx, channels, a, w, true, false);
                     } else {
-                        patches.resize(self.block() * k, F::zero());
-                        self.patches(x, group, rows.clone(), patches);
-                        Mat { data: patches, row: 1, col: k }
-                    };
-                    let b = Mat { data: &ct[rows.start * outs + group * self.co..], row: outs, col: 1 };
-                    F::gemm([k, self.co, rows.len()], &mut dw[group * self.co..], outs, a, b, true, false);
+                        F::gemm(size, patches, k, a, w, term > 0, false);
+                    }
+                }
+                if self.is_pointwise() {
+                    continue;
+                }
+                for (row, patch) in rows.zip(patches.chunks(k)) {
+                    self.each_tap(row, |tap, pixel| {
+                        let to = &mut dx[(pixel - image * pixels) * channels + group * self.ci..][..self.ci];
+                        to.iter_mut().zip(&patch[tap * self.ci..]).for_each(|(to, &from)| *to += from);
+                    });
                 }
             }
-        });
-        for sum in sums.chunks(dw.len()) {
-            for (dw, &sum) in dw.iter_mut().zip(sum) {
-                *dw += sum;
+        }
+    }
+
+    /// `dw = Σ x ⋆ᵀ ct` over terms, for each member of their stacks, in tasks of fixed size whose sums are added in order.
+    pub(crate) fn weight_grad<F: Real>(&self, terms: &[Term<F>], dw: &mut [F]) {
+        if F::weight_grad(self, terms, dw, ROWS) {
+            return;
+        }
+        let len = self.w().iter().product();
+        let tasks = self.rows().div_ceil(ROWS).min(16);
+        let per_task = self.rows().div_ceil(tasks);
+        for (member, dw) in dw.chunks_mut(len).enumerate() {
+            let mut sums = vec![F::zero(); tasks * len];
+            sums.par_chunks_mut(len).enumerate().for_each_init(Vec::new, |patches, (task, dw)| {
+                let rows = task * per_task..((task + 1) * per_task).min(self.rows());
+                for [x, ct] in terms {
+                    self.weight_grad_rows(x.member(member), ct.member(member), rows.clone(), patches, dw);
+                }
+            });
+            begin(dw, &[]);
+            for sum in sums.chunks(len) {
+                dw.iter_mut().zip(sum).for_each(|(dw, &sum)| *dw += sum);
+            }
+        }
+    }
+
+    /// Adds `x ⋆ᵀ ct` over some output pixels.
+    fn weight_grad_rows<F: Real>(&self, x: &[F], ct: &[F], rows: Range<usize>, patches: &mut Vec<F>, dw: &mut [F]) {
+        let (k, outs, channels) = (self.taps() * self.ci, self.co * self.conv.groups, self.ci * self.conv.groups);
+        if self.is_thin() {
+            return self.thin_weight_grad(x, ct, rows, dw);
+        }
+        for start in rows.clone().step_by(self.block()) {
+            let rows = start..(start + self.block()).min(rows.end);
+            for group in 0..self.conv.groups {
+                let a = if self.is_pointwise() {
+                    Mat { data: &x[rows.start * channels + group * self.ci..], row: 1, col: channels }
+                } else {
+                    patches.resize(self.block() * k, F::zero());
+                    self.patches(x, group, rows.clone(), patches);
+                    Mat { data: patches, row: 1, col: k }
+                };
+                let b = Mat { data: &ct[rows.start * outs + group * self.co..], row: outs, col: 1 };
+                F::gemm([k, self.co, rows.len()], &mut dw[group * self.co..], outs, a, b, true, false);
             }
         }
     }

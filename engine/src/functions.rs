@@ -67,7 +67,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let n = (whole.to_bits() as i32).wrapping_sub(WHOLE.to_bits() as i32);
     let rounded = whole - WHOLE;
     let r = (kept - rounded * LN_2[0]) - rounded * LN_2[1];
-    let rest = polynomial(r, [0.5, 0.166_665_19, 0.041_666_21, 0.008_368_89, 0.001_395_05]);
+    let rest = polynomial(r, [0.5, 0.166_665_2, 0.041_666_21, 0.008_368_89, 0.001_395_05]);
     let y = (r * r) * rest + r + 1.0;
     // In two steps, since 2ⁿ may be too large, or too small, where the product is not.
     let half = n >> 1;
@@ -91,12 +91,20 @@ pub(crate) fn erf(x: f32) -> f32 {
     let size = x.abs();
     let near = x * polynomial(
         x * x,
-        [1.128_379_2, -0.376_126_27, 0.112_836, -0.026_854_445, 5.189_535_5e-3, -8.020_842e-4, 7.889_123e-5],
+        [
+            std::f32::consts::FRAC_2_SQRT_PI,
+            -0.376_126_27,
+            0.112_836,
+            -0.026_854_445,
+            5.189_535_5e-3,
+            -8.020_842e-4,
+            7.889_123e-5,
+        ],
     );
     let most = if size > 4.0 { 4.0 } else { size };
     let q = polynomial(
         most,
-        [3.537_187_6e-4, 1.127_040_1, 0.638_225_7, 0.103_037_37, -0.021_805_32, 2.939_607_9e-3, -1.855_740_7e-4],
+        [3.537_187_6e-4, 1.127_040_1, 0.638_225_7, 0.103_037_37, -0.021_805_32, 2.939_607_9e-3, -1.855_74e-4],
     );
     let far = (1.0 - exp(-q)).copysign(x);
     if size < 1.0 { near } else { far }

@@ -18,6 +18,7 @@ use std::{
 use crate::{
     Graph, Op, Pointwise, Source, Var,
     ops::{Add, BatchNorm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, Matmul, Relu},
+    stack::member,
 };
 
 /// An op that replaces several nodes: operands and results in the graph before.
@@ -148,8 +149,11 @@ impl<'a> Finder<'a> {
 
     fn two_terms(&mut self, n: usize, a: Var, b: Var) -> bool {
         let (Some((i, left)), Some((j, right))) = (self.maker(a), self.maker(b)) else { return false };
-        let same_shapes = left.x.len() == right.x.len()
-            && left.x.iter().zip(&right.x).all(|(&p, &q)| self.g.shape(p) == self.g.shape(q));
+        // Stacks, which have an axis before four others, may be other factors of the one than of the other.
+        let alike = |(&p, &q): (&Var, &Var)| member(self.g.shape(p), 4) == member(self.g.shape(q), 4);
+        let same_shapes = self.g.shape(a) == self.g.shape(b)
+            && left.x.len() == right.x.len()
+            && left.x.iter().zip(&right.x).all(alike);
         match doubled(left.op.as_any(), right.op.as_any()) {
             Some(op) if same_shapes && i != j => self.replace(n, &[i, j], op, [left.x, right.x].concat(), &[]),
             _ => false,

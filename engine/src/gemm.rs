@@ -3,6 +3,7 @@
 use crate::{
     Bind, Class, DType, Error, Launch, Launches, Result, Type,
     op::{expect_dtypes, shape_error, word},
+    stack::member,
 };
 
 /// A matrix product as a kernel sees it: `batches` times `[m, k] [k, n]`.
@@ -35,16 +36,20 @@ pub(crate) struct Kernels<'a> {
     pub names: [&'static str; 2],
     /// The words after the six of the product itself.
     pub words: &'a [usize],
-    /// Pairs of operands whose products are added up.
-    pub terms: usize,
+    /// Words of each pair of operands whose products are added up. A launch takes those of its first and its last pair.
+    pub terms: &'a [Vec<usize>],
     /// Whether a last operand is a bias, where the kernels take one.
     pub bias: Option<bool>,
 }
 
 impl Kernels<'_> {
+    fn words_of(&self, terms: [usize; 2]) -> impl Iterator<Item = u32> {
+        terms.into_iter().flat_map(move |term| &self.terms[term]).copied().map(word)
+    }
+
     /// What kernels bind for the bias: without one, something that they do not read.
     fn bias(&self) -> Option<Bind> {
-        self.bias.map(|bias| Bind::In(if bias { 2 * self.terms } else { 1 }))
+        self.bias.map(|bias| Bind::In(if bias { 2 * self.terms.len() } else { 1 }))
     }
 }
 
@@ -85,10 +90,12 @@ impl Product {
         let (across, down) =
             (n.div_ceil(4).next_power_of_two().clamp(2, 16), m.div_ceil(4).next_power_of_two().clamp(4, 16));
         let tiles = batches * m.div_ceil(4 * down) * n.div_ceil(4 * across);
-        let second = 2 * (kernels.terms - 1);
+        let last = kernels.terms.len() - 1;
+        let second = 2 * last;
         let (launch, splits, out) = self.launch(kernels, 0, tiles, ENOUGH, 1, 1);
         let launch = launch
-            .constant("TERMS", kernels.terms as f64)
+            .params(kernels.words_of([0, last]))
+            .constant("TERMS", kernels.terms.len() as f64)
             .constant("ACROSS", across as f64)
             .constant("DOWN", down as f64)
             .constant("A_ALONG_K", self.along[0] == Along::K)
@@ -116,11 +123,11 @@ impl Product {
             .constant("Y_QUADS", self.n.is_multiple_of(4))
             .constant("LANES", TILE_LANES as f64);
         let term = |t: usize| {
-            let launch = launch.clone().constant("ACCUMULATE", t > 0);
+            let launch = launch.clone().constant("ACCUMULATE", t > 0).params(kernels.words_of([t, t]));
             let launch = kernels.bias.into_iter().fold(launch, |launch, bias| launch.constant("BIAS", bias && t == 0));
             launch.bind([Bind::In(2 * t), Bind::In(2 * t + 1), out].into_iter().chain(kernels.bias()))
         };
-        ((0..kernels.terms).map(term).collect(), splits, 32)
+        ((0..kernels.terms.len()).map(term).collect(), splits, 32)
     }
 
     /// What both kinds of launches have in common, into how many pieces the summed axis is split, and where results go.
@@ -145,13 +152,15 @@ impl Product {
     }
 }
 
-/// Refuses operands of another number than one or two terms and a bias have, and a second term unlike the first.
+/// Refuses operands of another number than one or two terms and a bias have, and a second term unlike the first, but for
+/// which of its factors are stacks, along an axis before four others.
 pub(crate) fn expect_terms(op: &'static str, x: &[&Type], terms: usize, bias: bool) -> Result<()> {
     if !(1..=2).contains(&terms) {
         return Err(shape_error(op, "it has one or two terms", x));
     }
     expect_dtypes(op, x, &vec![DType::F32; 2 * terms + usize::from(bias)])?;
-    match x[..2] == x[2 * terms - 2..2 * terms] {
+    let alike = x[..2].iter().zip(&x[2 * terms - 2..]).all(|(a, b)| member(&a.shape, 4) == member(&b.shape, 4));
+    match alike {
         true => Ok(()),
         false => Err(shape_error(op, "the second term is like the first", x)),
     }

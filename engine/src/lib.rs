@@ -31,8 +31,10 @@ mod rows;
 mod session;
 pub mod shape;
 mod split;
+mod stack;
 mod store;
 mod strided;
+mod tangent;
 
 pub use batch::Stacked;
 pub use case::{Case, Drawn, Sample};
@@ -51,6 +53,7 @@ pub use real::{Buf, In, Mat, OutMut, Real};
 pub use session::{Program, Session};
 pub use shape::Shape;
 pub use split::Split;
+pub use stack::{Stack, Term};
 
 /// Element type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

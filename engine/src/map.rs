@@ -10,6 +10,7 @@ use crate::{
     batch::rank,
     op::{cpu, expect_dtypes, shape_error, word},
     shape::{self, Loops, signed},
+    stack::stretches,
 };
 
 /// A differentiable function of `N` numbers.
@@ -52,14 +53,22 @@ impl<M: Map<N>, const N: usize> Pointwise<M, N> {
         Loops::new(y, std::array::from_fn(|n| strides[n].as_slice()))
     }
 
+    /// A run of results from operands with these strides, 1 or 0.
+    fn run<F: Real>(&self, data: [&[F]; N], strides: [isize; N], y: &mut [F]) {
+        let (map, vectors) = (&self.0, Arch::new());
+        match strides == [1; N] {
+            true => vectors.dispatch(Elements { map, data: data.map(|x| &x[..y.len()]), y }),
+            false => vectors.dispatch(Run { map, data, strides, y }),
+        }
+    }
+
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let shapes: [&[usize]; N] = std::array::from_fn(|n| x[n].shape());
         let data: [&[F]; N] = std::array::from_fn(|n| x[n].floats());
-        let (y, vectors) = (y[0].floats_mut(), Arch::new());
+        let y = y[0].floats_mut();
         if data.iter().all(|x| x.len() == y.len()) {
             let chunk = |(start, y): (usize, &mut [F])| {
-                let data = data.map(|x| &x[start..start + y.len()]);
-                vectors.dispatch(Elements { map: &self.0, data, y });
+                self.run(data.map(|x| &x[start..]), [1; N], y);
             };
             return match y.len() {
                 ..SERIAL => chunk((0, y)),
@@ -70,14 +79,25 @@ impl<M: Map<N>, const N: usize> Pointwise<M, N> {
             shapes.iter().fold(Vec::new(), |y: Vec<usize>, x| shape::broadcast(&y, x).expect("the shape rule held"));
         let loops = Self::loops(shapes, &out);
         let run = loops.run();
-        let strides = loops.strides[loops.strides.len() - 1];
+        let inner = loops.strides[loops.strides.len() - 1];
+        let from = |at: [isize; N], step: usize| -> [&[F]; N] {
+            std::array::from_fn(|n| &data[n][at[n] as usize + step * inner[n] as usize..])
+        };
+        if run > SERIAL {
+            // The same stretch of each run in turn, since operands with an axis less are the same for all.
+            let tasks = stretches(y, loops.runs(), SERIAL / 2);
+            return tasks.into_par_iter().enumerate().for_each(|(task, runs)| {
+                let mut runs = runs.into_iter();
+                loops.each_run(0, loops.runs(), |_, at| {
+                    runs.next().into_iter().for_each(|y| self.run(from(at, task * SERIAL / 2), inner, y));
+                });
+            });
+        }
         let per_task = (SERIAL / 2 / run).max(1);
         let chunk = |(task, y): (usize, &mut [F])| {
-            let from = task * per_task;
-            loops.each_run(from, from + y.len() / run, |r, at| {
-                let y = &mut y[(r - from) * run..][..run];
-                let data: [&[F]; N] = std::array::from_fn(|n| &data[n][at[n] as usize..]);
-                vectors.dispatch(Run { map: &self.0, data, strides, y });
+            let first = task * per_task;
+            loops.each_run(first, first + y.len() / run, |r, at| {
+                self.run(from(at, 0), inner, &mut y[(r - first) * run..][..run]);
             });
         };
         match y.len() {

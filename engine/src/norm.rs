@@ -27,21 +27,43 @@ pub(crate) fn lanes(class: Class, across: usize) -> usize {
 
 /// A launch of a kernel that imports `channels`.
 pub(crate) fn over_rows(class: Class, kernel: &'static str, size: [usize; 2], bind: &[Bind]) -> Launch {
+    over_stacks(class, kernel, size, 1, bind)
+}
+
+/// A launch of a kernel that imports `channels`, for so many members of stacks.
+pub(crate) fn over_stacks(
+    class: Class,
+    kernel: &'static str,
+    size: [usize; 2],
+    members: usize,
+    bind: &[Bind],
+) -> Launch {
     let across = size[1].next_power_of_two().min(32);
     let [chunk, chunks] = chunks(class, size);
-    Launch::new(kernel, size[1].div_ceil(across) * chunks)
+    Launch::new(kernel, size[1].div_ceil(across) * chunks * members)
         .constant("LANES", lanes(class, across) as f64)
         .constant("ACROSS", across as f64)
-        .params([size[0], size[1], chunk, chunks].map(word))
+        .params([size[0], size[1], chunk, chunks, members].map(word))
         .bind(bind.iter().copied())
 }
 
 /// A launch of a kernel that imports `each_channel`.
-pub(crate) fn each_element(class: Class, kernel: &'static str, [rows, channels]: [usize; 2], bind: &[Bind]) -> Launch {
+pub(crate) fn each_element(class: Class, kernel: &'static str, size: [usize; 2], bind: &[Bind]) -> Launch {
+    each_of_stacks(class, kernel, size, 1, bind)
+}
+
+/// A launch of a kernel that imports `each_channel`, for so many members of stacks.
+pub(crate) fn each_of_stacks(
+    class: Class,
+    kernel: &'static str,
+    [rows, channels]: [usize; 2],
+    members: usize,
+    bind: &[Bind],
+) -> Launch {
     let down = if class == Class::Software && channels.is_multiple_of(4) { 16 } else { 1 };
-    Launch::new(kernel, (rows.div_ceil(down) * channels).div_ceil(256))
+    Launch::new(kernel, (members * rows.div_ceil(down) * channels).div_ceil(256))
         .constant("DOWN", down as f64)
-        .params([word(rows * channels), word(channels), (rows as f32).to_bits()])
+        .params([word(rows * channels), word(channels), (rows as f32).to_bits(), word(members)])
         .bind(bind.iter().copied())
 }
 
@@ -81,39 +103,6 @@ pub(crate) fn row_sums<F: Real>(
         }
     }
     sums
-}
-
-/// `Σ u` and `Σ u (x − mean)` per channel.
-pub(crate) fn sums_with_deviation<F: Real>(size: [usize; 2], x: &[F], mean: &[F], u: &[F]) -> Vec<f64> {
-    let channels = size[1];
-    row_sums(size, 2, |rows, acc: &mut [F]| {
-        let (sum, with) = acc.split_at_mut(channels);
-        for row in rows {
-            let at = row * channels;
-            let (x, u) = (&x[at..at + channels], &u[at..at + channels]);
-            for c in 0..channels {
-                sum[c] += u[c];
-                with[c] += u[c] * (x[c] - mean[c]);
-            }
-        }
-    })
-}
-
-/// Writes `y` row by row, in parallel: `f` gets the first element's place in the array and a row.
-pub(crate) fn each_row<F: Real>(y: &mut [F], channels: usize, f: impl Fn(usize, &mut [F]) + Sync) {
-    let task = (SERIAL / channels).max(1) * channels;
-    let vectors = Arch::new();
-    let rows = |(i, y): (usize, &mut [F])| {
-        vectors.dispatch(|| {
-            for (row, y) in y.chunks_mut(channels).enumerate() {
-                f(i * task + row * channels, y);
-            }
-        });
-    };
-    match y.len() {
-        ..SERIAL => y.chunks_mut(task).enumerate().for_each(rows),
-        _ => y.par_chunks_mut(task).enumerate().for_each(rows),
-    }
 }
 
 /// Checks that the arrays have one shape with channels last and that the others are `[channels]`.

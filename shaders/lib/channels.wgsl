@@ -1,16 +1,20 @@
 // The loop of sums over the rows of arrays [rows, channels], in chunks: y [chunks, WIDTH, channels], WIDTH sums per
 // channel. A workgroup makes ACROSS neighbouring channels of one chunk, in a fixed order. The kernel defines its
 // bindings, Acc (an array or vector of WIDTH), identity, combine and put, Own and own (what a channel's rows share) and
-// add_row.
+// add_row. Of stacks each member has chunks of its own, all_chunks() of them, and begins at stack_at.
 
 #import index
 
 override LANES: u32 = 256;
 override ACROSS: u32 = 32;
 
-struct Params { rows: u32, channels: u32, chunk: u32, chunks: u32 }
+struct Params { rows: u32, channels: u32, chunk: u32, chunks: u32, members: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+
+var<private> stack_at: u32;
+
+fn all_chunks() -> u32 { return params.chunks * params.members; }
 
 var<workgroup> by_lane: array<Acc, LANES>;
 
@@ -20,9 +24,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let tiles = (params.channels + ACROSS - 1) / ACROSS;
     let tile = flat_group(group, groups);
     let channel = (tile % tiles) * ACROSS + lane % ACROSS;
-    let chunk = tile / tiles;
+    let piece = tile / tiles;
+    let chunk = piece % params.chunks;
+    stack_at = piece / params.chunks * params.rows * params.channels;
     let row = lane / ACROSS;
-    let mine = channel < params.channels && chunk < params.chunks;
+    let mine = channel < params.channels && piece < all_chunks();
 
     var acc = identity();
     if mine {
@@ -39,5 +45,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         if row < half { by_lane[lane] = combine(by_lane[lane], by_lane[lane + half * ACROSS]); }
         workgroupBarrier();
     }
-    if mine && row == 0 { put(by_lane[lane], chunk, channel); }
+    if mine && row == 0 { put(by_lane[lane], piece, channel); }
 }

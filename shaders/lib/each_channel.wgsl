@@ -1,25 +1,45 @@
 // The loop of a pointwise kernel on arrays [rows, channels]: an invocation makes four neighbours in each of DOWN rows,
 // where DOWN is 1 unless channels come in fours. The kernel defines its bindings, Own (what elements of four channels
-// share), own(c), and f(i, own), which makes elements 4 i to 4 i + 3.
+// share), own(c), and f(i, own), which makes elements 4 i to 4 i + 3. Of stacks, whose members are of len elements, in
+// fours, f makes those from stack_at on, with the channels from stack_channel on.
 
-#import each4
+#import index
+
+override LANES: u32 = 64;
 
 override DOWN: u32 = 1;
 
-struct Params { len: u32, channels: u32, rows: f32 }
+struct Params { len: u32, channels: u32, rows: f32, members: u32 }
+
+// In fours.
+var<private> stack_at: u32;
+var<private> stack_channel: u32;
 
 @group(0) @binding(0) var<uniform> params: Params;
 
-fn make(i: u32) {
+fn make(of_all: u32) {
+    let fours = params.channels / 4;
+    var each = (params.len + 3) / 4;
+    if DOWN > 1 { each = (params.len / params.channels + DOWN - 1) / DOWN * fours; }
+    let member = of_all / each;
+    if member >= params.members { return; }
+    let i = of_all - member * each;
+    stack_at = member * (params.len / 4);
+    stack_channel = member * params.channels;
     if DOWN == 1 {
         f(i, own((vec4u(4 * i) + vec4u(0, 1, 2, 3)) % params.channels));
         return;
     }
-    let fours = params.channels / 4;
     let block = i / fours;
     let column = i - block * fours;
     let shared_by_rows = own(4 * vec4u(column) + vec4u(0, 1, 2, 3));
     var at = block * DOWN * fours + column;
     let end = min(at + DOWN * fours, params.len / 4);
     for (; at < end; at += fours) { f(at, shared_by_rows); }
+}
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+    make(flat_group(group, groups) * LANES + lane);
 }

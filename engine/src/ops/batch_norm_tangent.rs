@@ -2,11 +2,16 @@
 
 use super::batch_norm::SHAPES;
 use crate::{
-    Bind, OutMut, Case, Class, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
+    Bind, Case, Class, Graph, Launch, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::{range, unit},
     norm::{self, Normed},
     op::{cpu, word},
+    stack::stacked,
+    tangent::{self, Combination, add_with_deviation, combine, members},
 };
+
+/// The first operand that is a tangent.
+const FIRST: usize = 4;
 
 /// The op of [`Graph::batch_norm_tangent`].
 #[derive(Debug, Clone)]
@@ -18,24 +23,27 @@ impl BatchNormTangent {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let size @ [rows, channels] = norm::rows(x[0].shape());
         let [data, gamma, mean, rstd, dx, dgamma, dbeta] = [0, 1, 2, 3, 4, 5, 6].map(|i| x[i].floats());
-        let sums = norm::sums_with_deviation(size, data, mean, dx);
-        let n = rows as f64;
-        let column = |f: &dyn Fn(usize) -> f64| (0..channels).map(|c| F::of(f(c))).collect::<Vec<F>>();
-        let r = |c: usize| rstd[c].wide();
-        let a = |c: usize| sums[channels + c] * r(c) / n;
-        let dmean = column(&|c| sums[c] / n);
-        let drstd = column(&|c| -r(c) * r(c) * a(c));
-        let scale = column(&|c| gamma[c].wide() * r(c));
-        let slope = column(&|c| (dgamma[c].wide() - gamma[c].wide() * r(c) * a(c)) * r(c));
-        let shift = column(&|c| dbeta[c].wide() - gamma[c].wide() * r(c) * sums[c] / n);
-        norm::each_row(y[0].floats_mut(), channels, |at, y| {
-            let (x, dx) = (&data[at..at + channels], &dx[at..at + channels]);
-            for (c, y) in y.iter_mut().enumerate() {
-                *y = scale[c] * dx[c] + slope[c] * (x[c] - mean[c]) + shift[c];
+        let len = rows * channels;
+        let sums = norm::row_sums(size, 2 * dx.len() / len, |rows, acc: &mut [F]| {
+            for (dx, acc) in dx.chunks(len).zip(acc.chunks_mut(2 * channels)) {
+                add_with_deviation(&rows, data, mean, dx, acc);
             }
         });
-        y[1].floats_mut().copy_from_slice(&dmean);
-        y[2].floats_mut().copy_from_slice(&drstd);
+        let n = rows as f64;
+        let own = |m: usize| {
+            let (sums, dgamma, dbeta) = (&sums[2 * m * channels..], &dgamma[m * channels..], &dbeta[m * channels..]);
+            let column = |f: &dyn Fn(usize) -> f64| (0..channels).map(|c| F::of(f(c))).collect::<Vec<F>>();
+            let r = |c: usize| rstd[c].wide();
+            let a = |c: usize| sums[channels + c] * r(c) / n;
+            y[1].floats_mut()[m * channels..][..channels].copy_from_slice(&column(&|c| sums[c] / n));
+            y[2].floats_mut()[m * channels..][..channels].copy_from_slice(&column(&|c| -r(c) * r(c) * a(c)));
+            let scale = column(&|c| gamma[c].wide() * r(c));
+            let slope = column(&|c| (dgamma[c].wide() - gamma[c].wide() * r(c) * a(c)) * r(c));
+            let shift = column(&|c| dbeta[c].wide() - gamma[c].wide() * r(c) * sums[c] / n);
+            Combination { factors: vec![slope, scale], mean: mean.to_vec(), shift }
+        };
+        let own: Vec<_> = (0..dx.len() / len).map(own).collect();
+        combine(&own, data, &[dx], y[0].floats_mut());
     }
 }
 
@@ -47,35 +55,50 @@ impl Op for BatchNormTangent {
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        let shape = norm::check("batch_norm_tangent", x, &[0, 4])?;
-        let channels = shape[shape.len() - 1];
-        Ok(vec![Type::f32(shape), Type::f32([channels]), Type::f32([channels])])
+        tangent::infer("batch_norm_tangent", x, &[0, 4], FIRST)
     }
 
-    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
-        let size @ [rows, channels] = norm::rows(&x[0].shape);
+    fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
+        let (size @ [rows, channels], members) = (norm::rows(&x[0].shape), members(x[0], y[0]));
+        let all = members * channels;
         let [_, chunks] = norm::chunks(class, size);
         let (x, mean, rstd, dx) = (Bind::In(0), Bind::In(2), Bind::In(3), Bind::In(4));
         let (partial, sums, scales) = (Bind::Scratch(0), Bind::Scratch(1), Bind::Scratch(2));
         let scaled = [sums, Bind::In(1), rstd, Bind::In(5), Bind::In(6), scales, Bind::Out(1), Bind::Out(2)];
         Launches {
-            scratch: vec![2 * chunks * channels, 2 * channels, 3 * channels],
+            scratch: vec![2 * chunks * all, 2 * all, 3 * all],
             list: vec![
-                norm::over_rows(class, "batch_norm_sums", size, &[x, mean, rstd, dx, partial]),
-                norm::sum_chunks(class, size, [partial, sums], 0, 2),
-                Launch::new("batch_norm_tangent_scales", channels.div_ceil(64))
-                    .params([word(channels), (rows as f32).to_bits()])
+                norm::over_stacks(class, "batch_norm_sums", size, members, &[x, mean, rstd, dx, partial]),
+                norm::sum_chunks(class, size, [partial, sums], 0, 2 * members),
+                Launch::new("batch_norm_tangent_scales", all.div_ceil(64))
+                    .params([word(all), (rows as f32).to_bits(), word(channels)])
                     .bind(scaled),
-                norm::each_element(class, "batch_norm_tangent", size, &[x, mean, rstd, dx, scales, Bind::Out(0)]),
+                norm::each_of_stacks(
+                    class,
+                    "batch_norm_tangent",
+                    size,
+                    members,
+                    &[x, mean, rstd, dx, scales, Bind::Out(0)],
+                ),
             ],
         }
     }
 
-    fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
-        10 * x[0].count() as u64
+    fn flops(&self, _: &[&Type], y: &[&Type]) -> u64 {
+        10 * y[0].count() as u64
+    }
+
+    fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
+        tangent::batched(self, g, x, FIRST)
     }
 
     fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
+        tangent::plain(g, x, FIRST, |g, x| self.single(g, x)).map(Some)
+    }
+}
+
+impl BatchNormTangent {
+    fn single(&self, g: &mut Graph, x: &[Var]) -> Result<Vec<Var>> {
         let n = Normed::new(g, x[0], self.eps)?;
         let [gamma, dx, dgamma, dbeta] = [x[1], x[4], x[5], x[6]];
         let dmean = g.mean(dx, &n.axes)?;
@@ -91,7 +114,7 @@ impl Op for BatchNormTangent {
         let square = g.mul(n.rstd, n.rstd)?;
         let product = g.mul(square, a)?;
         let drstd = g.neg(product)?;
-        Ok(Some(vec![dy, dmean, drstd]))
+        Ok(vec![dy, dmean, drstd])
     }
 }
 
@@ -99,7 +122,8 @@ impl Graph {
     /// The tangents of `y`, mean and rstd in [`Graph::batch_norm`] from those of `x`, `gamma` and `beta`:
     /// `x̂' = rstd (x' − mean(x') − x̂ mean(x̂ x'))`, `y' = γ x̂' + γ' x̂ + β'`.
     ///
-    /// `statistics` are the mean and rstd of this very `x`, as in [`Graph::batch_norm_grad`].
+    /// `statistics` are the mean and rstd of this very `x`, as in [`Graph::batch_norm_grad`]. The three tangents may be
+    /// stacks of one height, along an axis before the others, and so are the results then.
     ///
     /// # Errors
     ///
@@ -120,12 +144,14 @@ impl Graph {
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    SHAPES
-        .iter()
-        .map(|&shape| {
+    let single = SHAPES.iter().map(|&shape| (shape, None));
+    single
+        .chain([(SHAPES[3], Some(3)), (&[4, 2, 17], Some(2)), (&[37, 20], Some(2))])
+        .map(|(shape, height)| {
             let c = [shape[shape.len() - 1]];
-            let x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5), unit(&c), unit(shape), unit(&c), unit(&c)];
-            Case::new(format!("batch_norm_tangent {shape:?}"), x, |g, x| {
+            let mut x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5), unit(&c)];
+            x.extend([shape, &c, &c].map(|s| unit(&stacked(height, s))));
+            Case::new(format!("batch_norm_tangent {shape:?} {height:?}"), x, |g, x| {
                 let [_, mean, rstd] = g.batch_norm(x[0], x[1], x[2], 1e-2)?;
                 Ok(g.batch_norm_tangent(x[0], x[1], [mean, rstd], [x[3], x[4], x[5]], 1e-2)?.to_vec())
             })

@@ -5,6 +5,7 @@ use crate::{
     case::unit,
     gemm::{self, Along, Kernels, Product},
     op::{cpu, shape_error},
+    stack::{height, member, stacked, terms},
 };
 
 /// The op of [`Graph::conv2d`]; the compiler makes those of two terms or with a bias.
@@ -18,18 +19,55 @@ pub struct Conv2d {
     pub bias: bool,
 }
 
+/// Members of the stack that a result is, of four axes each.
+pub(crate) fn members(y: &Type) -> usize {
+    if y.shape.len() > 4 { y.shape[0] } else { 1 }
+}
+
+/// The words of the family's kernels after those of the product.
+pub(crate) fn words(g: &Geometry, y: &Type) -> Vec<usize> {
+    [&g.words()[..], &[g.conv.groups, members(y)]].concat()
+}
+
+/// Launches whose batches are groups of the members of a stack, or just groups.
+pub(crate) fn on_stacks(mut launches: Launches, y: &Type) -> Launches {
+    for launch in launches.list.iter_mut().filter(|launch| launch.kernel != "sum") {
+        launch.constants.push(("STACK", f64::from(u8::from(members(y) > 1))));
+    }
+    launches
+}
+
+/// For the factors of each term how far apart the members of their stacks are.
+pub(crate) fn steps(x: &[&Type], terms: usize) -> Vec<Vec<usize>> {
+    let step = |x: &&Type| if x.shape.len() > 4 { x.count() / x.shape[0] } else { 0 };
+    x.chunks(2).take(terms).map(|factors| factors.iter().map(step).collect()).collect()
+}
+
+/// An op of the family on stacks of its first operands, of four axes each.
+pub(crate) fn at_once(
+    op: &(impl Op + Clone),
+    g: &mut Graph,
+    x: crate::Stacked,
+    factors: usize,
+) -> Result<Option<Vec<Var>>> {
+    let single = |i: usize| crate::batch::rank(g.ty(x.x[i]), x.is[i]) == 4;
+    match (0..factors).all(single) {
+        true => g.apply_all(op.clone(), x.x).map(Some),
+        false => Ok(None),
+    }
+}
+
 pub(crate) const RULE: &str = "[n, h, w, groups·ci] [kh, kw, ci, groups·co], the window fits the padded image";
 
 impl Conv2d {
+    fn geometry(&self, x: &[usize], w: &[usize]) -> Option<Geometry> {
+        Geometry::new(self.conv, member(x, 4), member(w, 4))
+    }
+
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
-        let g = Geometry::new(self.conv, x[0].shape(), x[1].shape()).expect("the shape rule held");
-        let y = y[0].floats_mut();
-        match self.bias {
-            true => y.chunks_mut(g.y()[3]).for_each(|y| y.copy_from_slice(x[2 * self.terms].floats())),
-            false => y.fill(F::zero()),
-        }
-        let terms: Vec<_> = x.chunks_exact(2).take(self.terms).map(|t| (t[0].floats(), t[1].floats())).collect();
-        g.forward(&terms, y);
+        let g = self.geometry(x[0].shape(), x[1].shape()).expect("the shape rule held");
+        let bias = if self.bias { x[2 * self.terms].floats() } else { &[] };
+        g.forward(&terms(x, self.terms, 4), bias, y[0].floats_mut());
     }
 }
 
@@ -42,55 +80,49 @@ impl Op for Conv2d {
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
         gemm::expect_terms("conv2d", x, self.terms, self.bias)?;
+        let height = height("conv2d", &x[..2 * self.terms], 4)?;
         let rule = || shape_error("conv2d", format!("{RULE} ({:?})", self.conv), x);
-        let g = Geometry::new(self.conv, &x[0].shape, &x[1].shape).ok_or_else(rule)?;
+        let g = self.geometry(&x[0].shape, &x[1].shape).ok_or_else(rule)?;
         gemm::expect_bias("conv2d", x, self.bias, g.y()[3])?;
-        Ok(vec![Type::f32(g.y())])
+        Ok(vec![Type::f32(stacked(height, &g.y()))])
     }
 
-    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
-        let g = Geometry::new(self.conv, &x[0].shape, &x[1].shape).expect("the shape rule held");
+    fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
+        let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let (m, n, k) = (g.rows(), g.co, g.kernel[0] * g.kernel[1] * g.ci);
         let fours = [g.ci, g.co].map(|channels| channels.is_multiple_of(4));
         let kernels = Kernels {
             names: ["conv2d", "conv2d_tiles"],
-            words: &g.words(),
-            terms: self.terms,
+            words: &words(&g, y[0]),
+            terms: &steps(x, self.terms),
             bias: Some(self.bias),
         };
-        Product { m, n, k, batches: self.conv.groups, along: [Along::K, Along::Other], fours, unit: g.ci }
-            .launches(class, kernels)
+        let batches = members(y[0]) * self.conv.groups;
+        let product = Product { m, n, k, batches, along: [Along::K, Along::Other], fours, unit: g.ci };
+        on_stacks(product.launches(class, kernels), y[0])
     }
 
-    fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
-        Geometry::new(self.conv, &x[0].shape, &x[1].shape).map_or(0, |g| self.terms as u64 * g.flops())
+    fn flops(&self, x: &[&Type], y: &[&Type]) -> u64 {
+        let of_one = self.geometry(&x[0].shape, &x[1].shape).map_or(0, |g| g.flops());
+        (self.terms * members(y[0])) as u64 * of_one
     }
 
     fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
-        let alone = self.terms == 1 && !self.bias;
-        match x.is {
-            [true, false] if alone => {
-                let images = g.fold_stack(x.x[0], 0)?;
-                let y = g.conv2d(images, x.x[1], self.conv)?;
-                Ok(Some(vec![g.unfold_stack(y, 0, x.k)?]))
-            }
-            [false, true] if alone && self.conv.groups == 1 => {
-                let weights = g.fold_stack(x.x[1], 3)?;
-                let y = g.conv2d(x.x[0], weights, self.conv)?;
-                Ok(Some(vec![g.unfold_stack(y, 3, x.k)?]))
-            }
-            _ => Ok(None),
+        if self.bias && x.is[2 * self.terms] {
+            return Ok(None);
         }
+        at_once(self, g, x, 2 * self.terms)
     }
 
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
         gemm::expect_plain("conv2d", "vjp", self.terms, self.bias)?;
         let Some(ct) = ct[0] else { return Ok(vec![None; 2]) };
-        let (size, kernel) = (g.shape(at.x[0])[1..3].to_vec(), g.shape(at.x[1])[..2].to_vec());
-        Ok(vec![
-            Some(g.conv2d_input_grad(ct, at.x[1], self.conv, [size[0], size[1]])?),
-            Some(g.conv2d_weight_grad(at.x[0], ct, self.conv, [kernel[0], kernel[1]])?),
-        ])
+        let [x, w] = [0, 1].map(|i| g.shape(at.x[i]).to_vec());
+        let (size, kernel) = (member(&x, 4), member(&w, 4));
+        let dx = g.conv2d_input_grad(ct, at.x[1], self.conv, [size[1], size[2]])?;
+        let dw = g.conv2d_weight_grad(at.x[0], ct, self.conv, [kernel[0], kernel[1]])?;
+        // What is one for all members has the sum of their cotangents.
+        Ok(vec![Some(g.sum_to(dx, &x)?), Some(g.sum_to(dw, &w)?)])
     }
 
     fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
@@ -111,7 +143,8 @@ impl Graph {
     /// | y | `[n, ⌊(height + 2p − d(kh − 1) − 1)/s⌋ + 1, …, groups·co]` |
     ///
     /// Bilinear; its derivatives are [`Graph::conv2d_input_grad`] and [`Graph::conv2d_weight_grad`], and the three are
-    /// each other's derivatives.
+    /// each other's derivatives. Factors of the three may be stacks, of one height: along an axis before the four, and so is
+    /// the result then; a factor that is none is the same for all members.
     ///
     /// # Errors
     ///
@@ -141,8 +174,11 @@ impl Graph {
     }
 }
 
-/// Convolutions on which the family is tried: shapes of x and w, and the rest.
-pub(crate) fn geometries() -> Vec<([usize; 4], [usize; 4], Conv)> {
+/// Shapes of x and w, and the rest of a convolution.
+type Shapes = ([usize; 4], [usize; 4], Conv);
+
+/// Convolutions on which the family is tried.
+pub(crate) fn geometries() -> Vec<Shapes> {
     let conv = |stride, padding, dilation, groups| Conv { stride, padding, dilation, groups };
     vec![
         ([1, 1, 1, 1], [1, 1, 1, 1], Conv::default()),
@@ -167,6 +203,21 @@ pub(crate) fn geometries() -> Vec<([usize; 4], [usize; 4], Conv)> {
     ]
 }
 
+/// Geometries on which stacks are tried, with the height of each factor's stack.
+pub(crate) fn stacks() -> Vec<(Shapes, [Option<usize>; 2])> {
+    let all = geometries();
+    let heights = |at: usize, height: usize| {
+        let height = Some(height);
+        [[height, None], [None, height], [height; 2]].map(|heights| (all[at], heights))
+    };
+    [(1, 3), (3, 2), (6, 2), (10, 3), (13, 3), (14, 2), (15, 4)].map(|(at, height)| heights(at, height)).concat()
+}
+
+/// Both factors of this shape, or stacks of such.
+pub(crate) fn factors(shapes: [&[usize; 4]; 2], heights: [Option<usize>; 2]) -> [crate::Sample; 2] {
+    std::array::from_fn(|i| unit(&stacked(heights[i], shapes[i])))
+}
+
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     let mut all: Vec<Case> = geometries()
@@ -177,6 +228,14 @@ pub(crate) fn cases() -> Vec<Case> {
             })
         })
         .collect();
+    for ((x, w, conv), heights @ [a, b]) in stacks() {
+        let what = format!("conv2d {x:?} {w:?} {conv:?}, stacks {heights:?}");
+        let own = factors([&x, &w], [a, b]);
+        all.push(Case::new(what.clone(), own.to_vec(), move |g, x| Ok(vec![g.conv2d(x[0], x[1], conv)?])));
+        let both = [own, factors([&x, &w], [b, a])].concat();
+        let op = Conv2d { conv, terms: 2, bias: false };
+        all.push(Case::new(format!("{what}, 2 terms"), both, move |g, x| g.apply_all(op.clone(), x)).order(0));
+    }
     for (terms, bias) in [(2, false), (1, true), (2, true)] {
         let mut x = Vec::new();
         for _ in 0..terms {
@@ -186,6 +245,9 @@ pub(crate) fn cases() -> Vec<Case> {
         let build = move |g: &mut Graph, x: &[Var]| g.apply_all(Conv2d { conv: Conv::padded(1), terms, bias }, x);
         all.push(Case::new(format!("conv2d {terms} terms, bias {bias}"), x, build).order(0));
     }
+    let biased = vec![unit(&[3, 2, 5, 4, 16]), unit(&[3, 3, 16, 16]), unit(&[16])];
+    let build = |g: &mut Graph, x: &[Var]| g.apply_all(Conv2d { conv: Conv::padded(1), terms: 1, bias: true }, x);
+    all.push(Case::new("conv2d of a stack, bias", biased, build).order(0));
     let pooled = |g: &mut Graph, x: &[Var]| Ok(vec![g.avg_pool(x[0], [3, 2], [2, 2], [1, 0])?]);
     all.push(Case::new("avg_pool", vec![unit(&[2, 7, 6, 5])], pooled));
     all.push(Case::new("global_avg_pool", vec![unit(&[2, 7, 6, 5])], |g, x| Ok(vec![g.global_avg_pool(x[0])?])));

@@ -1,11 +1,12 @@
 //! The convolution's derivative by its weights.
 
-use super::conv2d::geometries;
+use super::conv2d::{at_once, factors, geometries, members, on_stacks, stacks, steps, words};
 use crate::{
     At, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
     gemm::{self, Along, Kernels, Product},
     op::{cpu, shape_error},
+    stack::{height, member, stacked, terms},
 };
 
 /// The op of [`Graph::conv2d_weight_grad`]; the compiler makes those of two terms.
@@ -21,6 +22,7 @@ pub struct Conv2dWeightGrad {
 
 impl Conv2dWeightGrad {
     fn geometry(&self, x: &[usize], ct: &[usize]) -> Option<Geometry> {
+        let (x, ct) = (member(x, 4), member(ct, 4));
         let ([.., channels], [.., outs]) = (<[usize; 4]>::try_from(x).ok()?, <[usize; 4]>::try_from(ct).ok()?);
         let ci = channels.checked_div(self.conv.groups)?;
         let g = Geometry::new(self.conv, x, &[self.kernel[0], self.kernel[1], ci, outs])?;
@@ -29,11 +31,7 @@ impl Conv2dWeightGrad {
 
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let g = self.geometry(x[0].shape(), x[1].shape()).expect("the shape rule held");
-        let y = y[0].floats_mut();
-        y.fill(F::zero());
-        for term in x.chunks_exact(2) {
-            g.weight_grad(term[0].floats(), term[1].floats(), y);
-        }
+        g.weight_grad(&terms(x, self.terms, 4), y[0].floats_mut());
     }
 }
 
@@ -46,48 +44,47 @@ impl Op for Conv2dWeightGrad {
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
         gemm::expect_terms("conv2d_weight_grad", x, self.terms, false)?;
+        let height = height("conv2d_weight_grad", x, 4)?;
         let rule = || {
             let rule = format!("ct is a result of conv2d on x by a kernel {:?} ({:?})", self.kernel, self.conv);
             shape_error("conv2d_weight_grad", rule, x)
         };
         let g = self.geometry(&x[0].shape, &x[1].shape).ok_or_else(rule)?;
-        Ok(vec![Type::f32(g.w())])
+        Ok(vec![Type::f32(stacked(height, &g.w()))])
     }
 
-    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
+    fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let (m, n, k) = (g.kernel[0] * g.kernel[1] * g.ci, g.co, g.rows());
         let fours = [g.ci, g.co].map(|channels| channels.is_multiple_of(4));
         let kernels = Kernels {
             names: ["conv2d_weight_grad", "conv2d_weight_grad_tiles"],
-            words: &g.words(),
-            terms: self.terms,
+            words: &words(&g, y[0]),
+            terms: &steps(x, self.terms),
             bias: None,
         };
-        Product { m, n, k, batches: self.conv.groups, along: [Along::Other; 2], fours, unit: 1 }
-            .launches(class, kernels)
+        let batches = members(y[0]) * self.conv.groups;
+        let product = Product { m, n, k, batches, along: [Along::Other; 2], fours, unit: 1 };
+        on_stacks(product.launches(class, kernels), y[0])
     }
 
-    fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
-        self.geometry(&x[0].shape, &x[1].shape).map_or(0, |g| self.terms as u64 * g.flops())
+    fn flops(&self, x: &[&Type], y: &[&Type]) -> u64 {
+        let of_one = self.geometry(&x[0].shape, &x[1].shape).map_or(0, |g| g.flops());
+        (self.terms * members(y[0])) as u64 * of_one
     }
 
     fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
-        if self.terms != 1 || self.conv.groups != 1 || x.is == [true, true] {
-            return Ok(None);
-        }
-        let (operand, axis) = if x.is[0] { (0, 2) } else { (1, 3) };
-        let mut own = x.x.to_vec();
-        own[operand] = g.fold_stack(own[operand], 3)?;
-        let y = g.conv2d_weight_grad(own[0], own[1], self.conv, self.kernel)?;
-        Ok(Some(vec![g.unfold_stack(y, axis, x.k)?]))
+        at_once(self, g, x, 2 * self.terms)
     }
 
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
         gemm::expect_plain("conv2d_weight_grad", "vjp", self.terms, false)?;
         let Some(u) = ct[0] else { return Ok(vec![None; 2]) };
-        let size = [g.shape(at.x[0])[1], g.shape(at.x[0])[2]];
-        Ok(vec![Some(g.conv2d_input_grad(at.x[1], u, self.conv, size)?), Some(g.conv2d(at.x[0], u, self.conv)?)])
+        let [x, ct] = [0, 1].map(|i| g.shape(at.x[i]).to_vec());
+        let size = member(&x, 4);
+        let dx = g.conv2d_input_grad(at.x[1], u, self.conv, [size[1], size[2]])?;
+        let dct = g.conv2d(at.x[0], u, self.conv)?;
+        Ok(vec![Some(g.sum_to(dx, &x)?), Some(g.sum_to(dct, &ct)?)])
     }
 
     fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
@@ -106,6 +103,8 @@ impl Graph {
     /// | x | `[n, height, width, groups·ci]` |
     /// | ct | that of the convolution's result |
     /// | y | `[kernel height, kernel width, ci, groups·co]` |
+    ///
+    /// x and ct may be stacks, as in [`Graph::conv2d`].
     ///
     /// # Errors
     ///
@@ -126,6 +125,16 @@ pub(crate) fn cases() -> Vec<Case> {
             let what = format!("conv2d_weight_grad {x:?} {w:?} {conv:?} {terms}");
             let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
             all.push(case.order(if terms == 1 { 2 } else { 0 }));
+        }
+    }
+    for ((x, w, conv), heights @ [a, b]) in stacks() {
+        let g = Geometry::new(conv, &x, &w).expect("a list of fitting shapes");
+        for terms in [1, 2] {
+            let operands = [factors([&x, &g.y()], [a, b]), factors([&x, &g.y()], [b, a])][..terms].concat();
+            let op = Conv2dWeightGrad { conv, kernel: g.kernel, terms };
+            let what = format!("conv2d_weight_grad {x:?} {w:?} {conv:?} {terms}, stacks {heights:?}");
+            let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
+            all.push(case.tolerance(2e-6).order(if terms == 1 { 2 } else { 0 }));
         }
     }
     all

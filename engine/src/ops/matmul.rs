@@ -84,7 +84,7 @@ impl Op for Matmul {
         let kernels = Kernels {
             names: ["matmul", "matmul_tiles"],
             words: &[m * k, a_i, a_k, k * n, b_k, b_j],
-            terms: self.terms,
+            terms: &vec![Vec::new(); self.terms],
             bias: Some(self.bias),
         };
         Product { m, n, k, batches, along, fours, unit }.launches(class, kernels)

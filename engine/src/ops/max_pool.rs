@@ -40,7 +40,8 @@ impl Pool {
 /// The words of the pooling kernels: a product of `len` elements, and the geometry.
 pub(crate) fn words(len: usize, g: &Geometry) -> Vec<u32> {
     let product = [len, 0, 0, g.conv.groups, 1, 0].map(word);
-    product.into_iter().chain(g.words().map(word)).collect()
+    let stack = [g.conv.groups, 1, 0, 0, 0, 0].map(word);
+    product.into_iter().chain(g.words().map(word)).chain(stack).collect()
 }
 
 /// The op of [`Graph::max_pool`].
