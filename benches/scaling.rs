@@ -16,6 +16,9 @@ use hillshade::{
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// Opens a session on one executor.
+type Open = Box<dyn Fn() -> Session>;
+
 /// Rounds of which the median one counts, after one that does not.
 const ROUNDS: usize = 5;
 
@@ -146,7 +149,7 @@ fn main() -> Result<()> {
     let wanted =
         |name: &str| !arguments.iter().any(|a| a == "host" || a == "device") || arguments.iter().any(|a| a == name);
     let gpu = if wanted("device") { block_on(Gpu::open()).ok() } else { None };
-    let mut sides: Vec<(&str, String, Box<dyn Fn() -> Session>)> = Vec::new();
+    let mut sides: Vec<(&str, String, Open)> = Vec::new();
     if wanted("host") {
         sides.push(("host", Session::host().executor(), Box::new(Session::host)));
     }
