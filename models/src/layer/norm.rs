@@ -106,10 +106,25 @@ impl Builder {
     ///
     /// The engine's, when the groups do not divide the channels of `x`, `[n, h, w, c]`.
     pub fn group_norm(&mut self, name: &str, x: Var, groups: usize) -> Result<Var> {
-        let shape = self.g.shape(x).to_vec();
-        let channels = shape.last().copied().unwrap_or(1);
-        let pixels = self.g.ty(x).count() / (shape[0] * channels);
-        self.normalized(name, x, &[shape[0], pixels, groups, channels / groups.max(1)], &[1, 3])
+        self.layer(name, |b| {
+            let own = b.g.shape(x).to_vec();
+            let channels = own.last().copied().unwrap_or(1);
+            let pixels = b.g.ty(x).count() / (own[0] * channels);
+            // A row of the fused normalization is an image's group.
+            let apart = b.g.reshape(x, &[own[0], pixels, groups, channels / groups.max(1)])?;
+            let seen = b.g.transpose(apart, &[0, 2, 1, 3])?;
+            let together = b.g.shape(seen).to_vec();
+            let length = [together[2] * together[3]];
+            let rows = b.g.reshape(seen, &[own[0], groups, length[0]])?;
+            let (ones, zeros) = (b.g.fill(&length, 1.0)?, b.g.fill(&length, 0.0)?);
+            let [y, ..] = b.g.layer_norm(rows, ones, zeros, EPS)?;
+            let y = b.g.reshape(y, &together)?;
+            let y = b.g.transpose(y, &[0, 2, 1, 3])?;
+            let y = b.g.reshape(y, &own)?;
+            let [gamma, beta] = b.affine_params(x)?;
+            let y = b.g.mul(y, gamma)?;
+            Ok(b.g.add(y, beta)?)
+        })
     }
 
     /// Each image and channel by itself, over the pixels (Ulyanov et al. 2016): PyTorch's `InstanceNorm2d` with gain and
@@ -119,10 +134,7 @@ impl Builder {
     ///
     /// The engine's.
     pub fn instance_norm(&mut self, name: &str, x: Var) -> Result<Var> {
-        let shape = self.g.shape(x).to_vec();
-        let channels = shape.last().copied().unwrap_or(1);
-        let pixels = self.g.ty(x).count() / (shape[0] * channels);
-        self.normalized(name, x, &[shape[0], pixels, channels], &[1])
+        self.group_norm(name, x, self.g.shape(x).last().copied().unwrap_or(1))
     }
 
     /// Each place by itself, over the last axis, the channels (Ba et al. 2016): PyTorch's `LayerNorm`.
@@ -146,19 +158,6 @@ impl Builder {
         self.layer(name, |b| {
             let gamma = b.param("weight", &[b.g.shape(x).last().copied().unwrap_or(1)], Init::Ones)?;
             Ok(b.g.rms_norm(x, gamma, eps)?[0])
-        })
-    }
-
-    /// `x`, seen under another shape, standardized over axes of it; then gain and offset.
-    fn normalized(&mut self, name: &str, x: Var, shape: &[usize], axes: &[usize]) -> Result<Var> {
-        self.layer(name, |b| {
-            let own = b.g.shape(x).to_vec();
-            let seen = b.g.reshape(x, shape)?;
-            let y = b.standardize(seen, axes, EPS)?;
-            let y = b.g.reshape(y, &own)?;
-            let [gamma, beta] = b.affine_params(x)?;
-            let y = b.g.mul(y, gamma)?;
-            Ok(b.g.add(y, beta)?)
         })
     }
 
