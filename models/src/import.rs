@@ -69,8 +69,9 @@ impl Checkpoint {
 ///
 /// # Errors
 ///
-/// [`Error::Missing`], [`Error::Io`], [`Error::Argument`] for weights that are not there, and [`Error::Format`] that names the tensors that are missing, of another shape, or
-/// not the network's; what a checkpoint has beside the network's is in its place.
+/// [`Error::Missing`], [`Error::Io`], [`Error::Argument`] for weights that are not there, and [`Error::Format`] that names
+/// the tensors that are missing, of another shape, or not the network's; what a checkpoint has beside the network's is in
+/// its place.
 pub fn import(
     path: &Path,
     params: &[Param],

@@ -19,6 +19,9 @@ use serde_json::json;
 use super::{Result, executor, print};
 use ceilings::Ceilings;
 
+/// Characters that a text may be made up of.
+const MOST_LETTERS: usize = 1_000_000;
+
 /// What is timed.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
@@ -153,8 +156,11 @@ impl Subject for Product {
 /// Images, or a text, that are made up: more than a step takes, so that a step brings its own to the session.
 fn task(network: &Network, batch: usize, size: [usize; 3], classes: usize) -> Result<Task> {
     if network.takes() == Takes::Tokens {
-        let letters = (0..).filter_map(|i: usize| char::from_u32(0x100 + (i * i / 3 % classes) as u32));
-        let text: String = letters.take(4 * (batch + 1) * network.context().unwrap_or(1)).collect();
+        let length = classes.max(4 * (batch + 1) * network.context().unwrap_or(1));
+        // Every character in turn, behind ASCII's and around the surrogates.
+        let code = |i: usize| (i % classes + 0x100) as u32;
+        let letter = |i| char::from_u32(if code(i) < 0xD800 { code(i) } else { code(i) + 0x800 });
+        let text: String = (0..length).filter_map(letter).collect();
         let tokenizer = Tokenizer::new(Vocabulary::of(&text))?;
         return Ok(Text::new("made up", &text, tokenizer)?.into());
     }
@@ -177,6 +183,10 @@ fn subject(options: &Options, mut session: Session) -> Result<Box<dyn Subject>> 
             let (expected, found) = ("1 or more".into(), "0".into());
             return Err(Error::Argument { what: what.into(), expected, found }.into());
         }
+    }
+    if network.takes() == Takes::Tokens && classes > MOST_LETTERS {
+        let expected = format!("at most {MOST_LETTERS} characters");
+        return Err(Error::Argument { what: "classes".into(), expected, found: classes.to_string() }.into());
     }
     let mut task = task(&network, batch, size, classes)?;
     if options.what == What::Step {

@@ -33,6 +33,19 @@ fn a_step_and_a_product_are_timed_by_kernel() {
     assert!(text.contains("matmul f32[1, 5, 9]"), "{text}");
 }
 
+/// Tokens of a made-up text are as many as asked for.
+#[test]
+fn networks_of_tokens_are_profiled() {
+    let home = Home::new();
+    let model = "gpt2:layers=1,heads=2,width=8,context=8";
+    for (options, logits) in
+        [("", "[16, 64]"), ("--classes 55000", "[16, 55000]"), ("--what hvp --classes 9", "[16, 9]")]
+    {
+        let text = home.run(&format!("profile {model} --batch 2 --rounds 1 --rows 0 --by shape {options}")).ok().out;
+        assert!(text.contains(&format!("f32{logits}")), "{options}: {text}");
+    }
+}
+
 #[test]
 fn a_device_stamps_its_dispatches() {
     let home = Home::new();
@@ -50,6 +63,7 @@ fn what_cannot_be_profiled_is_refused() {
     for (args, told) in [
         ("profile cnn --size 8x8", "expected three positive numbers, as 32x32x3"),
         ("profile cnn --batch 0", "batch: expected 1 or more, found 0"),
+        ("profile gpt2 --classes 1000001", "classes: expected at most 1000000 characters, found 1000001"),
         ("profile nothing", "expected a network among"),
     ] {
         let done = home.run(args);
