@@ -1,13 +1,19 @@
-// dy = scales₀ dx + scales₁ x̂ + scales₂, by channel; dy, dx and scales may be stacks.
+// dy = scales₀ dx + scales₁ x̂ + scales₂ (+ residual) (then 0 where gate ≤ 0), by channel; dy, dx, scales and residual may be
+// stacks.
 
 #import each_channel
+
+override RESIDUAL: bool = false;
+override GATE: bool = false;
 
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> mean: array<f32>;
 @group(0) @binding(3) var<storage, read> rstd: array<f32>;
 @group(0) @binding(4) var<storage, read> dx: array<vec4f>;
 @group(0) @binding(5) var<storage, read> scales: array<f32>;
-@group(0) @binding(6) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(6) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(7) var<storage, read> gate: array<vec4f>;
+@group(0) @binding(8) var<storage, read_write> y: array<vec4f>;
 
 fn scale(k: u32, c: vec4u) -> vec4f {
     let at = c + stack_channel + k * params.channels * params.members;
@@ -23,5 +29,9 @@ fn own(c: vec4u) -> Own {
 }
 
 fn f(i: u32, own: Own) {
-    y[stack_at + i] = own.s0 * dx[stack_at + i] + own.s1 * ((x[i] - own.mean) * own.rstd) + own.s2;
+    let at = stack_at + i;
+    var v = own.s0 * dx[at] + own.s1 * ((x[i] - own.mean) * own.rstd) + own.s2;
+    if RESIDUAL { v += residual[at]; }
+    if GATE { v = select(vec4f(), v, gate[i] > vec4f()); }
+    y[at] = v;
 }

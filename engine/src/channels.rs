@@ -1,12 +1,16 @@
 //! Loops over arrays whose last axis is channels, on the CPU: numbers of channels are repeated to the length of vectors,
-//! so that few channels are as fast as many.
+//! so that few channels are as fast as many. Arrays may be stacks, whose members share the others while these are in the cache.
 
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::{Real, map::SERIAL};
+use crate::{
+    Real,
+    map::SERIAL,
+    stack::{self, Stack},
+};
 
 /// What a loop makes of elements `x` of arrays and of their channels' numbers `c`.
 pub(crate) trait Formula<const X: usize, const C: usize, const Y: usize>: Sync {
@@ -19,7 +23,7 @@ const WIDTH: usize = 64;
 /// Channels beyond which they are not repeated.
 const MANY: usize = 256;
 
-/// Rows whose sums are floats; sums of sums are in f64.
+/// Numbers that are added up as floats; sums of sums are in f64.
 const STRETCH: usize = 256;
 
 /// How often channels are repeated: until blocks fit, a power of two.
@@ -117,31 +121,34 @@ impl<M: Formula<X, C, Y>, F: Real, const X: usize, const C: usize, const Y: usiz
     }
 }
 
-/// `y = f(x, c)`.
+/// `y = f(x, c)` for each member of stacks; `c` are the channels' numbers of each.
 pub(crate) fn write<F: Real, M: Formula<X, C, 1>, const X: usize, const C: usize>(
     channels: usize,
     formula: &M,
-    x: [&[F]; X],
-    c: [&[F]; C],
+    x: [Stack<F>; X],
+    c: &[[&[F]; C]],
     y: &mut [F],
 ) {
-    let (c, vectors) = (repeated(c, channels), Arch::new());
-    let c: [&[F]; C] = std::array::from_fn(|i| c[i].as_slice());
+    let c: Vec<[Vec<F>; C]> = c.iter().map(|&c| repeated(c, channels)).collect();
     let period = channels * repeats(channels);
-    let task = SERIAL.div_ceil(period) * period;
-    let part = |(i, y): (usize, &mut [F])| {
-        let x = x.map(|x| &x[i * task..][..y.len()]);
-        vectors.dispatch(Write { formula, x, c, channels, y });
+    let task = (SERIAL / 2).div_ceil(period) * period;
+    let serial = y.len() < SERIAL;
+    let tasks = stack::stretches(y, c.len(), task).into_iter().enumerate();
+    let make = |(i, members): (usize, Vec<&mut [F]>)| {
+        for (m, (c, y)) in c.iter().zip(members).enumerate() {
+            let x = x.map(|x| &x.member(m)[i * task..][..y.len()]);
+            Arch::new().dispatch(Write { formula, x, c: c.each_ref().map(Vec::as_slice), channels, y });
+        }
     };
-    match y.len() {
-        ..SERIAL => y.chunks_mut(task).enumerate().for_each(part),
-        _ => y.par_chunks_mut(task).enumerate().for_each(part),
+    match serial {
+        true => tasks.for_each(make),
+        false => tasks.collect::<Vec<_>>().into_par_iter().for_each(make),
     }
 }
 
-/// What is made of the elements of each stretch of rows, in order.
+/// What is made of the elements of each stretch of rows, in order. Stretches have a length that depends on the channels alone.
 fn stretches<T: Send>(len: usize, channels: usize, make: impl Fn(Range<usize>) -> T + Sync + Send) -> Vec<T> {
-    let stretch = STRETCH * channels;
+    let stretch = STRETCH * channels * repeats(channels);
     let ranges = (0..len.div_ceil(stretch)).map(|i| i * stretch..((i + 1) * stretch).min(len));
     match len {
         ..SERIAL => ranges.map(make).collect(),
@@ -167,21 +174,27 @@ fn stretch_sums<F: Real, M: Formula<X, C, Y>, const X: usize, const C: usize, co
     })
 }
 
-/// `Σ f(x, c)` over rows, for every channel. Rows are added up in stretches of a fixed length, and these in order, in f64.
+/// `Σ f(x, c)` over rows, for every channel, of each of so many members of stacks. Rows are added up in stretches, and these in
+/// order, in f64.
 pub(crate) fn sums<F: Real, M: Formula<X, C, Y>, const X: usize, const C: usize, const Y: usize>(
     channels: usize,
     formula: &M,
-    x: [&[F]; X],
+    x: [Stack<F>; X],
     c: [&[F]; C],
-) -> [Vec<f64>; Y] {
+    members: usize,
+) -> Vec<[Vec<f64>; Y]> {
     let c = repeated(c, channels);
     let c: [&[F]; C] = std::array::from_fn(|i| c[i].as_slice());
-    let parts = stretches(x[0].len(), channels, |range| {
-        stretch_sums::<F, M, X, C, Y>(channels, formula, x.map(|x| &x[range.clone()]), c)
+    let parts = stretches(x[0].member(0).len(), channels, |range| {
+        let of = |m| {
+            let x = x.map(|x| &x.member(m)[range.clone()]);
+            stretch_sums::<F, M, X, C, Y>(channels, formula, x, c)
+        };
+        (0..members).map(of).collect::<Vec<_>>()
     });
-    let mut total: [Vec<f64>; Y] = std::array::from_fn(|_| vec![0.0; channels]);
+    let mut total: Vec<[Vec<f64>; Y]> = (0..members).map(|_| std::array::from_fn(|_| vec![0.0; channels])).collect();
     for part in &parts {
-        for (total, part) in total.iter_mut().zip(part) {
+        for (total, part) in total.iter_mut().flatten().zip(part.iter().flatten()) {
             total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
         }
     }
@@ -256,9 +269,10 @@ mod tests {
             let [a, b] = [0.3, 0.7].map(|w| (0..len).map(|i| (w * i as f64).sin()).collect::<Vec<_>>());
             let c: Vec<f64> = (0..channels).map(|i| i as f64 + 1.0).collect();
             let mut y = vec![f64::NAN; len];
-            write(channels, &Line, [&a, &b], [&c], &mut y);
+            let [a_, b_] = [&a, &b].map(|x| Stack::one(x));
+            write(channels, &Line, [a_, b_], &[[&c]], &mut y);
             assert!((0..len).all(|i| y[i] == a[i] * c[i % channels] + b[i]), "{rows} rows of {channels}");
-            let [sum] = sums(channels, &Line, [&a, &b], [&c]);
+            let [sum] = &sums(channels, &Line, [a_, b_], [&c], 1)[0];
             let [mean, variance] = moments(channels, &a);
             for k in 0..channels {
                 let of = |x: &[f64]| x.iter().skip(k).step_by(channels).sum::<f64>() / rows as f64;

@@ -14,8 +14,10 @@ use rayon::prelude::*;
 use crate::{
     Geometry, Term,
     conv::begin,
+    lent::Lent,
     map::SERIAL,
     stack::{Stack, stretches},
+    winograd::Tiling,
 };
 use tiles::{Backward, Extents, Forward, vectors};
 
@@ -64,16 +66,22 @@ fn takes(g: &Geometry, outs: usize) -> bool {
     lanes >= LANES && outs.is_multiple_of(lanes) && g.conv.groups == 1 && g.conv.dilation == [1, 1]
 }
 
-/// Copies rows `from..to` of a padded image; those outside it are zeros.
-fn pad(image: &[f32], size: [usize; 2], channels: usize, padding: [usize; 2], rows: [usize; 2], out: &mut Vec<f32>) {
-    let (row, pitch) = (size[1] * channels, (size[1] + 2 * padding[1]) * channels);
-    out.clear();
-    out.resize((rows[1] - rows[0]) * pitch, 0.0);
-    for (y, out) in (rows[0]..rows[1]).zip(out.chunks_exact_mut(pitch)) {
-        if let Some(y) = y.checked_sub(padding[0]).filter(|&y| y < size[0]) {
-            out[padding[1] * channels..][..row].copy_from_slice(&image[y * row..][..row]);
+/// Rows `from..to` of a padded image; those outside it are zeros.
+fn pad(image: &[f32], size: [usize; 2], channels: usize, padding: [usize; 2], rows: [usize; 2]) -> Lent {
+    let (row, left) = (size[1] * channels, padding[1] * channels);
+    let pitch = row + 2 * left;
+    let mut padded = Lent::new((rows[1] - rows[0]) * pitch);
+    for (y, to) in (rows[0]..rows[1]).zip(padded.chunks_exact_mut(pitch)) {
+        match y.checked_sub(padding[0]).filter(|&y| y < size[0]) {
+            Some(y) => {
+                to[..left].fill(0.0);
+                to[left..][..row].copy_from_slice(&image[y * row..][..row]);
+                to[left + row..].fill(0.0);
+            }
+            None => to.fill(0.0),
         }
     }
+    padded
 }
 
 /// Output rows of a task: of one image, which they divide.
@@ -83,10 +91,10 @@ fn task_rows(images: usize, rows: usize) -> usize {
 }
 
 /// Weights `[rows, outs]` as [`Forward`] reads them: the channels of all members side by side, in panels.
-fn panels(members: &[&[f32]], rows: usize, outs: usize) -> Vec<f32> {
+fn panels(members: &[&[f32]], rows: usize, outs: usize) -> Lent {
     let (lanes, all) = (lanes(), members.len() * outs);
     let wide = lanes * vectors(lanes, all);
-    let mut panels = vec![0.0; rows * all];
+    let mut panels = Lent::new(rows * all);
     panels.par_chunks_exact_mut(rows * wide).enumerate().for_each(|(panel, to)| {
         for (v, c) in (panel * wide..(panel + 1) * wide).step_by(lanes).enumerate() {
             let w = &members[c / outs][c % outs..];
@@ -99,9 +107,9 @@ fn panels(members: &[&[f32]], rows: usize, outs: usize) -> Vec<f32> {
 }
 
 /// The weights, of kernels mirrored and with the channels' roles exchanged, that make a convolution of an input gradient.
-fn mirrored(g: &Geometry, members: &[&[f32]]) -> Vec<f32> {
+fn mirrored(g: &Geometry, members: &[&[f32]]) -> Lent {
     let (taps, len) = (g.kernel[0] * g.kernel[1], g.ci * g.co);
-    let mut mirrored = vec![0.0; members.len() * taps * len];
+    let mut mirrored = Lent::new(members.len() * taps * len);
     mirrored.par_chunks_exact_mut(len).enumerate().for_each(|(at, to)| {
         let from = &members[at / taps][(taps - 1 - at % taps) * len..][..len];
         for (c, from) in from.chunks_exact(g.co).enumerate() {
@@ -132,29 +140,49 @@ fn convolve(
 ) {
     let e = Extents::new(size[1], channels, padding[1], stride, kernel, outs);
     let rows = task_rows(n, out[0]);
-    let weights = |[x, w]: &Term<f32>| -> Vec<Vec<f32>> {
+    let weights = |[x, w]: &Term<f32>| -> Vec<Lent> {
         let all: Vec<&[f32]> = (0..if w.is_one() { 1 } else { members }).map(|m| w.member(m)).collect();
         all.chunks(together(x, w, members)).map(|w| panels(w, e.rows * e.run, outs)).collect()
     };
     let weights: Vec<_> = terms.iter().map(weights).collect();
     let tasks = stretches(y, members, rows * out[1] * outs);
-    tasks.into_par_iter().enumerate().for_each_init(Vec::new, |padded, (task, mut y)| {
+    tasks.into_par_iter().enumerate().for_each(|(task, mut y)| {
         let (image, first) = (task * rows / out[0], task * rows % out[0]);
         let rows = [first * stride[0], (first + rows - 1) * stride[0] + kernel[0]];
         y.iter_mut().for_each(|y| begin(y, bias));
         for ([x, w], weights) in terms.iter().zip(&weights) {
             for (part, y) in y.chunks_mut(together(x, w, members)).enumerate() {
                 let x = image_of(x.member(part), image, size, channels);
-                let x = match padding {
-                    [0, 0] => &x[rows[0] * e.pitch..],
-                    _ => {
-                        pad(x, size, channels, padding, rows, padded);
-                        padded.as_slice()
-                    }
-                };
+                let padded = (padding != [0, 0]).then(|| pad(x, size, channels, padding, rows));
+                let x = padded.as_deref().unwrap_or_else(|| &x[rows[0] * e.pitch..]);
                 let w = weights.get(part).unwrap_or(&weights[0]);
                 Arch::new().dispatch(Forward { e, x, w, y });
             }
+        }
+    });
+}
+
+/// The tiles of a convolution that Winograd's transforms take.
+fn tiling(g: &Geometry) -> Option<Tiling> {
+    Tiling::new(g).filter(|_| takes(g, g.ci) && takes(g, g.co))
+}
+
+/// The weights of each term as [`mirrored`] makes them.
+fn mirrored_terms(g: &Geometry, terms: &[Term<f32>], members: usize) -> Vec<Lent> {
+    let mirror = |[_, w]: &Term<f32>| {
+        let all: Vec<&[f32]> = (0..if w.is_one() { 1 } else { members }).map(|m| w.member(m)).collect();
+        mirrored(g, &all)
+    };
+    terms.iter().map(mirror).collect()
+}
+
+/// Adds up the tasks' sums in order.
+fn add_up(sums: &[f32], dw: &mut [f32]) {
+    let all = dw.len();
+    dw.par_chunks_mut(SERIAL).enumerate().for_each(|(i, dw)| {
+        dw.fill(0.0);
+        for sum in sums.chunks(all) {
+            dw.iter_mut().zip(&sum[i * SERIAL..]).for_each(|(dw, sum)| *dw += sum);
         }
     });
 }
@@ -165,6 +193,10 @@ impl Direct for f32 {
             return false;
         }
         let members = y.len() / g.y().iter().product::<usize>();
+        if let Some(tiling) = tiling(g) {
+            tiling.convolve(terms, bias, [g.n, members], y);
+            return true;
+        }
         let extents = [g.size, g.out, g.kernel, g.conv.padding, g.conv.stride];
         convolve(terms, extents, [g.ci, g.co], bias, [g.n, members], y);
         true
@@ -177,12 +209,12 @@ impl Direct for f32 {
             return false;
         }
         let (members, len) = (dx.len() / g.x().iter().product::<usize>(), g.w().iter().product());
-        let mirror = |[_, w]: &Term<f32>| {
-            let all: Vec<&[f32]> = (0..if w.is_one() { 1 } else { members }).map(|m| w.member(m)).collect();
-            mirrored(g, &all)
-        };
-        let weights: Vec<_> = terms.iter().map(mirror).collect();
+        let weights = mirrored_terms(g, terms, members);
         let terms: Vec<_> = terms.iter().zip(&weights).map(|(&[ct, _], w)| [ct, Stack::of(w, len)]).collect();
+        if let Some(tiling) = tiling(g).map(Tiling::reversed).filter(Tiling::is_full) {
+            tiling.convolve(&terms, &[], [g.n, members], dx);
+            return true;
+        }
         let padding = from_fn(|axis| g.kernel[axis] - 1 - g.conv.padding[axis]);
         convolve(&terms, [g.out, g.size, g.kernel, padding, [1, 1]], [g.co, g.ci], &[], [g.n, members], dx);
         true
@@ -193,42 +225,37 @@ impl Direct for f32 {
         if !takes(g, g.co) {
             return false;
         }
+        if let Some(tiling) = tiling(g) {
+            tiling.weight_grad(terms, g.n, dw, add_up);
+            return true;
+        }
         let e = Extents::new(g.size[1], g.ci, g.conv.padding[1], g.conv.stride, g.kernel, g.co);
         let len = g.w().iter().product::<usize>();
         let group = GROUP.min(dw.len() / len);
         let tasks = g.rows().div_ceil(rows_per_task).min(16).min(g.n);
         let per_task = g.n.div_ceil(tasks);
-        let mut sums = vec![0.0; tasks * dw.len()];
+        let mut sums = Lent::new(tasks * dw.len());
+        sums.fill(0.0);
         let all = sums.chunks_mut(dw.len()).enumerate();
         let parts =
             all.flat_map(|(task, s)| s.chunks_mut(group * len).enumerate().map(move |(part, s)| (task, part, s)));
         let parts: Vec<_> = parts.collect();
-        parts.into_par_iter().for_each_init(Vec::new, |padded, (task, part, sums)| {
+        parts.into_par_iter().for_each(|(task, part, sums)| {
             let images = task * per_task..((task + 1) * per_task).min(g.n);
             for (image, [x, ct]) in images.flat_map(|image| terms.iter().map(move |term| (image, term))) {
                 for (i, dw) in sums.chunks_mut(together(x, ct, group) * len).enumerate() {
                     let first = part * group + i;
                     let x = image_of(x.member(first), image, g.size, g.ci);
-                    let x = match g.conv.padding {
-                        [0, 0] => x,
-                        padding => {
-                            pad(x, g.size, g.ci, padding, [0, g.size[0] + 2 * padding[0]], padded);
-                            padded.as_slice()
-                        }
-                    };
+                    let (padding, height) = (g.conv.padding, g.size[0] + 2 * g.conv.padding[0]);
+                    let padded = (padding != [0, 0]).then(|| pad(x, g.size, g.ci, padding, [0, height]));
+                    let x = padded.as_deref().unwrap_or(x);
                     let ct: Vec<_> =
                         (first..first + dw.len() / len).map(|m| image_of(ct.member(m), image, g.out, g.co)).collect();
                     Arch::new().dispatch(Backward { e, x, ct: &ct, dw });
                 }
             }
         });
-        let all = dw.len();
-        dw.par_chunks_mut(SERIAL).enumerate().for_each(|(i, dw)| {
-            dw.fill(0.0);
-            for sum in sums.chunks(all) {
-                dw.iter_mut().zip(&sum[i * SERIAL..]).for_each(|(dw, sum)| *dw += sum);
-            }
-        });
+        add_up(&sums, dw);
         true
     }
 }

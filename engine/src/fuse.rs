@@ -6,6 +6,8 @@
 //! | matmul or conv2d + one number for each column | the same with a bias |
 //! | batch_norm + an array like it | batch_norm with a residual |
 //! | relu of batch_norm | batch_norm with a ReLU |
+//! | batch_norm_tangent + an array like it | batch_norm_tangent with a residual |
+//! | gate of batch_norm_tangent | batch_norm_tangent with a gate |
 //!
 //! A value that anything else needs is never fused away.
 
@@ -17,7 +19,7 @@ use std::{
 
 use crate::{
     Graph, Op, Pointwise, Source, Var,
-    ops::{Add, BatchNorm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, Matmul, Relu},
+    ops::{Add, BatchNorm, BatchNormTangent, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, Gate, Matmul, Relu},
     stack::member,
 };
 
@@ -65,6 +67,8 @@ impl Fusions {
                     || finder.residual(n, b, a);
             } else if op.is::<Pointwise<Relu, 1>>() {
                 finder.relu(n);
+            } else if op.is::<Pointwise<Gate, 2>>() {
+                finder.gate(n);
             }
         }
         finder.found
@@ -103,6 +107,15 @@ fn biased(op: &dyn Any) -> Option<Arc<dyn Op>> {
     }
     let op = op.downcast_ref::<Conv2d>()?;
     (!op.bias).then(|| Arc::new(Conv2d { bias: true, ..op.clone() }) as _)
+}
+
+/// The same op with a residual, if it is one that takes it.
+fn with_residual(op: &dyn Any) -> Option<Arc<dyn Op>> {
+    if let Some(op) = op.downcast_ref::<BatchNorm>() {
+        return (!op.residual && !op.relu).then(|| Arc::new(BatchNorm { residual: true, ..op.clone() }) as _);
+    }
+    let op = op.downcast_ref::<BatchNormTangent>()?;
+    (!op.residual && !op.gate).then(|| Arc::new(BatchNormTangent { residual: true, ..op.clone() }) as _)
 }
 
 impl<'a> Finder<'a> {
@@ -177,12 +190,10 @@ impl<'a> Finder<'a> {
 
     fn residual(&mut self, n: usize, a: Var, residual: Var) -> bool {
         let Some((i, made)) = self.maker(a) else { return false };
-        let Some(norm) = made.op.as_any().downcast_ref::<BatchNorm>() else { return false };
-        let plain = !norm.residual && !norm.relu && made.y[0] == a;
-        if !plain || self.g.shape(residual) != self.g.shape(a) || self.depends(residual, i) {
+        let Some(op) = with_residual(made.op.as_any()) else { return false };
+        if made.y[0] != a || self.g.shape(residual) != self.g.shape(a) || self.depends(residual, i) {
             return false;
         }
-        let op = Arc::new(BatchNorm { residual: true, ..norm.clone() });
         self.replace(n, &[i], op, [made.x, vec![residual]].concat(), &made.y[1..])
     }
 
@@ -196,6 +207,18 @@ impl<'a> Finder<'a> {
             }
             _ => false,
         }
+    }
+
+    fn gate(&mut self, n: usize) -> bool {
+        let [gate, x] = [self.g.nodes()[n].x[0], self.g.nodes()[n].x[1]];
+        let Some((i, made)) = self.maker(x) else { return false };
+        let Some(norm) = made.op.as_any().downcast_ref::<BatchNormTangent>() else { return false };
+        let alike = self.g.shape(gate) == self.g.shape(made.x[0]);
+        if norm.gate || !alike || made.y[0] != x || self.depends(gate, i) {
+            return false;
+        }
+        let op = Arc::new(BatchNormTangent { gate: true, ..norm.clone() });
+        self.replace(n, &[i], op, [made.x, vec![gate]].concat(), &made.y[1..])
     }
 
     /// Whether `v` comes from node `n`, so that the node cannot wait for it.

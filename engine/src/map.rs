@@ -201,7 +201,12 @@ impl<M: Map<N>, const N: usize> Op for Pointwise<M, N> {
         }
         let mut launch = Launch::new(M::NAME, len.div_ceil(4 * LANES)).params(words);
         if N > 1 {
-            launch = launch.constant("BROADCAST", broadcast);
+            let run = loops.extents.len() - 1;
+            let apart = |i: usize, &stride: &isize| if i == run { stride == 0 || stride == 1 } else { stride % 4 == 0 };
+            let alike = |n: usize| loops.strides.iter().enumerate().all(|(i, strides)| apart(i, &strides[n]));
+            // What has one number for each run lies anywhere.
+            let fours = loops.run().is_multiple_of(4) && (0..N).all(|n| loops.strides[run][n] == 0 || alike(n));
+            launch = launch.constant("BROADCAST", broadcast).constant("FOURS", fours);
         }
         launch.bind((0..N).map(Bind::In).chain([Bind::Out(0)])).into()
     }

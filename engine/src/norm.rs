@@ -1,9 +1,6 @@
-//! What the batch-norm family shares: sums over rows of `[rows, channels]`, on the device and on the CPU.
+//! What the batch-norm family shares: its launches over `[rows, channels]`, its shape rule, what its plain graphs begin with.
 
-use pulp::Arch;
-use rayon::prelude::*;
-
-use crate::{Bind, Class, Error, Graph, Launch, Real, Result, Type, Var, map::SERIAL, op::word, shape};
+use crate::{Bind, Class, Error, Graph, Launch, Result, Type, Var, op::word, shape};
 
 /// Rows and channels of an array whose last axis is the channels.
 pub(crate) fn rows(x: &[usize]) -> [usize; 2] {
@@ -76,33 +73,6 @@ pub(crate) fn sum_chunks(class: Class, size: [usize; 2], [x, y]: [Bind; 2], firs
         .constant("ACROSS", across as f64)
         .params([width, chunks, size[1], chunks, 1, first * chunks * size[1]].map(word))
         .bind([x, y])
-}
-
-/// `width` sums per channel over all rows: `add` adds a stretch of rows to `[width, channels]`. Stretches have a fixed
-/// length and are added in order, in f64.
-pub(crate) fn row_sums<F: Real>(
-    [rows, channels]: [usize; 2],
-    width: usize,
-    add: impl Fn(std::ops::Range<usize>, &mut [F]) + Sync,
-) -> Vec<f64> {
-    const STRETCH: usize = 256;
-    let len = width * channels;
-    let mut parts = vec![F::zero(); rows.div_ceil(STRETCH) * len];
-    let vectors = Arch::new();
-    let part = |(i, acc): (usize, &mut [F])| {
-        vectors.dispatch(|| add(i * STRETCH..((i + 1) * STRETCH).min(rows), acc));
-    };
-    match rows * channels {
-        ..SERIAL => parts.chunks_mut(len).enumerate().for_each(part),
-        _ => parts.par_chunks_mut(len).enumerate().for_each(part),
-    }
-    let mut sums = vec![0.0; len];
-    for part in parts.chunks(len) {
-        for (sum, &part) in sums.iter_mut().zip(part) {
-            *sum += part.wide();
-        }
-    }
-    sums
 }
 
 /// Checks that the arrays have one shape with channels last and that the others are `[channels]`.

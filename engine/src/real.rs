@@ -1,14 +1,23 @@
 //! The two floats of the CPU executors: f32 on the host, f64 in the twin.
 
+use aligned_vec::AVec;
 use half::{f16, slice::HalfFloatSliceExt};
 
 use crate::{DType, Direct, functions};
 
+/// Numbers that begin with a line of the cache: a vector of them that crosses lines is loaded in twice the time.
+pub(crate) type Aligned<T> = AVec<T>;
+
+/// `len` zeros.
+pub(crate) fn zeros<F: Real>(len: usize) -> Aligned<F> {
+    AVec::from_iter(0, std::iter::repeat_n(F::zero(), len))
+}
+
 /// A CPU buffer: floats or indices.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Buf<F> {
+pub(crate) enum Buf<F> {
     /// Values of type f32 on the device.
-    Float(Vec<F>),
+    Float(Aligned<F>),
     /// Values of type u32.
     Index(Vec<u32>),
 }
@@ -17,7 +26,7 @@ impl<F: Real> Buf<F> {
     /// `len` zeros.
     pub fn zeros(dtype: DType, len: usize) -> Self {
         match dtype {
-            DType::F32 => Buf::Float(vec![F::zero(); len]),
+            DType::F32 => Buf::Float(zeros(len)),
             DType::U32 => Buf::Index(vec![0; len]),
         }
     }
@@ -41,7 +50,7 @@ impl<F: Real> Buf<F> {
 
 impl<F> Default for Buf<F> {
     fn default() -> Self {
-        Buf::Float(Vec::new())
+        Buf::Float(AVec::new(0))
     }
 }
 

@@ -19,6 +19,11 @@ impl<'a, F: Real> Stack<'a, F> {
         Stack { data: x.floats(), len: member(x.shape(), rank).iter().product() }
     }
 
+    /// One value for all.
+    pub(crate) fn one(data: &'a [F]) -> Self {
+        Stack { data, len: data.len() }
+    }
+
     /// A stack of members of `len` elements.
     pub(crate) fn of(data: &'a [F], len: usize) -> Self {
         Stack { data, len }

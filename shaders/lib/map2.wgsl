@@ -3,6 +3,8 @@
 #import each4
 
 override BROADCAST: bool = false;
+// Whether runs along the last of dims come in fours, of which an operand has four numbers or one.
+override FOURS: bool = false;
 
 // dims: extent and strides of a and b, outermost first.
 struct Params { len: u32, p: f32, q: f32, rank: u32, dims: array<vec4u, 8> }
@@ -12,7 +14,7 @@ struct Params { len: u32, p: f32, q: f32, rank: u32, dims: array<vec4u, 8> }
 @group(0) @binding(2) var<storage, read> b: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
 
-fn f_at(element: u32) -> f32 {
+fn place(element: u32) -> vec2u {
     var rest = min(element, params.len - 1);
     var at = vec2u();
     for (var d = params.rank; d > 0; d--) {
@@ -20,15 +22,30 @@ fn f_at(element: u32) -> f32 {
         at += (rest % dim.x) * dim.yz;
         rest /= dim.x;
     }
+    return at;
+}
+
+fn f_at(element: u32) -> f32 {
+    let at = place(element);
     return f(a[at.x / 4][at.x % 4], b[at.y / 4][at.y % 4]);
 }
 
+fn f_of(p: vec4f, q: vec4f) -> vec4f {
+    return vec4f(f(p.x, q.x), f(p.y, q.y), f(p.z, q.z), f(p.w, q.w));
+}
+
 fn make(i: u32) {
-    if BROADCAST {
-        y[i] = vec4f(f_at(4 * i), f_at(4 * i + 1), f_at(4 * i + 2), f_at(4 * i + 3));
+    if !BROADCAST {
+        y[i] = f_of(a[i], b[i]);
+    } else if FOURS {
+        let at = place(4 * i);
+        let steps = params.dims[params.rank - 1].yz;
+        var p = a[at.x / 4];
+        if steps.x == 0 { p = vec4f(p[at.x % 4]); }
+        var q = b[at.y / 4];
+        if steps.y == 0 { q = vec4f(q[at.y % 4]); }
+        y[i] = f_of(p, q);
     } else {
-        let p = a[i];
-        let q = b[i];
-        y[i] = vec4f(f(p.x, q.x), f(p.y, q.y), f(p.z, q.z), f(p.w, q.w));
+        y[i] = vec4f(f_at(4 * i), f_at(4 * i + 1), f_at(4 * i + 2), f_at(4 * i + 3));
     }
 }

@@ -101,12 +101,31 @@ fn ours(command: &mut Command, root: &Path) -> Result<Vec<Measured>, String> {
     }
 }
 
-/// Peers: what to run, and for whom its rows stand.
-const PEERS: [(&str, &[&str]); 3] = [
-    ("python3", &["benches/peers/pytorch/ops.py"]),
-    ("python3", &["benches/peers/pytorch/resnet20_step.py", "--batch", "32"]),
-    ("python3", &["benches/peers/pytorch/resnet20_step.py", "--batch", "128"]),
+/// Peers under `benches/peers`, a Python program or the folder of a Rust one that was built there, and their arguments.
+const PEERS: [(&str, &[&str]); 7] = [
+    ("pytorch/ops.py", &[]),
+    ("pytorch/resnet20_step.py", &["--batch", "32"]),
+    ("pytorch/resnet20_step.py", &["--batch", "128"]),
+    ("candle", &[]),
+    ("burn", &["flex"]),
+    ("burn", &["ndarray"]),
+    ("burn", &["wgpu"]),
 ];
+
+/// The command that runs a peer, and what to do where it does not run.
+fn peer(root: &Path, name: &str, arguments: &[&str]) -> (Command, &'static str) {
+    let place = root.join("benches/peers").join(name);
+    let (mut command, cure) = if name.ends_with(".py") {
+        let mut python = Command::new("python3");
+        python.arg(place);
+        (python, "pip install torch numpy")
+    } else {
+        let program = format!("target/release/hillshade-peer-{name}{}", std::env::consts::EXE_SUFFIX);
+        (Command::new(place.join(program)), "cargo build --release in its folder")
+    };
+    command.args(arguments).current_dir(root);
+    (command, cure)
+}
 
 /// The rows that a peer prints, one JSON object a line; of several with one name the fastest.
 fn rows(text: &str) -> Vec<(String, String, f64)> {
@@ -129,14 +148,17 @@ fn rows(text: &str) -> Vec<(String, String, f64)> {
 /// When our own benches fail; a peer that is not there, or fails, is said and left out.
 pub fn peers(command: &mut Command, root: &Path) -> Result<(), String> {
     let mut all = ours(command, root)?;
-    for (program, arguments) in PEERS {
-        let run = Command::new(program).args(arguments).current_dir(root).stderr(Stdio::null()).output();
-        match run {
+    for (name, arguments) in PEERS {
+        let (mut command, cure) = peer(root, name, arguments);
+        match command.stderr(Stdio::null()).output() {
             Ok(output) if output.status.success() => {
                 let found = rows(&String::from_utf8_lossy(&output.stdout));
                 all.extend(found.into_iter().map(|(row, by, ms)| Measured { row, by, ms, spread: 0.0, work: 0 }));
             }
-            _ => println!("left out, since it does not run here: {program} {}", arguments.join(" ")),
+            _ => {
+                let arguments = arguments.join(" ");
+                println!("left out, since it does not run here: benches/peers/{name} {arguments} ({cure})");
+            }
         }
     }
     print!("\n{}", ratios(&all));
@@ -180,6 +202,24 @@ mod tests {
         let text =
             "warming up\n{\"peer\":\"p\",\"row\":\"a\",\"ms\":3.0}\n{\"peer\":\"p\",\"row\":\"a\",\"ms\":2.0}\n{}";
         assert_eq!(rows(text), [("a".into(), "p".into(), 2.0)]);
+    }
+
+    #[test]
+    fn peers_are_where_they_are_looked_for() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for (name, arguments) in PEERS {
+            let place = root.join("benches/peers").join(name);
+            let (command, _) = peer(&root, name, arguments);
+            if name.ends_with(".py") {
+                assert!(place.is_file() && command.get_args().next() == Some(place.as_os_str()), "{command:?}");
+            } else {
+                let manifest = fs::read_to_string(place.join("Cargo.toml")).expect("a package");
+                let program = Path::new(command.get_program());
+                let stem = program.file_stem().and_then(|s| s.to_str()).expect("UTF-8");
+                assert!(manifest.contains(&format!("name = \"{stem}\"")), "{name}: {stem}");
+                assert!(program.starts_with(place.join("target/release")), "{command:?}");
+            }
+        }
     }
 
     #[test]

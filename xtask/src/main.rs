@@ -18,7 +18,8 @@ cargo xtask run [ARGS…]    build Hillshade and train; ARGS as in `hillshade tr
 cargo xtask test [ARGS…]   every test; ARGS go to `cargo test`
 cargo xtask bench [ARGS…]  the benchmarks, one table of their medians, and a line of JSON each in target/bench.jsonl;
                            ARGS go to `cargo bench`
-cargo xtask peers [ARGS…]  `bench --bench steps`, then PyTorch where it is installed, and one table of ratios
+cargo xtask peers [ARGS…]  `bench --bench steps`, then PyTorch where it is installed, candle and burn where they are built
+                           (benches/peers/README.md), and one table of ratios
 cargo xtask kit DIR        tests, benches and the program, built and gathered in DIR with a script that runs them all:
                            for a machine without a toolchain and without a network
 cargo xtask help           this text

@@ -128,9 +128,9 @@ impl Forward<'_, '_> {
                 }
             }
         }
-        for (r, sums) in sums.into_iter().enumerate() {
+        for r in 0..R {
             for v in 0..V {
-                store::<S>(&mut self.y[own[v][0]][at + r * e.outs + own[v][1]..], sums[v]);
+                store::<S>(&mut self.y[own[v][0]][at + r * e.outs + own[v][1]..], sums[r][v]);
             }
         }
         R
@@ -207,9 +207,9 @@ impl Backward<'_> {
                 }
             }
         }
-        for (r, sums) in sums.into_iter().enumerate() {
+        for r in 0..R {
             for v in 0..V {
-                store::<S>(&mut self.dw[at[v] + r * e.outs..], sums[v]);
+                store::<S>(&mut self.dw[at[v] + r * e.outs..], sums[r][v]);
             }
         }
         R

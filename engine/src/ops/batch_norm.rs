@@ -6,6 +6,7 @@ use crate::{
     channels::{self, Formula},
     norm::{self, Normed, or_zeros},
     op::{cpu, word},
+    stack::Stack,
 };
 
 /// The op of [`Graph::batch_norm`]; the compiler makes those with a residual and a ReLU.
@@ -27,10 +28,10 @@ impl BatchNorm {
         let mean: Vec<F> = mean.into_iter().map(F::of).collect();
         let rstd: Vec<F> = variance.iter().map(|v| F::of((v + self.eps).sqrt().recip())).collect();
         let scale: Vec<F> = rstd.iter().zip(gamma).map(|(&r, &g)| r * g).collect();
-        let (c, out) = ([&mean[..], &scale, beta], y[0].floats_mut());
+        let (c, out) = (&[[&mean[..], &scale, beta]], y[0].floats_mut());
         match self.residual {
-            true => channels::write(channels, self, [data, x[3].floats()], c, out),
-            false => channels::write(channels, self, [data], c, out),
+            true => channels::write(channels, self, [data, x[3].floats()].map(Stack::one), c, out),
+            false => channels::write(channels, self, [Stack::one(data)], c, out),
         }
         y[1].floats_mut().copy_from_slice(&mean);
         y[2].floats_mut().copy_from_slice(&rstd);

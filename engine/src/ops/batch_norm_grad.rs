@@ -7,6 +7,7 @@ use crate::{
     channels::{self, Formula},
     norm::{self, Normed, or_zeros},
     op::cpu,
+    stack::Stack,
 };
 
 /// The op of [`Graph::batch_norm_grad`].
@@ -19,14 +20,15 @@ impl BatchNormGrad {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let [rows, channels] = norm::rows(x[0].shape());
         let [data, gamma, mean, rstd, ct] = [0, 1, 2, 3, 4].map(|i| x[i].floats());
-        let [sum, with] = channels::sums(channels, &WithDeviation, [ct, data], [mean]);
+        let arrays = [ct, data].map(Stack::one);
+        let [sum, with] = &channels::sums(channels, &WithDeviation, arrays, [mean], 1)[0];
         let n = rows as f64;
         let dbeta: Vec<F> = sum.iter().map(|&s| F::of(s)).collect();
         let dgamma: Vec<F> = with.iter().zip(rstd).map(|(&s, &r)| F::of(s * r.wide())).collect();
         let scale: Vec<F> = gamma.iter().zip(rstd).map(|(&g, &r)| g * r).collect();
         let m1: Vec<F> = sum.iter().map(|&s| F::of(s / n)).collect();
         let m2: Vec<F> = dgamma.iter().zip(rstd).map(|(&d, &r)| F::of(d.wide() / n) * r).collect();
-        channels::write(channels, self, [ct, data], [mean, &scale, &m1, &m2], y[0].floats_mut());
+        channels::write(channels, self, arrays, &[[mean, &scale, &m1, &m2]], y[0].floats_mut());
         y[1].floats_mut().copy_from_slice(&dgamma);
         y[2].floats_mut().copy_from_slice(&dbeta);
     }

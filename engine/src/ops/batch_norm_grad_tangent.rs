@@ -1,13 +1,14 @@
 //! The tangent of batch normalization's backward: what makes its Hessian-vector products cheap.
 
-use super::batch_norm::SHAPES;
+use super::{batch_norm::SHAPES, batch_norm_grad::WithDeviation};
 use crate::{
     Bind, Case, Class, Graph, Launch, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::{range, unit},
+    channels::{self, Formula},
     norm::{self, Normed},
     op::{cpu, word},
-    stack::stacked,
-    tangent::{self, Combination, add_products, add_with_deviation, combine, members},
+    stack::{Stack, stacked},
+    tangent::{self, members},
 };
 
 /// The first operand that is a tangent.
@@ -21,44 +22,51 @@ pub struct BatchNormGradTangent {
 
 impl BatchNormGradTangent {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
-        let size @ [rows, channels] = norm::rows(x[0].shape());
+        let [rows, channels] = norm::rows(x[0].shape());
         let [data, gamma, mean, rstd, ct] = [0, 1, 2, 3, 4].map(|i| x[i].floats());
         let [dx, dgamma, dmean, drstd, dct] = [5, 6, 7, 8, 9].map(|i| x[i].floats());
         let (n, len) = (rows as f64, rows * channels);
-        // The sums at the point, which all members share, and three for each member.
-        let sums = norm::row_sums(size, 2 + 3 * dx.len() / len, |rows, acc: &mut [F]| {
-            let (point, members) = acc.split_at_mut(2 * channels);
-            add_with_deviation(&rows, data, mean, ct, point);
-            for (m, acc) in members.chunks_mut(3 * channels).enumerate() {
-                let [dx, dct] = [dx, dct].map(|stack| &stack[m * len..][..len]);
-                let (along, own) = acc.split_at_mut(channels);
-                add_products(&rows, ct, dx, along);
-                add_with_deviation(&rows, data, mean, dct, own);
-            }
-        });
-        let mean_of = |k: usize, c: usize| sums[k * channels + c] / n;
-        let own = |m: usize| {
-            // Of x, dct, ct and dx, and the shift.
-            let mut factors: [Vec<F>; 5] = std::array::from_fn(|_| Vec::with_capacity(channels));
-            for c in 0..channels {
-                let (at, r) = (m * channels + c, rstd[c].wide());
+        let arrays = [Stack::of(dct, len), Stack::of(dx, len), Stack::one(ct), Stack::one(data)];
+        let [sum, with] = &channels::sums(channels, &WithDeviation, [arrays[2], arrays[3]], [mean], 1)[0];
+        let sums = channels::sums(channels, &Sums, arrays, [mean], dx.len() / len);
+        let mut own = Vec::with_capacity(sums.len());
+        for (m, [dsum, dwith, along]) in sums.iter().enumerate() {
+            let mut c: [Vec<F>; 5] = std::array::from_fn(|_| Vec::with_capacity(channels));
+            for i in 0..channels {
+                let (at, r) = (m * channels + i, rstd[i].wide());
                 let a = -drstd[at].wide() / (r * r);
-                let (m1, m2, dm1) = (mean_of(0, c), mean_of(1, c) * r, mean_of(3 * m + 3, c));
-                let dmean = dmean[at].wide();
-                let dm2 = mean_of(3 * m + 4, c) * r + r * (mean_of(3 * m + 2, c) - dmean * m1 - a * m2);
-                let s = gamma[c].wide() * r;
+                let (m1, m2, dm1, dmean) = (sum[i] / n, with[i] / n * r, dsum[i] / n, dmean[at].wide());
+                let dm2 = dwith[i] / n * r + r * (along[i] / n - dmean * m1 - a * m2);
+                let s = gamma[i].wide() * r;
                 let t = dgamma[at].wide() * r - s * r * a;
-                let slope = r * (-t * m2 + s * (r * a * m2 - dm2));
-                let own = [slope, s, t, -s * r * m2, -t * m1 + s * (r * dmean * m2 - dm1)];
-                factors.iter_mut().zip(own).for_each(|(factor, own)| factor.push(F::of(own)));
                 y[1].floats_mut()[at] = F::of(n * dm2);
                 y[2].floats_mut()[at] = F::of(n * dm1);
+                let slope = r * (-t * m2 + s * (r * a * m2 - dm2));
+                let shift = -t * m1 + s * (r * dmean * m2 - dm1);
+                c.iter_mut().zip([s, -s * r * m2, t, slope, shift]).for_each(|(c, own)| c.push(F::of(own)));
             }
-            let [x, dct, ct, dx, shift] = factors;
-            Combination { factors: vec![x, dct, ct, dx], mean: mean.to_vec(), shift }
-        };
-        let own: Vec<_> = (0..dx.len() / len).map(own).collect();
-        combine(&own, data, &[dct, ct, dx], y[0].floats_mut());
+            own.push(c);
+        }
+        let own: Vec<_> = own.iter().map(|[s, p, t, slope, shift]| [mean, s, p, t, slope, shift]).collect();
+        channels::write(channels, self, arrays, &own, y[0].floats_mut());
+    }
+}
+
+/// `ct'`, `ct' (x − mean)` and `ct x'`.
+struct Sums;
+
+impl Formula<4, 1, 3> for Sums {
+    #[inline(always)]
+    fn f<F: Real>(&self, [dct, dx, ct, x]: [F; 4], [mean]: [F; 1]) -> [F; 3] {
+        [dct, dct * (x - mean), ct * dx]
+    }
+}
+
+/// Of ct', x', ct and x with mean, their four factors and the shift.
+impl Formula<4, 6, 1> for BatchNormGradTangent {
+    #[inline(always)]
+    fn f<F: Real>(&self, [dct, dx, ct, x]: [F; 4], [mean, s, p, t, slope, shift]: [F; 6]) -> [F; 1] {
+        [s * dct + p * dx + t * ct + slope * (x - mean) + shift]
     }
 }
 

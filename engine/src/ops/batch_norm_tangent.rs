@@ -1,49 +1,74 @@
 //! The tangent of batch normalization.
 
-use super::batch_norm::SHAPES;
+use super::{batch_norm::SHAPES, batch_norm_grad::WithDeviation};
 use crate::{
     Bind, Case, Class, Graph, Launch, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::{range, unit},
+    channels::{self, Formula},
     norm::{self, Normed},
-    op::{cpu, word},
-    stack::stacked,
-    tangent::{self, Combination, add_with_deviation, combine, members},
+    op::{cpu, shape_error, word},
+    stack::{Stack, stacked},
+    tangent::{self, members},
 };
 
 /// The first operand that is a tangent.
 const FIRST: usize = 4;
 
-/// The op of [`Graph::batch_norm_tangent`].
+/// The op of [`Graph::batch_norm_tangent`]; the compiler makes those with a residual and a gate.
 #[derive(Debug, Clone)]
 pub struct BatchNormTangent {
-    eps: f64,
+    /// Added to the variance.
+    pub eps: f64,
+    /// Whether an operand like `x'` is added to `y'`.
+    pub residual: bool,
+    /// Whether a last operand like `x` makes `y'` zero where it is not positive.
+    pub gate: bool,
 }
+
+/// Operands of [`Graph::batch_norm_tangent`].
+const PLAIN: usize = 7;
 
 impl BatchNormTangent {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
-        let size @ [rows, channels] = norm::rows(x[0].shape());
+        let [rows, channels] = norm::rows(x[0].shape());
         let [data, gamma, mean, rstd, dx, dgamma, dbeta] = [0, 1, 2, 3, 4, 5, 6].map(|i| x[i].floats());
-        let len = rows * channels;
-        let sums = norm::row_sums(size, 2 * dx.len() / len, |rows, acc: &mut [F]| {
-            for (dx, acc) in dx.chunks(len).zip(acc.chunks_mut(2 * channels)) {
-                add_with_deviation(&rows, data, mean, dx, acc);
+        let (n, len) = (rows as f64, rows * channels);
+        let arrays = [Stack::of(dx, len), Stack::one(data)];
+        let sums = channels::sums(channels, &WithDeviation, arrays, [mean], dx.len() / len);
+        let mut own = Vec::with_capacity(sums.len());
+        for (m, [sum, with]) in sums.iter().enumerate() {
+            let mut c: [Vec<F>; 3] = std::array::from_fn(|_| Vec::with_capacity(channels));
+            for i in 0..channels {
+                let (at, r, g) = (m * channels + i, rstd[i].wide(), gamma[i].wide());
+                let (a, dmean) = (with[i] * r / n, sum[i] / n);
+                y[1].floats_mut()[at] = F::of(dmean);
+                y[2].floats_mut()[at] = F::of(-r * r * a);
+                let slope = (dgamma[at].wide() - g * r * a) * r;
+                let all = [g * r, slope, dbeta[at].wide() - g * r * dmean];
+                c.iter_mut().zip(all).for_each(|(c, own)| c.push(F::of(own)));
             }
-        });
-        let n = rows as f64;
-        let own = |m: usize| {
-            let (sums, dgamma, dbeta) = (&sums[2 * m * channels..], &dgamma[m * channels..], &dbeta[m * channels..]);
-            let column = |f: &dyn Fn(usize) -> f64| (0..channels).map(|c| F::of(f(c))).collect::<Vec<F>>();
-            let r = |c: usize| rstd[c].wide();
-            let a = |c: usize| sums[channels + c] * r(c) / n;
-            y[1].floats_mut()[m * channels..][..channels].copy_from_slice(&column(&|c| sums[c] / n));
-            y[2].floats_mut()[m * channels..][..channels].copy_from_slice(&column(&|c| -r(c) * r(c) * a(c)));
-            let scale = column(&|c| gamma[c].wide() * r(c));
-            let slope = column(&|c| (dgamma[c].wide() - gamma[c].wide() * r(c) * a(c)) * r(c));
-            let shift = column(&|c| dbeta[c].wide() - gamma[c].wide() * r(c) * sums[c] / n);
-            Combination { factors: vec![slope, scale], mean: mean.to_vec(), shift }
-        };
-        let own: Vec<_> = (0..dx.len() / len).map(own).collect();
-        combine(&own, data, &[dx], y[0].floats_mut());
+            own.push(c);
+        }
+        let own: Vec<_> = own.iter().map(|[scale, slope, shift]| [mean, scale, slope, shift]).collect();
+        let ([dx, data], y) = (arrays, y[0].floats_mut());
+        let more = |i: usize| Stack::of(x[PLAIN + i].floats(), len);
+        match usize::from(self.residual) + usize::from(self.gate) {
+            0 => channels::write(channels, self, arrays, &own, y),
+            1 => channels::write(channels, self, [dx, data, more(0)], &own, y),
+            _ => channels::write(channels, self, [dx, data, more(0), more(1)], &own, y),
+        }
+    }
+}
+
+/// Of x' and x, a residual and a gate where there are such, with mean, scale, slope and shift.
+impl<const X: usize> Formula<X, 4, 1> for BatchNormTangent {
+    #[inline(always)]
+    fn f<F: Real>(&self, x: [F; X], [mean, scale, slope, shift]: [F; 4]) -> [F; 1] {
+        let mut y = scale * x[0] + slope * (x[1] - mean) + shift;
+        if self.residual {
+            y += x[2];
+        }
+        [if self.gate && x[X - 1] <= F::zero() { F::zero() } else { y }]
     }
 }
 
@@ -55,7 +80,12 @@ impl Op for BatchNormTangent {
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        tangent::infer("batch_norm_tangent", x, &[0, 4], FIRST)
+        let (x, gate) = x.split_at(x.len() - usize::from(self.gate));
+        if gate.iter().any(|gate| gate.shape != x[0].shape) {
+            return Err(shape_error("batch_norm_tangent", "the gate is an array like x", gate));
+        }
+        let arrays = if self.residual { &[0, 4, 7][..] } else { &[0, 4] };
+        tangent::infer("batch_norm_tangent", x, arrays, FIRST)
     }
 
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
@@ -64,6 +94,8 @@ impl Op for BatchNormTangent {
         let [_, chunks] = norm::chunks(class, size);
         let (x, mean, rstd, dx) = (Bind::In(0), Bind::In(2), Bind::In(3), Bind::In(4));
         let (partial, sums, scales) = (Bind::Scratch(0), Bind::Scratch(1), Bind::Scratch(2));
+        let residual = if self.residual { Bind::In(PLAIN) } else { dx };
+        let gate = if self.gate { Bind::In(PLAIN + usize::from(self.residual)) } else { x };
         let scaled = [sums, Bind::In(1), rstd, Bind::In(5), Bind::In(6), scales, Bind::Out(1), Bind::Out(2)];
         Launches {
             scratch: vec![2 * chunks * all, 2 * all, 3 * all],
@@ -78,8 +110,10 @@ impl Op for BatchNormTangent {
                     "batch_norm_tangent",
                     size,
                     members,
-                    &[x, mean, rstd, dx, scales, Bind::Out(0)],
-                ),
+                    &[x, mean, rstd, dx, scales, residual, gate, Bind::Out(0)],
+                )
+                .constant("RESIDUAL", self.residual)
+                .constant("GATE", self.gate),
             ],
         }
     }
@@ -89,11 +123,20 @@ impl Op for BatchNormTangent {
     }
 
     fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
-        tangent::batched(self, g, x, FIRST)
+        // Graphs are made of those without; a gate would be the same for all members.
+        if self.gate { Ok(None) } else { tangent::batched(self, g, x, FIRST) }
     }
 
     fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        tangent::plain(g, x, FIRST, |g, x| self.single(g, x)).map(Some)
+        let (x, more) = x.split_at(PLAIN);
+        let mut y = tangent::plain(g, x, FIRST, |g, x| self.single(g, x))?;
+        if self.residual {
+            y[0] = g.add(y[0], more[0])?;
+        }
+        if self.gate {
+            y[0] = g.gate(more[more.len() - 1], y[0])?;
+        }
+        Ok(Some(y))
     }
 }
 
@@ -137,7 +180,7 @@ impl Graph {
         eps: f64,
     ) -> Result<[Var; 3]> {
         let operands = [x, gamma, statistics[0], statistics[1], dx, dgamma, dbeta];
-        let y = self.apply_all(BatchNormTangent { eps }, &operands)?;
+        let y = self.apply_all(BatchNormTangent { eps, residual: false, gate: false }, &operands)?;
         Ok([y[0], y[1], y[2]])
     }
 }
@@ -145,9 +188,29 @@ impl Graph {
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     let single = SHAPES.iter().map(|&shape| (shape, None));
-    single
-        .chain([(SHAPES[3], Some(3)), (&[4, 2, 17], Some(2)), (&[37, 20], Some(2))])
-        .map(|(shape, height)| {
+    let shapes: Vec<_> =
+        single.chain([(SHAPES[3], Some(3)), (&[4, 2, 17], Some(2)), (&[37, 20], Some(2))]).collect();
+    let fused = shapes.iter().flat_map(|&(shape, height)| {
+        [(true, false), (false, true), (true, true)].map(|(residual, gate)| {
+            let c = [shape[shape.len() - 1]];
+            let mut x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5), unit(&c)];
+            x.extend([shape, &c, &c].map(|s| unit(&stacked(height, s))));
+            x.extend(residual.then(|| unit(&stacked(height, shape))));
+            x.extend(gate.then(|| unit(shape)));
+            let op = BatchNormTangent { eps: 1e-2, residual, gate };
+            let build = move |g: &mut Graph, x: &[Var]| {
+                let [_, mean, rstd] = g.batch_norm(x[0], x[1], x[2], 1e-2)?;
+                let operands = [&[x[0], x[1], mean, rstd], &x[3..]].concat();
+                g.apply_all(op.clone(), &operands)
+            };
+            Case::new(format!("batch_norm_tangent {shape:?} {height:?} {residual} {gate}"), x, build)
+                .tolerance(norm::tolerance(shape, 5e-6))
+                .order(0)
+        })
+    });
+    let plain = shapes
+        .iter()
+        .map(|&(shape, height)| {
             let c = [shape[shape.len() - 1]];
             let mut x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5), unit(&c)];
             x.extend([shape, &c, &c].map(|s| unit(&stacked(height, s))));
@@ -156,6 +219,6 @@ pub(crate) fn cases() -> Vec<Case> {
                 Ok(g.batch_norm_tangent(x[0], x[1], [mean, rstd], [x[3], x[4], x[5]], 1e-2)?.to_vec())
             })
             .tolerance(norm::tolerance(shape, 5e-6))
-        })
-        .collect()
+        });
+    plain.chain(fused).collect()
 }

@@ -6,6 +6,7 @@ use crate::{
     gemm::{self, Along, Kernels, Product},
     op::{cpu, shape_error},
     stack::{height, member, stacked, terms},
+    winograd::Tiling,
 };
 
 /// The op of [`Graph::conv2d`]; the compiler makes those of two terms or with a bias.
@@ -41,6 +42,11 @@ pub(crate) fn on_stacks(mut launches: Launches, y: &Type) -> Launches {
 pub(crate) fn steps(x: &[&Type], terms: usize) -> Vec<Vec<usize>> {
     let step = |x: &&Type| if x.shape.len() > 4 { x.count() / x.shape[0] } else { 0 };
     x.chunks(2).take(terms).map(|factors| factors.iter().map(step).collect()).collect()
+}
+
+/// For each term which of its factors are stacks.
+pub(crate) fn stacked_factors(x: &[&Type], terms: usize) -> Vec<[bool; 2]> {
+    x.chunks_exact(2).take(terms).map(|factors| [0, 1].map(|i| factors[i].shape.len() > 4)).collect()
 }
 
 /// An op of the family on stacks of its first operands, of four axes each.
@@ -89,6 +95,11 @@ impl Op for Conv2d {
 
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
+        let stacks = stacked_factors(x, self.terms);
+        let tiled = Tiling::new(&g).and_then(|t| t.launch(class, [g.n, members(y[0])], &stacks, false, self.bias));
+        if let Some(launches) = tiled {
+            return launches;
+        }
         let (m, n, k) = (g.rows(), g.co, g.kernel[0] * g.kernel[1] * g.ci);
         let fours = [g.ci, g.co].map(|channels| channels.is_multiple_of(4));
         let kernels = Kernels {
@@ -218,23 +229,32 @@ pub(crate) fn factors(shapes: [&[usize; 4]; 2], heights: [Option<usize>; 2]) -> 
     std::array::from_fn(|i| unit(&stacked(heights[i], shapes[i])))
 }
 
+/// The bound of a case: Winograd's transforms round a little more than sums of products do.
+pub(crate) fn tolerance(g: &Geometry) -> f64 {
+    if Tiling::new(g).is_some() { 3e-6 } else { 1e-6 }
+}
+
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     let mut all: Vec<Case> = geometries()
         .into_iter()
         .map(|(x, w, conv)| {
+            let tolerance = Geometry::new(conv, &x, &w).map_or(1e-6, |g| tolerance(&g));
             Case::new(format!("conv2d {x:?} {w:?} {conv:?}"), vec![unit(&x), unit(&w)], move |g, x| {
                 Ok(vec![g.conv2d(x[0], x[1], conv)?])
             })
+            .tolerance(tolerance)
         })
         .collect();
     for ((x, w, conv), heights @ [a, b]) in stacks() {
         let what = format!("conv2d {x:?} {w:?} {conv:?}, stacks {heights:?}");
         let own = factors([&x, &w], [a, b]);
-        all.push(Case::new(what.clone(), own.to_vec(), move |g, x| Ok(vec![g.conv2d(x[0], x[1], conv)?])));
+        let tolerance = Geometry::new(conv, &x, &w).map_or(1e-6, |g| tolerance(&g));
+        let one = Case::new(what.clone(), own.to_vec(), move |g, x| Ok(vec![g.conv2d(x[0], x[1], conv)?]));
+        all.push(one.tolerance(tolerance));
         let both = [own, factors([&x, &w], [b, a])].concat();
         let op = Conv2d { conv, terms: 2, bias: false };
-        all.push(Case::new(format!("{what}, 2 terms"), both, move |g, x| g.apply_all(op.clone(), x)).order(0));
+        all.push(Case::new(format!("{what}, 2 terms"), both, move |g, x| g.apply_all(op.clone(), x)).tolerance(tolerance).order(0));
     }
     for (terms, bias) in [(2, false), (1, true), (2, true)] {
         let mut x = Vec::new();
@@ -247,7 +267,7 @@ pub(crate) fn cases() -> Vec<Case> {
     }
     let biased = vec![unit(&[3, 2, 5, 4, 16]), unit(&[3, 3, 16, 16]), unit(&[16])];
     let build = |g: &mut Graph, x: &[Var]| g.apply_all(Conv2d { conv: Conv::padded(1), terms: 1, bias: true }, x);
-    all.push(Case::new("conv2d of a stack, bias", biased, build).order(0));
+    all.push(Case::new("conv2d of a stack, bias", biased, build).tolerance(3e-6).order(0));
     let pooled = |g: &mut Graph, x: &[Var]| Ok(vec![g.avg_pool(x[0], [3, 2], [2, 2], [1, 0])?]);
     all.push(Case::new("avg_pool", vec![unit(&[2, 7, 6, 5])], pooled));
     all.push(Case::new("global_avg_pool", vec![unit(&[2, 7, 6, 5])], |g, x| Ok(vec![g.global_avg_pool(x[0])?])));

@@ -1,12 +1,13 @@
 //! The convolution's derivative by its input: the transposed convolution.
 
-use super::conv2d::{at_once, factors, geometries, members, on_stacks, stacks, steps, words};
+use super::conv2d::{at_once, factors, geometries, members, on_stacks, stacked_factors, stacks, steps, tolerance, words};
 use crate::{
     At, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
     gemm::{self, Along, Kernels, Product},
     op::{cpu, shape_error},
     stack::{height, member, stacked, terms},
+    winograd::Tiling,
 };
 
 /// The op of [`Graph::conv2d_input_grad`]; the compiler makes those of two terms.
@@ -54,6 +55,11 @@ impl Op for Conv2dInputGrad {
 
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
+        let tiling = Tiling::new(&g).map(Tiling::reversed).filter(Tiling::is_full);
+        let stacks = stacked_factors(x, self.terms);
+        if let Some(launches) = tiling.and_then(|t| t.launch(class, [g.n, members(y[0])], &stacks, true, false)) {
+            return launches;
+        }
         let (m, n, k) = (g.n * g.size[0] * g.size[1], g.ci, g.kernel[0] * g.kernel[1] * g.co);
         let kernels = Kernels {
             names: ["conv2d_input_grad", "conv2d_input_grad_tiles"],
@@ -135,7 +141,7 @@ pub(crate) fn cases() -> Vec<Case> {
             let op = Conv2dInputGrad { conv, size: g.size, terms };
             let what = format!("conv2d_input_grad {x:?} {w:?} {conv:?} {terms}");
             let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
-            all.push(case.order(if terms == 1 { 2 } else { 0 }));
+            all.push(case.tolerance(tolerance(&g)).order(if terms == 1 { 2 } else { 0 }));
         }
     }
     for ((x, w, conv), heights @ [a, b]) in stacks() {
@@ -145,7 +151,7 @@ pub(crate) fn cases() -> Vec<Case> {
             let op = Conv2dInputGrad { conv, size: g.size, terms };
             let what = format!("conv2d_input_grad {x:?} {w:?} {conv:?} {terms}, stacks {heights:?}");
             let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
-            all.push(case.order(if terms == 1 { 2 } else { 0 }));
+            all.push(case.tolerance(tolerance(&g)).order(if terms == 1 { 2 } else { 0 }));
         }
     }
     all

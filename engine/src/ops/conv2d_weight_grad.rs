@@ -1,12 +1,13 @@
 //! The convolution's derivative by its weights.
 
-use super::conv2d::{at_once, factors, geometries, members, on_stacks, stacks, steps, words};
+use super::conv2d::{at_once, factors, geometries, members, on_stacks, stacked_factors, stacks, steps, tolerance, words};
 use crate::{
     At, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
     gemm::{self, Along, Kernels, Product},
     op::{cpu, shape_error},
     stack::{height, member, stacked, terms},
+    winograd::Tiling,
 };
 
 /// The op of [`Graph::conv2d_weight_grad`]; the compiler makes those of two terms.
@@ -55,6 +56,11 @@ impl Op for Conv2dWeightGrad {
 
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
+        let stacks = stacked_factors(x, self.terms);
+        let tiled = Tiling::new(&g).and_then(|t| t.launch_weight_grad(class, [g.n, members(y[0])], &stacks));
+        if let Some(launches) = tiled {
+            return launches;
+        }
         let (m, n, k) = (g.kernel[0] * g.kernel[1] * g.ci, g.co, g.rows());
         let fours = [g.ci, g.co].map(|channels| channels.is_multiple_of(4));
         let kernels = Kernels {
@@ -124,7 +130,7 @@ pub(crate) fn cases() -> Vec<Case> {
             let op = Conv2dWeightGrad { conv, kernel: g.kernel, terms };
             let what = format!("conv2d_weight_grad {x:?} {w:?} {conv:?} {terms}");
             let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
-            all.push(case.order(if terms == 1 { 2 } else { 0 }));
+            all.push(case.tolerance(tolerance(&g)).order(if terms == 1 { 2 } else { 0 }));
         }
     }
     for ((x, w, conv), heights @ [a, b]) in stacks() {
@@ -134,7 +140,7 @@ pub(crate) fn cases() -> Vec<Case> {
             let op = Conv2dWeightGrad { conv, kernel: g.kernel, terms };
             let what = format!("conv2d_weight_grad {x:?} {w:?} {conv:?} {terms}, stacks {heights:?}");
             let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
-            all.push(case.tolerance(2e-6).order(if terms == 1 { 2 } else { 0 }));
+            all.push(case.tolerance(tolerance(&g).max(2e-6)).order(if terms == 1 { 2 } else { 0 }));
         }
     }
     all

@@ -1,0 +1,244 @@
+//! The launches of Winograd convolutions: transforms to components, a matrix product for each component, and a transform back.
+//!
+//! Between them rows of a component's matrices are tiles (or channels), or tiles and members of a stack together: a factor
+//! that is one for all meets the members of the other side by side, so that it is transformed and loaded once. They go through
+//! the tiles in chunks whose components stay in the cache.
+
+use std::ops::Range;
+
+use super::{Tiling, tiles::PARTS};
+use crate::{
+    Bind, Class, Launch, Launches,
+    gemm::{Along, Kernels, Product},
+    op::word,
+};
+
+/// Elements that a chunk's tiles have in each component.
+const CHUNK: usize = 1 << 14;
+
+/// Channels below which transforms cost more than they save.
+const FEW: usize = 16;
+
+/// The rows and columns of a factor's components: columns lie side by side, of rows either those of members follow one
+/// another (`inside`) or members do.
+#[derive(Clone, Copy)]
+struct Factor {
+    /// 1 where there is one for all.
+    members: usize,
+    rows: usize,
+    columns: usize,
+    inside: bool,
+}
+
+impl Factor {
+    /// Elements from a row and from a member to the next.
+    fn steps(self) -> [usize; 2] {
+        match self.inside {
+            true => [self.members * self.columns, self.columns],
+            false => [self.columns, self.rows * self.columns],
+        }
+    }
+
+    fn component(self) -> usize {
+        self.members * self.rows * self.columns
+    }
+}
+
+/// The lengths of scratch buffers.
+#[derive(Default)]
+struct Scratch(Vec<usize>);
+
+impl Scratch {
+    /// At least so many elements for this buffer.
+    fn take(&mut self, buffer: usize, len: usize) -> Bind {
+        if self.0.len() <= buffer {
+            self.0.resize(buffer + 1, 0);
+        }
+        self.0[buffer] = self.0[buffer].max(len);
+        Bind::Scratch(buffer)
+    }
+}
+
+/// The buffers of left and of right factors; those of the terms' products follow.
+const LEFT: usize = 0;
+const RIGHT: usize = 1;
+
+impl Tiling {
+    /// The ranges of tiles, of at least so many, in which a class of adapters goes through `n` images of each member; `None`
+    /// where it makes the convolution in another way. For GPUs nothing has been measured.
+    fn chunks(
+        &self,
+        class: Class,
+        [n, members]: [usize; 2],
+        least: usize,
+    ) -> Option<impl Iterator<Item = Range<usize>> + use<>> {
+        let [down, across] = self.count();
+        let [ci, co] = self.channels;
+        let fits = [ci, co].iter().all(|&c| c >= FEW && c.is_multiple_of(4));
+        // An odd number: components a power of two apart would compete for the same lines of the cache.
+        let (tiles, chunk) = (n * down * across, (CHUNK / (members * ci.max(co))).max(least) | 1);
+        let chunks = (0..tiles).step_by(chunk).map(move |first| first..(first + chunk).min(tiles));
+        (class == Class::Software && fits).then_some(chunks)
+    }
+
+    /// A launch over some tiles of each of so many members, whose images have `n` each.
+    fn through_tiles(
+        &self,
+        kernel: &'static str,
+        n: usize,
+        members: usize,
+        tiles: &Range<usize>,
+        image: bool,
+    ) -> Launch {
+        let ([down, across], [ci, co]) = (self.count(), self.channels);
+        let (fours, size) = if image { (ci / 4, self.size) } else { (co / 4, self.out) };
+        Launch::new(kernel, (members * tiles.len() * fours).div_ceil(64))
+            .params([tiles.start, tiles.len(), n * down * across, down, across, members].map(word))
+            .params([fours, size[0], size[1], self.padding[0], self.padding[1]].map(word))
+    }
+
+    fn components(&self, n: usize, tiles: &Range<usize>, factor: Factor, image: bool, bind: [Bind; 2]) -> Launch {
+        let kernel = if image { "winograd_image" } else { "winograd_cotangent" };
+        let [row, member] = factor.steps();
+        let steps = [factor.component(), row, member, 0, 0].map(|step| word(step / 4));
+        self.through_tiles(kernel, n, factor.members, tiles, image).params(steps).bind(bind)
+    }
+
+    /// `y = Σ x ⋆ w + bias`, of operands (x, w) for each term and a bias, where this is how a class makes it. `stacks` says
+    /// for each term which of them are stacks; weights are those of the convolution whose input gradient this is, if `mirror`.
+    pub fn launch(
+        &self,
+        class: Class,
+        size @ [n, members]: [usize; 2],
+        stacks: &[[bool; 2]],
+        mirror: bool,
+        bias: bool,
+    ) -> Option<Launches> {
+        let chunks = self.chunks(class, size, 8)?;
+        let [ci, co] = self.channels;
+        let (mut scratch, mut list) = (Scratch::default(), Vec::new());
+        let factor =
+            |stack, rows, columns, inside| Factor { members: if stack { members } else { 1 }, rows, columns, inside };
+        for (term, &[x_stack, w_stack]) in stacks.iter().enumerate() {
+            let w = factor(w_stack, ci, co, !(x_stack && w_stack));
+            let right = scratch.take(RIGHT + term, PARTS * w.component());
+            let kernel = through_kernels("winograd_kernel", w, w, [Bind::In(2 * term + 1), right]);
+            list.push(kernel.constant("MIRROR", mirror));
+        }
+        for chunk in chunks {
+            let mut results = Vec::new();
+            for (term, &[x_stack, w_stack]) in stacks.iter().enumerate() {
+                let inside = !(x_stack && w_stack);
+                let x = factor(x_stack, chunk.len(), ci, inside);
+                let y = factor(true, chunk.len(), co, inside);
+                let left = scratch.take(LEFT, PARTS * x.component());
+                let to = scratch.take(RIGHT + stacks.len() + term, PARTS * y.component());
+                list.push(self.components(n, &chunk, x, true, [Bind::In(2 * term), left]));
+                let columns = if w_stack { members * co } else { co };
+                let size = match inside {
+                    true => [x.members * chunk.len(), columns, ci, PARTS],
+                    false => [chunk.len(), co, ci, PARTS * members],
+                };
+                list.extend(products(class, size, false, [left, Bind::Scratch(RIGHT + term), to]));
+                results.push((to, y));
+            }
+            let (first, last) = (results[0], results[results.len() - 1]);
+            let [own, others] = [first.1.steps(), last.1.steps()];
+            let steps = [first.1.component(), own[0], own[1], others[0], others[1]].map(|step| word(step / 4));
+            let shift = Bind::In(if bias { 2 * stacks.len() } else { 0 });
+            list.push(
+                self.through_tiles("winograd_results", n, members, &chunk, false)
+                    .params(steps)
+                    .constant("TERMS", stacks.len() as f64)
+                    .constant("BIAS", bias)
+                    .bind([first.0, last.0, shift, Bind::Out(0)]),
+            );
+        }
+        Some(Launches { scratch: scratch.0, list })
+    }
+
+    /// `dw = Σ x ⋆ᵀ ct`, of operands (x, ct) for each term, where this is how a class makes it.
+    pub fn launch_weight_grad(
+        &self,
+        class: Class,
+        size @ [n, members]: [usize; 2],
+        stacks: &[[bool; 2]],
+    ) -> Option<Launches> {
+        let [ci, co] = self.channels;
+        // Each chunk goes through all sums, which should be less than its components.
+        let chunks = self.chunks(class, size, 4 * ci.max(co))?;
+        let (mut scratch, mut list) = (Scratch::default(), Vec::new());
+        // Channels of x are rows: of all members, if it is a stack.
+        let sums: Vec<_> = (stacks.iter().enumerate())
+            .map(|(term, &[x_stack, _])| {
+                let dw = Factor { members, rows: ci, columns: co, inside: !x_stack };
+                (scratch.take(RIGHT + 1 + term, PARTS * dw.component()), dw)
+            })
+            .collect();
+        for chunk in chunks {
+            for (term, &[x_stack, ct_stack]) in stacks.iter().enumerate() {
+                let inside = !(x_stack && ct_stack);
+                let of = |stack, columns| Factor {
+                    members: if stack { members } else { 1 },
+                    rows: chunk.len(),
+                    columns,
+                    inside,
+                };
+                let (x, ct) = (of(x_stack, ci), of(ct_stack, co));
+                let left = scratch.take(LEFT, PARTS * x.component());
+                let right = scratch.take(RIGHT, PARTS * ct.component());
+                list.push(self.components(n, &chunk, x, true, [Bind::In(2 * term), left]));
+                list.push(self.components(n, &chunk, ct, false, [Bind::In(2 * term + 1), right]));
+                let size = match inside {
+                    true => [x.members * ci, ct.members * co, chunk.len(), PARTS],
+                    false => [ci, co, chunk.len(), PARTS * members],
+                };
+                let mut added = products(class, size, true, [left, right, sums[term].0]);
+                for (name, value) in added.iter_mut().flat_map(|launch| &mut launch.constants) {
+                    if *name == "ACCUMULATE" && chunk.start > 0 {
+                        *value = 1.0;
+                    }
+                }
+                list.extend(added);
+            }
+        }
+        let (first, last) = (sums[0], sums[sums.len() - 1]);
+        let taps = through_kernels("winograd_taps", first.1, last.1, [first.0, last.0]).bind([Bind::Out(0)]);
+        list.push(taps.constant("TERMS", stacks.len() as f64));
+        Some(Launches { scratch: scratch.0, list })
+    }
+}
+
+/// A launch over the rows of a kernel, four columns at a time.
+fn through_kernels(kernel: &'static str, w: Factor, other: Factor, bind: [Bind; 2]) -> Launch {
+    let (Factor { members, rows, columns, .. }, [own, others]) = (w, [w.steps(), other.steps()]);
+    let steps = [w.component(), own[0], own[1], others[0], others[1]].map(|step| word(step / 4));
+    Launch::new(kernel, (members * rows * columns / 4).div_ceil(64))
+        .params([rows, columns / 4, members].map(word))
+        .params(steps)
+        .bind(bind)
+}
+
+/// The launches of matrix products `[batches, m, k] [batches, k, n]`, the left factors transposed if `ta`.
+fn products(class: Class, [m, n, k, batches]: [usize; 4], ta: bool, [left, right, to]: [Bind; 3]) -> Vec<Launch> {
+    let (a_i, a_k) = if ta { (1, m) } else { (k, 1) };
+    let kernels = Kernels {
+        names: ["matmul", "matmul_tiles"],
+        words: &[m * k, a_i, a_k, k * n, n, 1],
+        terms: &[Vec::new()],
+        bias: Some(false),
+    };
+    let along = [if ta { Along::Other } else { Along::K }, Along::Other];
+    let fours = [(if ta { m } else { k }).is_multiple_of(4), n.is_multiple_of(4)];
+    // Chunks are pieces of the sum already: it is not split into others.
+    let product = Product { m, n, k, batches, along, fours, unit: k };
+    let mut list = product.launches(class, kernels).list;
+    for bind in list.iter_mut().flat_map(|launch| &mut launch.bind) {
+        *bind = match bind {
+            Bind::In(0) => left,
+            Bind::In(_) => right,
+            Bind::Out(_) | Bind::Scratch(_) => to,
+        };
+    }
+    list
+}

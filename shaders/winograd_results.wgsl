@@ -1,0 +1,53 @@
+// Results [members, n, height, width, channels] (+ bias) of sums of products, of one or two terms.
+
+#import winograd_tiles
+
+override TERMS: u32 = 1;
+override BIAS: bool = false;
+
+@group(0) @binding(1) var<storage, read> m: array<vec4f>;
+@group(0) @binding(2) var<storage, read> other: array<vec4f>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+
+fn load(at: vec2u, part: u32) -> vec4f {
+    let own = m[at.x + part * params.part_step];
+    if TERMS == 1 { return own; }
+    return own + other[at.y + part * params.part_step];
+}
+
+fn column(at: vec2u, j: u32) -> Four {
+    return of_results(Six(load(at, j), load(at, j + 6), load(at, j + 12),
+                          load(at, j + 18), load(at, j + 24), load(at, j + 30)));
+}
+
+fn put_at(tile: Tile, row: u32, column: u32, v: vec4f) {
+    let iy = tile.y + row;
+    let ix = tile.x + column;
+    if iy < params.height && ix < params.width { y[pixel(tile, iy, ix)] = v; }
+}
+
+fn put(tile: Tile, row: u32, x: Six) {
+    let v = of_results(x);
+    var shift = vec4f();
+    if BIAS { shift = bias[tile.channel]; }
+    put_at(tile, row, 0, v.a0 + shift);
+    put_at(tile, row, 1, v.a1 + shift);
+    put_at(tile, row, 2, v.a2 + shift);
+    put_at(tile, row, 3, v.a3 + shift);
+}
+
+fn make(tile: Tile) {
+    let at = vec2u(tile.channel) + tile.number * vec2u(params.tile_step, params.other_tile_step)
+        + tile.member * vec2u(params.member_step, params.other_member_step);
+    let c0 = column(at, 0);
+    let c1 = column(at, 1);
+    let c2 = column(at, 2);
+    let c3 = column(at, 3);
+    let c4 = column(at, 4);
+    let c5 = column(at, 5);
+    put(tile, 0, Six(c0.a0, c1.a0, c2.a0, c3.a0, c4.a0, c5.a0));
+    put(tile, 1, Six(c0.a1, c1.a1, c2.a1, c3.a1, c4.a1, c5.a1));
+    put(tile, 2, Six(c0.a2, c1.a2, c2.a2, c3.a2, c4.a2, c5.a2));
+    put(tile, 3, Six(c0.a3, c1.a3, c2.a3, c3.a3, c4.a3, c5.a3));
+}
