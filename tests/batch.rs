@@ -85,6 +85,22 @@ fn stacks_on_the_host_are_bit_for_bit() {
     });
 }
 
+/// Members of which the cache holds one are worked on one by one, to the same bits.
+#[test]
+fn long_members_are_bit_for_bit() {
+    let (x, c) = (vec![700, 1000], vec![1000]);
+    let shapes = [&x, &c, &c, &x, &x, &c, &c, &x];
+    let samples = shapes.map(|shape| Sample::Range(shape.clone(), 0.5, 1.5)).to_vec();
+    let case = Case::new("tangents of batch_norm", samples, |g, x| {
+        let [_, mean, rstd] = g.batch_norm(x[0], x[1], x[2], 1e-2)?;
+        let dy = g.batch_norm_tangent(x[0], x[1], [mean, rstd], [x[4], x[5], x[6]], 1e-2)?;
+        let at = [x[0], x[1], mean, rstd, x[3]];
+        let ddx = g.batch_norm_grad_tangent(&at, [x[4], x[5], dy[1], dy[2], x[7]], 1e-2)?;
+        Ok([dy, ddx].concat())
+    });
+    check_stacks(&case, &[4, 5, 6, 7], Session::host, 0.0);
+}
+
 /// A network's Hessian product, its directions in states.
 struct Product {
     b: Builder,

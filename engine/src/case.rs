@@ -166,6 +166,10 @@ pub(crate) fn pointwise<const N: usize>(
         };
         shapes.extend([last(&[7]), last(&[5, 1]), last(&[]), last(&[3, 1, 7]), last(&[1, 1, 1])]);
         shapes.push(std::array::from_fn(|n| if n == 0 { vec![5, 1, 1] } else { vec![67, 1, 3, 9] }));
+        // Runs in fours, of which the last operand has all or one.
+        for shape in [vec![5, 8], vec![5, 1]] {
+            shapes.push(std::array::from_fn(|n| if n == N - 1 { shape.clone() } else { vec![3, 5, 8] }));
+        }
     }
     let build = move |g: &mut Graph, x: &[Var]| apply(g, x).map(|y| vec![y]);
     let mut cases: Vec<Case> = shapes

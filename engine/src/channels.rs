@@ -26,6 +26,15 @@ const MANY: usize = 256;
 /// Numbers that are added up as floats; sums of sums are in f64.
 const STRETCH: usize = 256;
 
+/// Elements of a stack's members that are worked on together, so that what is read twice stays in the cache.
+const TOGETHER: usize = 1 << 20;
+
+/// The members of a stack, of `len` elements each, in groups that are worked on together.
+pub(crate) fn groups(members: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
+    let group = (TOGETHER / len).max(1);
+    (0..members).step_by(group).map(move |first| first..(first + group).min(members))
+}
+
 /// How often channels are repeated: until blocks fit, a power of two.
 fn repeats(channels: usize) -> usize {
     if channels >= MANY { 1 } else { WIDTH >> channels.trailing_zeros().min(WIDTH.trailing_zeros()) }

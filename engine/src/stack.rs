@@ -1,5 +1,7 @@
 //! Operands that may be stacks: several values of one type along a leading axis, where others have one for all.
 
+use std::ops::Range;
+
 use crate::{Operand, Real, Result, Type, op::shape_error};
 
 /// A value on the CPU, or a stack of values.
@@ -27,6 +29,11 @@ impl<'a, F: Real> Stack<'a, F> {
     /// A stack of members of `len` elements.
     pub(crate) fn of(data: &'a [F], len: usize) -> Self {
         Stack { data, len }
+    }
+
+    /// The stack of some of its members.
+    pub(crate) fn part(self, members: &Range<usize>) -> Self {
+        Stack { data: &self.data[members.start * self.len..members.end * self.len], ..self }
     }
 
     /// Whether there is one value for all.

@@ -128,9 +128,9 @@ impl Forward<'_, '_> {
                 }
             }
         }
-        for r in 0..R {
+        for (r, sums) in sums.iter().enumerate() {
             for v in 0..V {
-                store::<S>(&mut self.y[own[v][0]][at + r * e.outs + own[v][1]..], sums[r][v]);
+                store::<S>(&mut self.y[own[v][0]][at + r * e.outs + own[v][1]..], sums[v]);
             }
         }
         R
@@ -207,9 +207,9 @@ impl Backward<'_> {
                 }
             }
         }
-        for r in 0..R {
+        for (r, sums) in sums.iter().enumerate() {
             for v in 0..V {
-                store::<S>(&mut self.dw[at[v] + r * e.outs..], sums[r][v]);
+                store::<S>(&mut self.dw[at[v] + r * e.outs..], sums[v]);
             }
         }
         R

@@ -26,29 +26,34 @@ impl BatchNormGradTangent {
         let [data, gamma, mean, rstd, ct] = [0, 1, 2, 3, 4].map(|i| x[i].floats());
         let [dx, dgamma, dmean, drstd, dct] = [5, 6, 7, 8, 9].map(|i| x[i].floats());
         let (n, len) = (rows as f64, rows * channels);
-        let arrays = [Stack::of(dct, len), Stack::of(dx, len), Stack::one(ct), Stack::one(data)];
-        let [sum, with] = &channels::sums(channels, &WithDeviation, [arrays[2], arrays[3]], [mean], 1)[0];
-        let sums = channels::sums(channels, &Sums, arrays, [mean], dx.len() / len);
-        let mut own = Vec::with_capacity(sums.len());
-        for (m, [dsum, dwith, along]) in sums.iter().enumerate() {
-            let mut c: [Vec<F>; 5] = std::array::from_fn(|_| Vec::with_capacity(channels));
-            for i in 0..channels {
-                let (at, r) = (m * channels + i, rstd[i].wide());
-                let a = -drstd[at].wide() / (r * r);
-                let (m1, m2, dm1, dmean) = (sum[i] / n, with[i] / n * r, dsum[i] / n, dmean[at].wide());
-                let dm2 = dwith[i] / n * r + r * (along[i] / n - dmean * m1 - a * m2);
-                let s = gamma[i].wide() * r;
-                let t = dgamma[at].wide() * r - s * r * a;
-                y[1].floats_mut()[at] = F::of(n * dm2);
-                y[2].floats_mut()[at] = F::of(n * dm1);
-                let slope = r * (-t * m2 + s * (r * a * m2 - dm2));
-                let shift = -t * m1 + s * (r * dmean * m2 - dm1);
-                c.iter_mut().zip([s, -s * r * m2, t, slope, shift]).for_each(|(c, own)| c.push(F::of(own)));
+        let at_point = [ct, data].map(Stack::one);
+        let [sum, with] = &channels::sums(channels, &WithDeviation, at_point, [mean], 1)[0];
+        for group in channels::groups(dx.len() / len, len) {
+            let [dct, dx] = [dct, dx].map(|stack| Stack::of(stack, len).part(&group));
+            let arrays = [dct, dx, at_point[0], at_point[1]];
+            let sums = channels::sums(channels, &Sums, arrays, [mean], group.len());
+            let mut own = Vec::with_capacity(sums.len());
+            for (m, [dsum, dwith, along]) in group.clone().zip(&sums) {
+                let mut c: [Vec<F>; 5] = std::array::from_fn(|_| Vec::with_capacity(channels));
+                for i in 0..channels {
+                    let (at, r) = (m * channels + i, rstd[i].wide());
+                    let a = -drstd[at].wide() / (r * r);
+                    let (m1, m2, dm1, dmean) = (sum[i] / n, with[i] / n * r, dsum[i] / n, dmean[at].wide());
+                    let dm2 = dwith[i] / n * r + r * (along[i] / n - dmean * m1 - a * m2);
+                    let s = gamma[i].wide() * r;
+                    let t = dgamma[at].wide() * r - s * r * a;
+                    y[1].floats_mut()[at] = F::of(n * dm2);
+                    y[2].floats_mut()[at] = F::of(n * dm1);
+                    let slope = r * (-t * m2 + s * (r * a * m2 - dm2));
+                    let shift = -t * m1 + s * (r * dmean * m2 - dm1);
+                    c.iter_mut().zip([s, -s * r * m2, t, slope, shift]).for_each(|(c, own)| c.push(F::of(own)));
+                }
+                own.push(c);
             }
-            own.push(c);
+            let own: Vec<_> = own.iter().map(|[s, p, t, slope, shift]| [mean, s, p, t, slope, shift]).collect();
+            let y = &mut y[0].floats_mut()[group.start * len..group.end * len];
+            channels::write(channels, self, arrays, &own, y);
         }
-        let own: Vec<_> = own.iter().map(|[s, p, t, slope, shift]| [mean, s, p, t, slope, shift]).collect();
-        channels::write(channels, self, arrays, &own, y[0].floats_mut());
     }
 }
 

@@ -33,29 +33,34 @@ impl BatchNormTangent {
         let [rows, channels] = norm::rows(x[0].shape());
         let [data, gamma, mean, rstd, dx, dgamma, dbeta] = [0, 1, 2, 3, 4, 5, 6].map(|i| x[i].floats());
         let (n, len) = (rows as f64, rows * channels);
-        let arrays = [Stack::of(dx, len), Stack::one(data)];
-        let sums = channels::sums(channels, &WithDeviation, arrays, [mean], dx.len() / len);
-        let mut own = Vec::with_capacity(sums.len());
-        for (m, [sum, with]) in sums.iter().enumerate() {
-            let mut c: [Vec<F>; 3] = std::array::from_fn(|_| Vec::with_capacity(channels));
-            for i in 0..channels {
-                let (at, r, g) = (m * channels + i, rstd[i].wide(), gamma[i].wide());
-                let (a, dmean) = (with[i] * r / n, sum[i] / n);
-                y[1].floats_mut()[at] = F::of(dmean);
-                y[2].floats_mut()[at] = F::of(-r * r * a);
-                let slope = (dgamma[at].wide() - g * r * a) * r;
-                let all = [g * r, slope, dbeta[at].wide() - g * r * dmean];
-                c.iter_mut().zip(all).for_each(|(c, own)| c.push(F::of(own)));
+        for group in channels::groups(dx.len() / len, len) {
+            let arrays = [Stack::of(dx, len).part(&group), Stack::one(data)];
+            let sums = channels::sums(channels, &WithDeviation, arrays, [mean], group.len());
+            let mut own = Vec::with_capacity(sums.len());
+            for (m, [sum, with]) in group.clone().zip(&sums) {
+                let mut c: [Vec<F>; 3] = std::array::from_fn(|_| Vec::with_capacity(channels));
+                for i in 0..channels {
+                    let (at, r, g) = (m * channels + i, rstd[i].wide(), gamma[i].wide());
+                    let (a, dmean) = (with[i] * r / n, sum[i] / n);
+                    y[1].floats_mut()[at] = F::of(dmean);
+                    y[2].floats_mut()[at] = F::of(-r * r * a);
+                    let slope = (dgamma[at].wide() - g * r * a) * r;
+                    let all = [g * r, slope, dbeta[at].wide() - g * r * dmean];
+                    c.iter_mut().zip(all).for_each(|(c, own)| c.push(F::of(own)));
+                }
+                own.push(c);
             }
-            own.push(c);
-        }
-        let own: Vec<_> = own.iter().map(|[scale, slope, shift]| [mean, scale, slope, shift]).collect();
-        let ([dx, data], y) = (arrays, y[0].floats_mut());
-        let more = |i: usize| Stack::of(x[PLAIN + i].floats(), len);
-        match usize::from(self.residual) + usize::from(self.gate) {
-            0 => channels::write(channels, self, arrays, &own, y),
-            1 => channels::write(channels, self, [dx, data, more(0)], &own, y),
-            _ => channels::write(channels, self, [dx, data, more(0), more(1)], &own, y),
+            let own: Vec<_> = own.iter().map(|[scale, slope, shift]| [mean, scale, slope, shift]).collect();
+            let y = &mut y[0].floats_mut()[group.start * len..group.end * len];
+            let [dx, data] = arrays;
+            let residual = || Stack::of(x[PLAIN].floats(), len).part(&group);
+            let gate = || Stack::one(x[x.len() - 1].floats());
+            match (self.residual, self.gate) {
+                (false, false) => channels::write(channels, self, arrays, &own, y),
+                (true, false) => channels::write(channels, self, [dx, data, residual()], &own, y),
+                (false, true) => channels::write(channels, self, [dx, data, gate()], &own, y),
+                (true, true) => channels::write(channels, self, [dx, data, residual(), gate()], &own, y),
+            }
         }
     }
 }

@@ -290,9 +290,9 @@ impl Products<'_> {
             }
         }
         let m = &mut self.m[part * component(self.tiles, co) + p * co + c..];
-        for r in 0..R {
+        for (r, sums) in sums.iter().enumerate() {
             for i in 0..V {
-                store::<S>(&mut m[r * co + i * S::F32_LANES..], sums[r][i]);
+                store::<S>(&mut m[r * co + i * S::F32_LANES..], sums[i]);
             }
         }
         R
@@ -349,9 +349,9 @@ impl Outer<'_> {
                 }
             }
         }
-        for r in 0..8 {
+        for (r, sums) in sums.iter().enumerate() {
             for i in 0..V {
-                store::<S>(&mut s[r * co + i * S::F32_LANES..], sums[r][i]);
+                store::<S>(&mut s[r * co + i * S::F32_LANES..], sums[i]);
             }
         }
     }
