@@ -1,5 +1,5 @@
-//! Convolutions by 3×3 kernels on the CPU with a quarter of the multiplications: Winograd's F(4×4, 3×3), in f32
-//! (Lavin and Gray 2016).
+//! Convolutions by 3×3 kernels with a quarter of the multiplications: Winograd's F(4×4, 3×3), in f32 (Lavin and Gray 2016).
+//! The CPU's are here, the launches for software adapters in `launch.rs`.
 //!
 //! A tile of 6×6 pixels and a kernel are transformed to 36 components each, whose products, summed over channels and
 //! transformed back, are 4×4 results: `y = Aᵀ [(G w Gᵀ) ⊙ (Bᵀ x B)] A`. This is linear in the kernel, so its gradient needs

@@ -211,6 +211,8 @@ pub(crate) fn geometries() -> Vec<Shapes> {
         ([2, 7, 11, 16], [3, 3, 16, 32], Conv::padded(1)),
         ([9, 5, 3, 16], [2, 2, 16, 16], Conv::padded(1)),
         ([1, 8, 6, 32], [1, 1, 32, 48], Conv::default()),
+        // In a stack, more tiles than Winograd's kernels go through at once.
+        ([3, 26, 28, 16], [3, 3, 16, 32], Conv::padded(1)),
     ]
 }
 
@@ -221,7 +223,7 @@ pub(crate) fn stacks() -> Vec<(Shapes, [Option<usize>; 2])> {
         let height = Some(height);
         [[height, None], [None, height], [height; 2]].map(|heights| (all[at], heights))
     };
-    [(1, 3), (3, 2), (6, 2), (10, 3), (13, 3), (14, 2), (15, 4)].map(|(at, height)| heights(at, height)).concat()
+    [(1, 3), (3, 2), (6, 2), (10, 3), (13, 3), (14, 2), (15, 4), (17, 4)].map(|(at, height)| heights(at, height)).concat()
 }
 
 /// Both factors of this shape, or stacks of such.
