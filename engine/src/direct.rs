@@ -4,7 +4,7 @@
 //! Under a row of the kernel the window of a pixel is one run of `kernel width · ci` numbers of a padded image row, and the
 //! runs of neighbouring pixels overlap. So each row of the kernel adds a product of a matrix of runs and a block of weights.
 
-mod tiles;
+pub(crate) mod tiles;
 
 use std::array::from_fn;
 
@@ -177,7 +177,7 @@ fn mirrored_terms(g: &Geometry, terms: &[Term<f32>], members: usize) -> Vec<Lent
 }
 
 /// Adds up the tasks' sums in order.
-fn add_up(sums: &[f32], dw: &mut [f32]) {
+pub(crate) fn add_up(sums: &[f32], dw: &mut [f32]) {
     let all = dw.len();
     dw.par_chunks_mut(SERIAL).enumerate().for_each(|(i, dw)| {
         dw.fill(0.0);
@@ -226,7 +226,7 @@ impl Direct for f32 {
             return false;
         }
         if let Some(tiling) = tiling(g) {
-            tiling.weight_grad(terms, g.n, dw, add_up);
+            tiling.weight_grad(terms, g.n, dw);
             return true;
         }
         let e = Extents::new(g.size[1], g.ci, g.conv.padding[1], g.conv.stride, g.kernel, g.co);

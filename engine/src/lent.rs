@@ -8,8 +8,9 @@ use std::{
 
 use crate::real::{Aligned, zeros};
 
-/// Buffers that a thread keeps.
+/// Buffers that a thread keeps, and the longest that it does: of a longer one the loop takes longer than the faults.
 const KEPT: usize = 12;
+const LONGEST: usize = 1 << 22;
 
 thread_local! {
     static FREE: RefCell<Vec<Aligned<f32>>> = const { RefCell::new(Vec::new()) };
@@ -37,6 +38,9 @@ impl Drop for Lent {
     /// Gives it back; of too many the shortest goes.
     fn drop(&mut self) {
         let data = std::mem::replace(&mut self.data, zeros(0));
+        if data.len() > LONGEST {
+            return;
+        }
         FREE.with_borrow_mut(|free| {
             free.push(data);
             if free.len() > KEPT {

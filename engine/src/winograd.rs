@@ -13,7 +13,7 @@ use std::{array::from_fn, ops::Range};
 use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::{Geometry, Term, lent::Lent, stack::stretches};
+use crate::{Geometry, Term, direct::add_up, lent::Lent, stack::stretches};
 use tiles::{
     Cotangent, Grid, Image, Kernel, Map, Outer, PARTS, Products, Results, Rows, SIDE, STEP, Steps, Taps, component,
 };
@@ -208,7 +208,7 @@ impl Tiling {
     }
 
     /// `dw = Σ x ⋆ᵀ ct` over terms, in tasks whose sums are added in order.
-    pub fn weight_grad(&self, terms: &[Term<f32>], n: usize, dw: &mut [f32], add: impl Fn(&[f32], &mut [f32])) {
+    pub fn weight_grad(&self, terms: &[Term<f32>], n: usize, dw: &mut [f32]) {
         let ([down, across], [ci, co]) = (self.count(), self.channels);
         let (len, all) = (9 * ci * co, dw.len());
         let members = (CLOSE / (PARTS * ci * co)).clamp(1, all / len);
@@ -249,7 +249,7 @@ impl Tiling {
                 taps(s, dw);
             }
         });
-        add(&sums, dw);
+        add_up(&sums, dw);
     }
 }
 

@@ -47,13 +47,13 @@ impl Extents {
 
 /// `V` vectors of a row of channels.
 #[inline(always)]
-fn load<S: Simd, const V: usize>(row: &[f32]) -> [S::f32s; V] {
+pub fn load<S: Simd, const V: usize>(row: &[f32]) -> [S::f32s; V] {
     let (vectors, _) = S::as_simd_f32s(&row[..V * S::F32_LANES]);
     from_fn(|v| vectors[v])
 }
 
 #[inline(always)]
-fn store<S: Simd>(row: &mut [f32], value: S::f32s) {
+pub fn store<S: Simd>(row: &mut [f32], value: S::f32s) {
     S::as_mut_simd_f32s(&mut row[..S::F32_LANES]).0[0] = value;
 }
 

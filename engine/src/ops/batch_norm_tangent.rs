@@ -73,7 +73,7 @@ impl<const X: usize> Formula<X, 4, 1> for BatchNormTangent {
         if self.residual {
             y += x[2];
         }
-        [if self.gate && x[X - 1] <= F::zero() { F::zero() } else { y }]
+        [if !self.gate || x[X - 1] > F::zero() { y } else { F::zero() }]
     }
 }
 

@@ -13,8 +13,12 @@ use crate::{
     op::word,
 };
 
-/// Elements that a chunk's tiles have in each component.
+/// Elements that a chunk's tiles have in each component, as a rule and at most.
 const CHUNK: usize = 1 << 14;
+const LONG_CHUNK: usize = 1 << 18;
+
+/// Elements of a scratch buffer beyond which a convolution is made in another way: 128 MiB, what every device binds.
+const MOST: usize = 1 << 25;
 
 /// Channels below which transforms cost more than they save.
 const FEW: usize = 16;
@@ -57,6 +61,11 @@ impl Scratch {
         self.0[buffer] = self.0[buffer].max(len);
         Bind::Scratch(buffer)
     }
+
+    /// The launches on these buffers, if none is too long.
+    fn launches(self, list: Vec<Launch>) -> Option<Launches> {
+        self.0.iter().all(|&len| len <= MOST).then_some(Launches { scratch: self.0, list })
+    }
 }
 
 /// The buffers of left and of right factors; those of the terms' products follow.
@@ -76,7 +85,8 @@ impl Tiling {
         let [ci, co] = self.channels;
         let fits = [ci, co].iter().all(|&c| c >= FEW && c.is_multiple_of(4));
         // An odd number: components a power of two apart would compete for the same lines of the cache.
-        let (tiles, chunk) = (n * down * across, (CHUNK / (members * ci.max(co))).max(least) | 1);
+        let (tiles, width) = (n * down * across, members * ci.max(co));
+        let chunk = (CHUNK / width).max(least.min(LONG_CHUNK / width)) | 1;
         let chunks = (0..tiles).step_by(chunk).map(move |first| first..(first + chunk).min(tiles));
         (class == Class::Software && fits).then_some(chunks)
     }
@@ -154,7 +164,7 @@ impl Tiling {
                     .bind([first.0, last.0, shift, Bind::Out(0)]),
             );
         }
-        Some(Launches { scratch: scratch.0, list })
+        scratch.launches(list)
     }
 
     /// `dw = Σ x ⋆ᵀ ct`, of operands (x, ct) for each term, where this is how a class makes it.
@@ -205,7 +215,7 @@ impl Tiling {
         let (first, last) = (sums[0], sums[sums.len() - 1]);
         let taps = through_kernels("winograd_taps", first.1, last.1, [first.0, last.0]).bind([Bind::Out(0)]);
         list.push(taps.constant("TERMS", stacks.len() as f64));
-        Some(Launches { scratch: scratch.0, list })
+        scratch.launches(list)
     }
 }
 

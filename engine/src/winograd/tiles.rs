@@ -4,6 +4,8 @@ use std::array::from_fn;
 
 use pulp::{Simd, WithSimd};
 
+use crate::direct::tiles::{load, store, vectors};
+
 /// Elements of a tile's side, which overlaps its neighbours by two.
 pub const SIDE: usize = 6;
 
@@ -132,16 +134,6 @@ impl Map<SIDE, 3> for Taps {
     }
 }
 
-#[inline(always)]
-fn load<S: Simd>(x: &[f32]) -> S::f32s {
-    S::as_simd_f32s(&x[..S::F32_LANES]).0[0]
-}
-
-#[inline(always)]
-fn store<S: Simd>(y: &mut [f32], value: S::f32s) {
-    S::as_mut_simd_f32s(&mut y[..S::F32_LANES]).0[0] = value;
-}
-
 /// A map of whole rows, alike in length.
 pub struct Rows<'a, M, const I: usize, const O: usize> {
     pub map: M,
@@ -201,7 +193,7 @@ impl<M> Grid<'_, M> {
                 for c in (0..channels).step_by(S::F32_LANES) {
                     let mut own = [simd.splat_f32s(0.0); I];
                     for n in 0..I {
-                        own[n] = load::<S>(&x[n * from.numbers + c..]);
+                        own[n] = load::<S, 1>(&x[n * from.numbers + c..])[0];
                     }
                     let made = map.of(simd, own);
                     for n in 0..O {
@@ -227,12 +219,6 @@ macro_rules! grids {
 }
 
 grids!(Image: 6 to 6, Results: 6 to 4, Cotangent: 4 to 6);
-
-/// Vectors of channels that a tile of registers is wide.
-#[inline(always)]
-fn vectors(lanes: usize, channels: usize) -> usize {
-    if lanes >= 16 && channels.is_multiple_of(2 * lanes) { 2 } else { 1 }
-}
 
 /// For every component `m = Σ v u` over terms of `v [tiles, ci]` and `u [ci, co]`.
 pub struct Products<'a> {
@@ -282,7 +268,7 @@ impl Products<'_> {
             let v: [&[f32]; R] = from_fn(|r| &v[r * ci..][..ci]);
             let u = &u[part * ci * co..][..ci * co];
             for (k, u) in u.chunks_exact(co).enumerate() {
-                let u: [S::f32s; V] = from_fn(|i| load::<S>(&u[c + i * S::F32_LANES..]));
+                let u: [S::f32s; V] = from_fn(|i| load::<S, 1>(&u[c + i * S::F32_LANES..])[0]);
                 for r in 0..R {
                     let v = simd.splat_f32s(v[r][k]);
                     sums[r] = from_fn(|i| simd.mul_add_e_f32s(v, u[i], sums[r][i]));
@@ -336,12 +322,12 @@ impl Outer<'_> {
     fn tile<S: Simd, const V: usize>(&mut self, simd: S, part: usize, k: usize, c: usize) {
         let [ci, co] = self.channels;
         let s = &mut self.s[(part * ci + k) * co + c..];
-        let mut sums: [[S::f32s; V]; 8] = from_fn(|r| from_fn(|i| load::<S>(&s[r * co + i * S::F32_LANES..])));
+        let mut sums: [[S::f32s; V]; 8] = from_fn(|r| from_fn(|i| load::<S, 1>(&s[r * co + i * S::F32_LANES..])[0]));
         for [v, t] in self.terms {
             let v = &v[part * component(self.tiles, ci)..][..self.tiles * ci];
             let t = &t[part * component(self.tiles, co)..][..self.tiles * co];
             for (v, t) in v.chunks_exact(ci).zip(t.chunks_exact(co)) {
-                let t: [S::f32s; V] = from_fn(|i| load::<S>(&t[c + i * S::F32_LANES..]));
+                let t: [S::f32s; V] = from_fn(|i| load::<S, 1>(&t[c + i * S::F32_LANES..])[0]);
                 let v = &v[k..][..8];
                 for r in 0..8 {
                     let v = simd.splat_f32s(v[r]);
