@@ -45,18 +45,19 @@ fn repeated<F: Real, const C: usize>(c: [&[F]; C], channels: usize) -> [Vec<F>; 
     c.map(|c| c.repeat(repeats(channels)))
 }
 
-/// The ranges of `len` elements that channels repeated are as long as; the last one may be shorter.
-fn each_period(len: usize, channels: usize) -> impl Iterator<Item = Range<usize>> {
-    let period = channels * repeats(channels);
-    (0..len).step_by(period).map(move |from| from..(from + period).min(len))
+/// The ranges of `len` elements that meet channels repeated, `period` of them, in whole blocks; if such are no whole blocks, each
+/// range is one period.
+fn pieces(len: usize, period: usize) -> impl Iterator<Item = Range<usize>> {
+    let piece = if period.is_multiple_of(WIDTH) { len } else { period };
+    (0..len).step_by(piece.max(1)).map(move |from| from..(from + piece).min(len))
 }
 
-/// The loop that writes.
+/// The loop that writes. Blocks of one set of channels come one after another, and their numbers stay in registers.
 struct Write<'a, M, F, const X: usize, const C: usize> {
     formula: &'a M,
     x: [&'a [F]; X],
     c: [&'a [F]; C],
-    channels: usize,
+    period: usize,
     y: &'a mut [F],
 }
 
@@ -65,17 +66,21 @@ impl<M: Formula<X, C, 1>, F: Real, const X: usize, const C: usize> WithSimd for 
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        for period in each_period(self.y.len(), self.channels) {
-            let (y, y_rest) = self.y[period.clone()].as_chunks_mut::<WIDTH>();
-            let x = self.x.map(|x| x[period.clone()].as_chunks::<WIDTH>());
-            let c = self.c.map(|c| c.as_chunks::<WIDTH>());
-            for (b, y) in y.iter_mut().enumerate() {
-                let (x, c) = (x.map(|x| &x.0[b]), c.map(|c| &c.0[b]));
-                for i in 0..WIDTH {
-                    [y[i]] = self.formula.f(x.map(|x| x[i]), c.map(|c| c[i]));
+        let sets = self.period.div_ceil(WIDTH);
+        let whole = self.c.map(|c| c.as_chunks::<WIDTH>().0);
+        for piece in pieces(self.y.len(), self.period) {
+            let (y, y_rest) = self.y[piece.clone()].as_chunks_mut::<WIDTH>();
+            let x = self.x.map(|x| x[piece.clone()].as_chunks::<WIDTH>());
+            for set in 0..sets.min(y.len()) {
+                let c = whole.map(|c| &c[set]);
+                for b in (set..y.len()).step_by(sets) {
+                    let (x, y) = (x.map(|x| &x.0[b]), &mut y[b]);
+                    for i in 0..WIDTH {
+                        [y[i]] = self.formula.f(x.map(|x| x[i]), c.map(|c| c[i]));
+                    }
                 }
             }
-            let c = self.c.map(|c| &c[y.len() * WIDTH..]);
+            let c = self.c.map(|c| &c[y.len() % sets * WIDTH..]);
             for (i, y) in y_rest.iter_mut().enumerate() {
                 [*y] = self.formula.f(x.map(|x| x.1[i]), c.map(|c| c[i]));
             }
@@ -83,12 +88,11 @@ impl<M: Formula<X, C, 1>, F: Real, const X: usize, const C: usize> WithSimd for 
     }
 }
 
-/// The loop that adds to `y`, of which each part is as long as channels repeated.
+/// The loop that adds to `y`, each as long as channels repeated, blocks of one set of channels one after another.
 struct Add<'a, M, F, const X: usize, const C: usize, const Y: usize> {
     formula: &'a M,
     x: [&'a [F]; X],
     c: [&'a [F]; C],
-    channels: usize,
     y: [&'a mut [F]; Y],
 }
 
@@ -97,33 +101,35 @@ impl<M: Formula<X, C, Y>, F: Real, const X: usize, const C: usize, const Y: usiz
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let mut y = self.y.map(|y| y.as_chunks_mut::<WIDTH>());
-        for period in each_period(self.x[0].len(), self.channels) {
-            let x = self.x.map(|x| x[period.clone()].as_chunks::<WIDTH>());
-            let c = self.c.map(|c| c.as_chunks::<WIDTH>());
+        let (period, y) = (self.y[0].len(), self.y);
+        let sets = period.div_ceil(WIDTH);
+        let whole = self.c.map(|c| c.as_chunks::<WIDTH>().0);
+        for piece in pieces(self.x[0].len(), period) {
+            let x = self.x.map(|x| x[piece.clone()].as_chunks::<WIDTH>());
             let blocks = x[0].0.len();
-            for b in 0..blocks {
-                let (x, c) = (x.map(|x| &x.0[b]), c.map(|c| &c.0[b]));
-                let mut sums: [[F; WIDTH]; Y] = std::array::from_fn(|k| y[k].0[b]);
-                for i in 0..WIDTH {
-                    let terms = self.formula.f(x.map(|x| x[i]), c.map(|c| c[i]));
-                    for k in 0..Y {
-                        sums[k][i] += terms[k];
+            for set in 0..sets.min(blocks) {
+                let c = whole.map(|c| &c[set]);
+                let mut sums = [[F::zero(); WIDTH]; Y];
+                for b in (set..blocks).step_by(sets) {
+                    let x = x.map(|x| &x.0[b]);
+                    for i in 0..WIDTH {
+                        let terms = self.formula.f(x.map(|x| x[i]), c.map(|c| c[i]));
+                        for k in 0..Y {
+                            sums[k][i] += terms[k];
+                        }
                     }
                 }
                 for k in 0..Y {
-                    y[k].0[b] = sums[k];
+                    let y = &mut y[k][set * WIDTH..][..WIDTH];
+                    y.iter_mut().zip(sums[k]).for_each(|(y, sum)| *y += sum);
                 }
             }
-            let c = self.c.map(|c| &c[blocks * WIDTH..]);
+            let from = blocks % sets * WIDTH;
+            let c = self.c.map(|c| &c[from..]);
             for i in 0..x[0].1.len() {
                 let terms = self.formula.f(x.map(|x| x.1[i]), c.map(|c| c[i]));
-                for (k, term) in terms.into_iter().enumerate() {
-                    let (whole, rest) = &mut y[k];
-                    match whole.get_mut(blocks) {
-                        Some(block) => block[i] += term,
-                        None => rest[i] += term,
-                    }
+                for k in 0..Y {
+                    y[k][from + i] += terms[k];
                 }
             }
         }
@@ -146,7 +152,7 @@ pub(crate) fn write<F: Real, M: Formula<X, C, 1>, const X: usize, const C: usize
     let make = |(i, members): (usize, Vec<&mut [F]>)| {
         for (m, (c, y)) in c.iter().zip(members).enumerate() {
             let x = x.map(|x| &x.member(m)[i * task..][..y.len()]);
-            Arch::new().dispatch(Write { formula, x, c: c.each_ref().map(Vec::as_slice), channels, y });
+            Arch::new().dispatch(Write { formula, x, c: c.each_ref().map(Vec::as_slice), period, y });
         }
     };
     match serial {
@@ -173,7 +179,7 @@ fn stretch_sums<F: Real, M: Formula<X, C, Y>, const X: usize, const C: usize, co
     c: [&[F]; C],
 ) -> [Vec<f64>; Y] {
     let mut sums: [Vec<F>; Y] = std::array::from_fn(|_| vec![F::zero(); channels * repeats(channels)]);
-    Arch::new().dispatch(Add { formula, x, c, channels, y: sums.each_mut().map(|y| &mut y[..]) });
+    Arch::new().dispatch(Add { formula, x, c, y: sums.each_mut().map(|y| &mut y[..]) });
     sums.map(|y| {
         let mut total = vec![0.0; channels];
         for y in y.chunks(channels) {

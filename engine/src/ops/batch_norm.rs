@@ -29,24 +29,30 @@ impl BatchNorm {
         let rstd: Vec<F> = variance.iter().map(|v| F::of((v + self.eps).sqrt().recip())).collect();
         let scale: Vec<F> = rstd.iter().zip(gamma).map(|(&r, &g)| r * g).collect();
         let (c, out) = (&[[&mean[..], &scale, beta]], y[0].floats_mut());
-        match self.residual {
-            true => channels::write(channels, self, [data, x[3].floats()].map(Stack::one), c, out),
-            false => channels::write(channels, self, [Stack::one(data)], c, out),
+        let residual = || [data, x[3].floats()].map(Stack::one);
+        match (self.residual, self.relu) {
+            (false, false) => channels::write(channels, &Line::<false>, [Stack::one(data)], c, out),
+            (false, true) => channels::write(channels, &Line::<true>, [Stack::one(data)], c, out),
+            (true, false) => channels::write(channels, &Line::<false>, residual(), c, out),
+            (true, true) => channels::write(channels, &Line::<true>, residual(), c, out),
         }
         y[1].floats_mut().copy_from_slice(&mean);
         y[2].floats_mut().copy_from_slice(&rstd);
     }
 }
 
+/// The results' elements, with a ReLU or without.
+struct Line<const RELU: bool>;
+
 /// Of x, and a residual where there is one, with mean, scale and beta.
-impl<const X: usize> Formula<X, 3, 1> for BatchNorm {
+impl<const RELU: bool, const X: usize> Formula<X, 3, 1> for Line<RELU> {
     #[inline(always)]
     fn f<F: Real>(&self, x: [F; X], [mean, scale, beta]: [F; 3]) -> [F; 1] {
         let mut y = (x[0] - mean) * scale + beta;
         for &residual in &x[1..] {
             y += residual;
         }
-        [if self.relu && y < F::zero() { F::zero() } else { y }]
+        [if RELU && y < F::zero() { F::zero() } else { y }]
     }
 }
 

@@ -56,24 +56,27 @@ impl BatchNormTangent {
             let residual = || Stack::of(x[PLAIN].floats(), len).part(&group);
             let gate = || Stack::one(x[x.len() - 1].floats());
             match (self.residual, self.gate) {
-                (false, false) => channels::write(channels, self, arrays, &own, y),
-                (true, false) => channels::write(channels, self, [dx, data, residual()], &own, y),
-                (false, true) => channels::write(channels, self, [dx, data, gate()], &own, y),
-                (true, true) => channels::write(channels, self, [dx, data, residual(), gate()], &own, y),
+                (false, false) => channels::write(channels, &Line::<false, false>, arrays, &own, y),
+                (true, false) => channels::write(channels, &Line::<true, false>, [dx, data, residual()], &own, y),
+                (false, true) => channels::write(channels, &Line::<false, true>, [dx, data, gate()], &own, y),
+                (true, true) => channels::write(channels, &Line::<true, true>, [dx, data, residual(), gate()], &own, y),
             }
         }
     }
 }
 
+/// The results' elements, with a residual and a gate or without.
+struct Line<const RESIDUAL: bool, const GATE: bool>;
+
 /// Of x' and x, a residual and a gate where there are such, with mean, scale, slope and shift.
-impl<const X: usize> Formula<X, 4, 1> for BatchNormTangent {
+impl<const RESIDUAL: bool, const GATE: bool, const X: usize> Formula<X, 4, 1> for Line<RESIDUAL, GATE> {
     #[inline(always)]
     fn f<F: Real>(&self, x: [F; X], [mean, scale, slope, shift]: [F; 4]) -> [F; 1] {
         let mut y = scale * x[0] + slope * (x[1] - mean) + shift;
-        if self.residual {
+        if RESIDUAL {
             y += x[2];
         }
-        [if !self.gate || x[X - 1] > F::zero() { y } else { F::zero() }]
+        [if !GATE || x[X - 1] > F::zero() { y } else { F::zero() }]
     }
 }
 
