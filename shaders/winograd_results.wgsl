@@ -1,14 +1,19 @@
-// Results [members, n, height, width, channels] (+ bias) of sums of products, of one or two terms.
+// Results [members, n, height, width, channels] (+ bias) (+ residual) (then 0 where gate ≤ 0) of sums of products, of one or
+// two terms; the residual has the members of the results, the gate is one for all.
 
 #import winograd_tiles
 
 override TERMS: u32 = 1;
 override BIAS: bool = false;
+override RESIDUAL: bool = false;
+override GATE: bool = false;
 
 @group(0) @binding(1) var<storage, read> m: array<vec4f>;
 @group(0) @binding(2) var<storage, read> other: array<vec4f>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(4) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(5) var<storage, read> gate: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4f>;
 
 fn load(at: vec2u, part: u32) -> vec4f {
     let own = m[at.x + part * params.part_step];
@@ -24,7 +29,16 @@ fn column(at: vec2u, j: u32) -> Four {
 fn put_at(tile: Tile, row: u32, column: u32, v: vec4f) {
     let iy = tile.y + row;
     let ix = tile.x + column;
-    if iy < params.height && ix < params.width { y[pixel(tile, iy, ix)] = v; }
+    if iy >= params.height || ix >= params.width { return; }
+    let at = pixel(tile, iy, ix);
+    var sum = v;
+    if RESIDUAL { sum += residual[at]; }
+    if GATE {
+        let images = params.all_tiles / (params.down * params.across);
+        let member = images * params.height * params.width * params.fours;
+        sum = select(vec4f(), sum, gate[at - tile.member * member] > vec4f());
+    }
+    y[at] = sum;
 }
 
 fn put(tile: Tile, row: u32, x: Six) {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::{Mat, Real, Term};
+use crate::{Mat, Real, Term, finish::Finish};
 
 /// Stride, zero padding, dilation (rows, columns) and channel groups of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,8 +229,8 @@ impl Geometry {
     }
 
     /// `dx = Σ ct ⋆ᵀ w` over terms, for each member of their stacks, an image at a time.
-    pub(crate) fn input_grad<F: Real>(&self, terms: &[Term<F>], dx: &mut [F]) {
-        if F::input_grad(self, terms, dx) {
+    pub(crate) fn input_grad<F: Real>(&self, terms: &[Term<F>], finish: Finish<F>, dx: &mut [F]) {
+        if F::input_grad(self, terms, finish, dx) {
             return;
         }
         let (image, len) = (self.x()[1..].iter().product(), self.x().iter().product());
@@ -239,6 +239,7 @@ impl Geometry {
             dx.par_chunks_mut(image).enumerate().for_each_init(Vec::new, |patches, (image, dx)| {
                 dx.fill(F::zero());
                 self.input_grad_image(&terms, image, patches, dx);
+                finish.apply(member, image * dx.len(), dx);
             });
         }
     }

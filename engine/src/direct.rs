@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use crate::{
     Geometry, Term,
     conv::begin,
+    finish::Finish,
     lent::Lent,
     map::SERIAL,
     stack::{Stack, stretches},
@@ -32,7 +33,7 @@ pub trait Direct: Sized {
     }
 
     /// `dx = Σ ct ⋆ᵀ w` over terms.
-    fn input_grad(_: &Geometry, _terms: &[Term<Self>], _dx: &mut [Self]) -> bool {
+    fn input_grad(_: &Geometry, _terms: &[Term<Self>], _: Finish<Self>, _dx: &mut [Self]) -> bool {
         false
     }
 
@@ -135,6 +136,7 @@ fn convolve(
     [size, out, kernel, padding, stride]: [[usize; 2]; 5],
     [channels, outs]: [usize; 2],
     bias: &[f32],
+    finish: Finish<f32>,
     [n, members]: [usize; 2],
     y: &mut [f32],
 ) {
@@ -159,6 +161,8 @@ fn convolve(
                 Arch::new().dispatch(Forward { e, x, w, y });
             }
         }
+        let start = (image * out[0] + first) * out[1] * outs;
+        y.iter_mut().enumerate().for_each(|(member, y)| finish.apply(member, start, y));
     });
 }
 
@@ -194,16 +198,16 @@ impl Direct for f32 {
         }
         let members = y.len() / g.y().iter().product::<usize>();
         if let Some(tiling) = tiling(g) {
-            tiling.convolve(terms, bias, [g.n, members], y);
+            tiling.convolve(terms, bias, Finish::NONE, [g.n, members], y);
             return true;
         }
         let extents = [g.size, g.out, g.kernel, g.conv.padding, g.conv.stride];
-        convolve(terms, extents, [g.ci, g.co], bias, [g.n, members], y);
+        convolve(terms, extents, [g.ci, g.co], bias, Finish::NONE, [g.n, members], y);
         true
     }
 
     /// Without a stride it is a convolution with the mirrored weights.
-    fn input_grad(g: &Geometry, terms: &[Term<f32>], dx: &mut [f32]) -> bool {
+    fn input_grad(g: &Geometry, terms: &[Term<f32>], finish: Finish<f32>, dx: &mut [f32]) -> bool {
         let fits = (0..2).all(|axis| g.conv.padding[axis] < g.kernel[axis]);
         if !takes(g, g.ci) || g.conv.stride != [1, 1] || !fits {
             return false;
@@ -212,11 +216,12 @@ impl Direct for f32 {
         let weights = mirrored_terms(g, terms, members);
         let terms: Vec<_> = terms.iter().zip(&weights).map(|(&[ct, _], w)| [ct, Stack::of(w, len)]).collect();
         if let Some(tiling) = tiling(g).map(Tiling::reversed).filter(Tiling::is_full) {
-            tiling.convolve(&terms, &[], [g.n, members], dx);
+            tiling.convolve(&terms, &[], finish, [g.n, members], dx);
             return true;
         }
         let padding = from_fn(|axis| g.kernel[axis] - 1 - g.conv.padding[axis]);
-        convolve(&terms, [g.out, g.size, g.kernel, padding, [1, 1]], [g.co, g.ci], &[], [g.n, members], dx);
+        let extents = [g.out, g.size, g.kernel, padding, [1, 1]];
+        convolve(&terms, extents, [g.co, g.ci], &[], finish, [g.n, members], dx);
         true
     }
 

@@ -8,6 +8,8 @@
 //! | relu of batch_norm | batch_norm with a ReLU |
 //! | batch_norm_tangent + an array like it | batch_norm_tangent with a residual |
 //! | gate of batch_norm_tangent | batch_norm_tangent with a gate |
+//! | conv2d_input_grad + an array like it | conv2d_input_grad with a residual |
+//! | gate of conv2d_input_grad | conv2d_input_grad with a gate |
 //!
 //! A value that anything else needs is never fused away.
 
@@ -114,8 +116,20 @@ fn with_residual(op: &dyn Any) -> Option<Arc<dyn Op>> {
     if let Some(op) = op.downcast_ref::<BatchNorm>() {
         return (!op.residual && !op.relu).then(|| Arc::new(BatchNorm { residual: true, ..op.clone() }) as _);
     }
+    if let Some(op) = op.downcast_ref::<Conv2dInputGrad>() {
+        return (!op.residual && !op.gate).then(|| Arc::new(Conv2dInputGrad { residual: true, ..op.clone() }) as _);
+    }
     let op = op.downcast_ref::<BatchNormTangent>()?;
     (!op.residual && !op.gate).then(|| Arc::new(BatchNormTangent { residual: true, ..op.clone() }) as _)
+}
+
+/// The same op with a gate, if it is one that takes it.
+fn gated(op: &dyn Any) -> Option<Arc<dyn Op>> {
+    if let Some(op) = op.downcast_ref::<Conv2dInputGrad>() {
+        return (!op.gate).then(|| Arc::new(Conv2dInputGrad { gate: true, ..op.clone() }) as _);
+    }
+    let op = op.downcast_ref::<BatchNormTangent>()?;
+    (!op.gate).then(|| Arc::new(BatchNormTangent { gate: true, ..op.clone() }) as _)
 }
 
 impl<'a> Finder<'a> {
@@ -212,12 +226,13 @@ impl<'a> Finder<'a> {
     fn gate(&mut self, n: usize) -> bool {
         let [gate, x] = [self.g.nodes()[n].x[0], self.g.nodes()[n].x[1]];
         let Some((i, made)) = self.maker(x) else { return false };
-        let Some(norm) = made.op.as_any().downcast_ref::<BatchNormTangent>() else { return false };
-        let alike = self.g.shape(gate) == self.g.shape(made.x[0]);
-        if norm.gate || !alike || made.y[0] != x || self.depends(gate, i) {
+        let Some(op) = gated(made.op.as_any()) else { return false };
+        // Results are like the gate, or stacks of such, whose members' elements come in fours.
+        let (one, all) = (self.g.ty(gate), self.g.ty(x));
+        let alike = one.shape == all.shape || (one.shape[..] == all.shape[1..] && one.count().is_multiple_of(4));
+        if one.shape.is_empty() || !alike || made.y[0] != x || self.depends(gate, i) {
             return false;
         }
-        let op = Arc::new(BatchNormTangent { gate: true, ..norm.clone() });
         self.replace(n, &[i], op, [made.x, vec![gate]].concat(), &made.y[1..])
     }
 

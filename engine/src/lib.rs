@@ -11,6 +11,7 @@ mod device;
 mod direct;
 mod error;
 mod feed;
+mod finish;
 mod functions;
 mod fuse;
 mod gemm;

@@ -8,12 +8,14 @@
 mod launch;
 mod tiles;
 
+pub use launch::Ends;
+
 use std::{array::from_fn, ops::Range};
 
 use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::{Geometry, Term, direct::add_up, lent::Lent, stack::stretches};
+use crate::{Geometry, Term, direct::add_up, finish::Finish, lent::Lent, stack::stretches};
 use tiles::{
     Cotangent, Grid, Image, Kernel, Map, Outer, PARTS, Products, Results, Rows, SIDE, STEP, Steps, Taps, component,
 };
@@ -165,7 +167,14 @@ impl Tiling {
     }
 
     /// `y = bias + Σ x ⋆ w` over terms of images and weights `[3, 3, channels]`.
-    pub fn convolve(&self, terms: &[Term<f32>], bias: &[f32], [n, members]: [usize; 2], y: &mut [f32]) {
+    pub fn convolve(
+        &self,
+        terms: &[Term<f32>],
+        bias: &[f32],
+        finish: Finish<f32>,
+        [n, members]: [usize; 2],
+        y: &mut [f32],
+    ) {
         let ([down, across], [ci, co]) = (self.count(), self.channels);
         let components = PARTS * ci * co;
         let weights = |[_, w]: &Term<f32>| {
@@ -204,6 +213,7 @@ impl Tiling {
                 let pixels = y.iter_mut().flat_map(|y| y.chunks_exact_mut(co));
                 pixels.for_each(|y| y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias));
             }
+            y.iter_mut().enumerate().for_each(|(member, y)| finish.apply(member, task * len, y));
         });
     }
 
@@ -306,7 +316,7 @@ fn taps(s: &[f32], dw: &mut [f32]) {
 mod tests {
     use std::array::from_fn;
 
-    use crate::{Conv, Drawn, Geometry, Real, case::unit, stack::Stack};
+    use crate::{Conv, Drawn, Geometry, Real, case::unit, finish::Finish, stack::Stack};
 
     fn drawn(len: usize, stream: u32) -> (Vec<f32>, Vec<f64>) {
         let Drawn::Float(x) = unit(&[len]).draw(stream) else { unreachable!("a range is of floats") };
@@ -325,7 +335,7 @@ mod tests {
         let [x, w, ct] = [Stack::of(x, lx), Stack::of(w, lw), Stack::of(ct, ly)];
         let mut all = [lx, lw, ly].map(|len| vec![F::of(f64::NAN); members * len]);
         let bias: Vec<F> = (0..g.co).map(|c| F::of(c as f64 / 7.0)).collect();
-        g.input_grad(&[[ct, w], [ct, w]], &mut all[0]);
+        g.input_grad(&[[ct, w], [ct, w]], Finish::NONE, &mut all[0]);
         g.weight_grad(&[[x, ct], [x, ct]], &mut all[1]);
         g.forward(&[[x, w], [x, w]], &bias, &mut all[2]);
         all

@@ -6,7 +6,7 @@ use crate::{
     gemm::{self, Along, Kernels, Product},
     op::{cpu, shape_error},
     stack::{height, member, stacked, terms},
-    winograd::Tiling,
+    winograd::{Ends, Tiling},
 };
 
 /// The op of [`Graph::conv2d`]; the compiler makes those of two terms or with a bias.
@@ -96,7 +96,8 @@ impl Op for Conv2d {
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let stacks = stacked_factors(x, self.terms);
-        let tiled = Tiling::new(&g).and_then(|t| t.launch(class, [g.n, members(y[0])], &stacks, false, self.bias));
+        let ends = Ends { bias: self.bias.then_some(2 * self.terms), ..Ends::default() };
+        let tiled = Tiling::new(&g).and_then(|t| t.launch(class, [g.n, members(y[0])], &stacks, false, ends));
         if let Some(launches) = tiled {
             return launches;
         }

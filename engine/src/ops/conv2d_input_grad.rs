@@ -2,15 +2,16 @@
 
 use super::conv2d::{at_once, factors, geometries, members, on_stacks, stacked_factors, stacks, steps, tolerance, words};
 use crate::{
-    At, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
+    At, Bind, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Sample, Type, Var,
     case::unit,
+    finish::{self, Finish},
     gemm::{self, Along, Kernels, Product},
     op::{cpu, shape_error},
-    stack::{height, member, stacked, terms},
-    winograd::Tiling,
+    stack::{Stack, height, member, stacked, terms},
+    winograd::{Ends, Tiling},
 };
 
-/// The op of [`Graph::conv2d_input_grad`]; the compiler makes those of two terms.
+/// The op of [`Graph::conv2d_input_grad`]; the compiler makes those of two terms, with a residual or a gate.
 #[derive(Debug, Clone)]
 pub struct Conv2dInputGrad {
     /// Stride, padding, dilation, groups.
@@ -19,6 +20,10 @@ pub struct Conv2dInputGrad {
     pub size: [usize; 2],
     /// Number of terms that are summed, 1 or 2.
     pub terms: usize,
+    /// Whether an operand like the result is added.
+    pub residual: bool,
+    /// Whether a last operand like a single result makes it zero where it is not positive.
+    pub gate: bool,
 }
 
 impl Conv2dInputGrad {
@@ -31,7 +36,23 @@ impl Conv2dInputGrad {
 
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let g = self.geometry(x[0].shape(), x[1].shape()).expect("the shape rule held");
-        g.input_grad(&terms(x, self.terms, 4), y[0].floats_mut());
+        let finish = Finish {
+            residual: self.residual().map(|i| Stack::new(&x[i], 4)),
+            gate: self.gate.then(|| x[x.len() - 1].floats()),
+        };
+        g.input_grad(&terms(x, self.terms, 4), finish, y[0].floats_mut());
+    }
+
+    fn residual(&self) -> Option<usize> {
+        self.residual.then_some(2 * self.terms)
+    }
+
+    fn gated(&self) -> Option<usize> {
+        self.gate.then_some(2 * self.terms + usize::from(self.residual))
+    }
+
+    fn is_plain(&self) -> bool {
+        !self.residual && !self.gate
     }
 }
 
@@ -43,21 +64,29 @@ impl Op for Conv2dInputGrad {
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        gemm::expect_terms("conv2d_input_grad", x, self.terms, false)?;
-        let height = height("conv2d_input_grad", x, 4)?;
+        let (factors, ends) = x.split_at(x.len().min(2 * self.terms));
+        gemm::expect_terms("conv2d_input_grad", factors, self.terms, false)?;
+        let height = height("conv2d_input_grad", factors, 4)?;
         let rule = || {
             let rule = format!("ct is a result of conv2d on {:?} by w ({:?})", self.size, self.conv);
             shape_error("conv2d_input_grad", rule, x)
         };
         let g = self.geometry(&x[0].shape, &x[1].shape).ok_or_else(rule)?;
-        Ok(vec![Type::f32(stacked(height, &g.x()))])
+        let (y, one) = (Type::f32(stacked(height, &g.x())), Type::f32(g.x()));
+        let wanted: Vec<&Type> = [(self.residual, &y), (self.gate, &one)].into_iter().filter(|e| e.0).map(|e| e.1).collect();
+        if ends != wanted || (height.is_some() && self.gate && !one.count().is_multiple_of(4)) {
+            let rule = "a residual is like the result, a gate like a single one, and members of a gated stack come in fours";
+            return Err(shape_error("conv2d_input_grad", rule, x));
+        }
+        Ok(vec![y])
     }
 
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let tiling = Tiling::new(&g).map(Tiling::reversed).filter(Tiling::is_full);
         let stacks = stacked_factors(x, self.terms);
-        if let Some(launches) = tiling.and_then(|t| t.launch(class, [g.n, members(y[0])], &stacks, true, false)) {
+        let ends = Ends { bias: None, residual: self.residual(), gate: self.gated() };
+        if let Some(launches) = tiling.and_then(|t| t.launch(class, [g.n, members(y[0])], &stacks, true, ends)) {
             return launches;
         }
         let (m, n, k) = (g.n * g.size[0] * g.size[1], g.ci, g.kernel[0] * g.kernel[1] * g.co);
@@ -70,8 +99,12 @@ impl Op for Conv2dInputGrad {
         let (along, fours) = ([Along::K; 2], [g.co.is_multiple_of(4); 2]);
         let batches = members(y[0]) * self.conv.groups;
         let product = Product { m, n, k, batches, along, fours, unit: g.co };
+        let len = [y[0].count() / members(y[0]), members(y[0])];
+        let finish = finish::launch(len, ends.residual.map(Bind::In), ends.gate.map(Bind::In), Bind::Out(0));
         if class == Class::Gpu {
-            return on_stacks(product.launches(class, kernels), y[0]);
+            let mut launches = on_stacks(product.launches(class, kernels), y[0]);
+            launches.list.extend(finish);
+            return launches;
         }
         let stride = self.conv.stride;
         let phases = [0, 1].map(|axis| if g.size[axis].is_multiple_of(stride[axis]) { stride[axis] } else { 1 });
@@ -82,7 +115,9 @@ impl Op for Conv2dInputGrad {
         for launch in &mut launches.list[..self.terms] {
             launch.constants.extend(constants.clone().map(|(name, value)| (name, value as f64)));
         }
-        on_stacks(launches, y[0])
+        let mut launches = on_stacks(launches, y[0]);
+        launches.list.extend(finish);
+        launches
     }
 
     fn flops(&self, x: &[&Type], y: &[&Type]) -> u64 {
@@ -91,11 +126,12 @@ impl Op for Conv2dInputGrad {
     }
 
     fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
-        at_once(self, g, x, 2 * self.terms)
+        // Graphs are made of those without.
+        if self.is_plain() { at_once(self, g, x, 2 * self.terms) } else { Ok(None) }
     }
 
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        gemm::expect_plain("conv2d_input_grad", "vjp", self.terms, false)?;
+        gemm::expect_plain("conv2d_input_grad", "vjp", self.terms, !self.is_plain())?;
         let Some(u) = ct[0] else { return Ok(vec![None; 2]) };
         let [ct, w] = [0, 1].map(|i| g.shape(at.x[i]).to_vec());
         let kernel = member(&w, 4);
@@ -105,7 +141,7 @@ impl Op for Conv2dInputGrad {
     }
 
     fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        gemm::expect_plain("conv2d_input_grad", "jvp", self.terms, false)?;
+        gemm::expect_plain("conv2d_input_grad", "jvp", self.terms, !self.is_plain())?;
         let left = dx[0].map(|dct| g.conv2d_input_grad(dct, at.x[1], self.conv, self.size)).transpose()?;
         let right = dx[1].map(|dw| g.conv2d_input_grad(at.x[0], dw, self.conv, self.size)).transpose()?;
         Ok(vec![super::sum_terms(g, left, right)?])
@@ -127,8 +163,24 @@ impl Graph {
     ///
     /// [`Error::Shape`](crate::Error::Shape) when `ct` is not a result of that convolution.
     pub fn conv2d_input_grad(&mut self, ct: Var, w: Var, conv: Conv, size: [usize; 2]) -> Result<Var> {
-        self.apply(Conv2dInputGrad { conv, size, terms: 1 }, &[ct, w])
+        self.apply(Conv2dInputGrad { conv, size, terms: 1, residual: false, gate: false }, &[ct, w])
     }
+}
+
+/// The case of an op with a residual or a gate added to it.
+fn finished(
+    op: &Conv2dInputGrad,
+    g: &Geometry,
+    height: Option<usize>,
+    (what, x): (&str, &[Sample]),
+    [residual, gate]: [bool; 2],
+) -> Case {
+    let mut x = x.to_vec();
+    x.extend(residual.then(|| unit(&stacked(height, &g.x()))));
+    x.extend(gate.then(|| unit(&g.x())));
+    let op = Conv2dInputGrad { residual, gate, ..op.clone() };
+    let case = Case::new(format!("{what}, {residual} {gate}"), x, move |g, x| g.apply_all(op.clone(), x));
+    case.tolerance(tolerance(g)).order(0)
 }
 
 /// Its test cases.
@@ -138,8 +190,9 @@ pub(crate) fn cases() -> Vec<Case> {
         let g = Geometry::new(conv, &x, &w).expect("a list of fitting shapes");
         for terms in [1, 2] {
             let operands = vec![unit(&g.y()), unit(&w), unit(&g.y()), unit(&w)][..2 * terms].to_vec();
-            let op = Conv2dInputGrad { conv, size: g.size, terms };
+            let op = Conv2dInputGrad { conv, size: g.size, terms, residual: false, gate: false };
             let what = format!("conv2d_input_grad {x:?} {w:?} {conv:?} {terms}");
+            all.push(finished(&op, &g, None, (&what, &operands), [terms == 1, true]));
             let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
             all.push(case.tolerance(tolerance(&g)).order(if terms == 1 { 2 } else { 0 }));
         }
@@ -148,8 +201,11 @@ pub(crate) fn cases() -> Vec<Case> {
         let g = Geometry::new(conv, &x, &w).expect("a list of fitting shapes");
         for terms in [1, 2] {
             let operands = [factors([&g.y(), &w], [a, b]), factors([&g.y(), &w], [b, a])][..terms].concat();
-            let op = Conv2dInputGrad { conv, size: g.size, terms };
+            let op = Conv2dInputGrad { conv, size: g.size, terms, residual: false, gate: false };
             let what = format!("conv2d_input_grad {x:?} {w:?} {conv:?} {terms}, stacks {heights:?}");
+            if g.x().iter().product::<usize>().is_multiple_of(4) {
+                all.push(finished(&op, &g, a.or(b), (&what, &operands), [true, terms == 1]));
+            }
             let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
             all.push(case.tolerance(tolerance(&g)).order(if terms == 1 { 2 } else { 0 }));
         }

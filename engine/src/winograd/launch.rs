@@ -68,6 +68,15 @@ impl Scratch {
     }
 }
 
+/// What a convolution's results are made with after the products, by the numbers of operands: `bias` one for each channel,
+/// an array that is added, and a gate.
+#[derive(Clone, Copy, Default)]
+pub struct Ends {
+    pub bias: Option<usize>,
+    pub residual: Option<usize>,
+    pub gate: Option<usize>,
+}
+
 /// The buffers of left and of right factors; those of the terms' products follow.
 const LEFT: usize = 0;
 const RIGHT: usize = 1;
@@ -114,15 +123,15 @@ impl Tiling {
         self.through_tiles(kernel, n, factor.members, tiles, image).params(steps).bind(bind)
     }
 
-    /// `y = Σ x ⋆ w + bias`, of operands (x, w) for each term and a bias, where this is how a class makes it. `stacks` says
-    /// for each term which of them are stacks; weights are those of the convolution whose input gradient this is, if `mirror`.
+    /// `y = Σ x ⋆ w`, of operands (x, w) for each term, and its ends, where this is how a class makes it. `stacks` says for
+    /// each term which of them are stacks; weights are those of the convolution whose input gradient this is, if `mirror`.
     pub fn launch(
         &self,
         class: Class,
         size @ [n, members]: [usize; 2],
         stacks: &[[bool; 2]],
         mirror: bool,
-        bias: bool,
+        ends: Ends,
     ) -> Option<Launches> {
         let chunks = self.chunks(class, size, 8)?;
         let [ci, co] = self.channels;
@@ -155,13 +164,15 @@ impl Tiling {
             let (first, last) = (results[0], results[results.len() - 1]);
             let [own, others] = [first.1.steps(), last.1.steps()];
             let steps = [first.1.component(), own[0], own[1], others[0], others[1]].map(|step| word(step / 4));
-            let shift = Bind::In(if bias { 2 * stacks.len() } else { 0 });
+            let [shift, residual, gate] = [ends.bias, ends.residual, ends.gate].map(|i| Bind::In(i.unwrap_or(0)));
             list.push(
                 self.through_tiles("winograd_results", n, members, &chunk, false)
                     .params(steps)
                     .constant("TERMS", stacks.len() as f64)
-                    .constant("BIAS", bias)
-                    .bind([first.0, last.0, shift, Bind::Out(0)]),
+                    .constant("BIAS", ends.bias.is_some())
+                    .constant("RESIDUAL", ends.residual.is_some())
+                    .constant("GATE", ends.gate.is_some())
+                    .bind([first.0, last.0, shift, residual, gate, Bind::Out(0)]),
             );
         }
         scratch.launches(list)
