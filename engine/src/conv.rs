@@ -142,7 +142,7 @@ impl Geometry {
     }
 
     /// A 1×1 convolution of every pixel: its patches are x itself.
-    fn is_pointwise(&self) -> bool {
+    pub(crate) fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.conv == (Conv { groups: self.conv.groups, ..Conv::default() })
     }
 

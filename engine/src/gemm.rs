@@ -152,6 +152,28 @@ impl Product {
     }
 }
 
+/// The launches of `batches` times `[m, k] [k, n]`, of operands with these strides: of left factors from batch to batch, along
+/// rows and along the summed axis, of right ones from batch to batch, along that and along columns.
+pub(crate) fn matmul(
+    class: Class,
+    [m, n, k]: [usize; 3],
+    batches: usize,
+    [a, b]: [[usize; 3]; 2],
+    terms: usize,
+    bias: bool,
+) -> Launches {
+    let along = [if a[2] == 1 { Along::K } else { Along::Other }, if b[2] == 1 { Along::Other } else { Along::K }];
+    let lengths = [if a[2] == 1 { k } else { m }, if b[2] == 1 { n } else { k }];
+    let kernels = Kernels {
+        names: ["matmul", "matmul_tiles"],
+        words: &[a, b].concat(),
+        terms: &vec![Vec::new(); terms],
+        bias: Some(bias),
+    };
+    let (fours, unit) = (lengths.map(|len| len.is_multiple_of(4)), if k.is_multiple_of(4) { 4 } else { 1 });
+    Product { m, n, k, batches, along, fours, unit }.launches(class, kernels)
+}
+
 /// Refuses operands of another number than one or two terms and a bias have, and a second term unlike the first, but for
 /// which of its factors are stacks, along an axis before four others.
 pub(crate) fn expect_terms(op: &'static str, x: &[&Type], terms: usize, bias: bool) -> Result<()> {

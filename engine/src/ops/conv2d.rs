@@ -44,6 +44,22 @@ pub(crate) fn steps(x: &[&Type], terms: usize) -> Vec<Vec<usize>> {
     x.chunks(2).take(terms).map(|factors| factors.iter().map(step).collect()).collect()
 }
 
+/// The launches of a convolution of single pixels, which is a matrix product of all of them, `[m, k] [k, n]`; `None` where it
+/// is no such, or the terms' stacks differ. The strides are of left factors along rows and the summed axis, of right ones
+/// along that and columns.
+pub(crate) fn of_pixels(
+    class: Class,
+    g: &Geometry,
+    (x, y, terms, bias): (&[&Type], &Type, usize, bool),
+    size: [usize; 3],
+    [a, b]: [[usize; 2]; 2],
+) -> Option<Launches> {
+    let steps = steps(x, terms);
+    let alike = g.is_pointwise() && g.conv.groups == 1 && steps[0] == steps[terms - 1];
+    let strides = [[steps[0][0], a[0], a[1]], [steps[0][1], b[0], b[1]]];
+    alike.then(|| gemm::matmul(class, size, members(y), strides, terms, bias))
+}
+
 /// For each term which of its factors are stacks.
 pub(crate) fn stacked_factors(x: &[&Type], terms: usize) -> Vec<[bool; 2]> {
     x.chunks_exact(2).take(terms).map(|factors| [0, 1].map(|i| factors[i].shape.len() > 4)).collect()
@@ -102,6 +118,10 @@ impl Op for Conv2d {
             return launches;
         }
         let (m, n, k) = (g.rows(), g.co, g.kernel[0] * g.kernel[1] * g.ci);
+        let strides = [[k, 1], [n, 1]];
+        if let Some(launches) = of_pixels(class, &g, (x, y[0], self.terms, self.bias), [m, n, k], strides) {
+            return launches;
+        }
         let fours = [g.ci, g.co].map(|channels| channels.is_multiple_of(4));
         let kernels = Kernels {
             names: ["conv2d", "conv2d_tiles"],
@@ -224,7 +244,7 @@ pub(crate) fn stacks() -> Vec<(Shapes, [Option<usize>; 2])> {
         let height = Some(height);
         [[height, None], [None, height], [height; 2]].map(|heights| (all[at], heights))
     };
-    [(1, 3), (3, 2), (6, 2), (10, 3), (13, 3), (14, 2), (15, 4), (17, 4)].map(|(at, height)| heights(at, height)).concat()
+    [(1, 3), (2, 3), (3, 2), (6, 2), (10, 3), (13, 3), (14, 2), (15, 4), (16, 2), (17, 4)].map(|(at, height)| heights(at, height)).concat()
 }
 
 /// Both factors of this shape, or stacks of such.

@@ -1,6 +1,6 @@
 //! The convolution's derivative by its input: the transposed convolution.
 
-use super::conv2d::{at_once, factors, geometries, members, on_stacks, stacked_factors, stacks, steps, tolerance, words};
+use super::conv2d::{at_once, factors, geometries, members, of_pixels, on_stacks, stacked_factors, stacks, steps, tolerance, words};
 use crate::{
     At, Bind, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Sample, Type, Var,
     case::unit,
@@ -90,6 +90,13 @@ impl Op for Conv2dInputGrad {
             return launches;
         }
         let (m, n, k) = (g.n * g.size[0] * g.size[1], g.ci, g.kernel[0] * g.kernel[1] * g.co);
+        let len = [y[0].count() / members(y[0]), members(y[0])];
+        let finish = finish::launch(len, ends.residual.map(Bind::In), ends.gate.map(Bind::In), Bind::Out(0));
+        let strides = [[k, 1], [1, k]];
+        if let Some(mut launches) = of_pixels(class, &g, (x, y[0], self.terms, false), [m, n, k], strides) {
+            launches.list.extend(finish);
+            return launches;
+        }
         let kernels = Kernels {
             names: ["conv2d_input_grad", "conv2d_input_grad_tiles"],
             words: &words(&g, y[0]),
@@ -99,8 +106,6 @@ impl Op for Conv2dInputGrad {
         let (along, fours) = ([Along::K; 2], [g.co.is_multiple_of(4); 2]);
         let batches = members(y[0]) * self.conv.groups;
         let product = Product { m, n, k, batches, along, fours, unit: g.co };
-        let len = [y[0].count() / members(y[0]), members(y[0])];
-        let finish = finish::launch(len, ends.residual.map(Bind::In), ends.gate.map(Bind::In), Bind::Out(0));
         if class == Class::Gpu {
             let mut launches = on_stacks(product.launches(class, kernels), y[0]);
             launches.list.extend(finish);

@@ -1,6 +1,6 @@
 //! The convolution's derivative by its weights.
 
-use super::conv2d::{at_once, factors, geometries, members, on_stacks, stacked_factors, stacks, steps, tolerance, words};
+use super::conv2d::{at_once, factors, geometries, members, of_pixels, on_stacks, stacked_factors, stacks, steps, tolerance, words};
 use crate::{
     At, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
@@ -62,6 +62,10 @@ impl Op for Conv2dWeightGrad {
             return launches;
         }
         let (m, n, k) = (g.kernel[0] * g.kernel[1] * g.ci, g.co, g.rows());
+        let strides = [[1, m], [n, 1]];
+        if let Some(launches) = of_pixels(class, &g, (x, y[0], self.terms, false), [m, n, k], strides) {
+            return launches;
+        }
         let fours = [g.ci, g.co].map(|channels| channels.is_multiple_of(4));
         let kernels = Kernels {
             names: ["conv2d_weight_grad", "conv2d_weight_grad_tiles"],

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::{
     At, Case, Class, Graph, Launches, Mat, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
-    gemm::{self, Along, Kernels, Product},
+    gemm,
     op::{cpu, shape_error},
     shape,
 };
@@ -78,16 +78,7 @@ impl Op for Matmul {
         let [batches, m, n, k] = self.extents(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let (a_i, a_k) = if self.ta { (1, m) } else { (k, 1) };
         let (b_k, b_j) = if self.tb { (1, k) } else { (n, 1) };
-        let along = [if self.ta { Along::Other } else { Along::K }, if self.tb { Along::K } else { Along::Other }];
-        let fours = [if self.ta { m } else { k }, if self.tb { k } else { n }].map(|len| len.is_multiple_of(4));
-        let unit = if k.is_multiple_of(4) { 4 } else { 1 };
-        let kernels = Kernels {
-            names: ["matmul", "matmul_tiles"],
-            words: &[m * k, a_i, a_k, k * n, b_k, b_j],
-            terms: &vec![Vec::new(); self.terms],
-            bias: Some(self.bias),
-        };
-        Product { m, n, k, batches, along, fours, unit }.launches(class, kernels)
+        gemm::matmul(class, [m, n, k], batches, [[m * k, a_i, a_k], [k * n, b_k, b_j]], self.terms, self.bias)
     }
 
     fn flops(&self, x: &[&Type], y: &[&Type]) -> u64 {
