@@ -27,7 +27,7 @@ const MANY: usize = 256;
 const STRETCH: usize = 256;
 
 /// Elements of a stack's members that are worked on together, so that what is read twice stays in the cache.
-const TOGETHER: usize = 1 << 20;
+const TOGETHER: usize = 1 << 18;
 
 /// The members of a stack, of `len` elements each, in groups that are worked on together.
 pub(crate) fn groups(members: usize, len: usize) -> impl Iterator<Item = Range<usize>> {

@@ -7,6 +7,9 @@ use crate::{Bind, Class, Error, Graph, Launch, Launches, Real, Result, Type, Var
 /// Rows of the middle axis that one task adds up before partial results are combined, in a fixed order.
 const BLOCK: usize = 1024;
 
+/// Results that are made of one column side by side: one alone would wait for itself at each step.
+const LANES: usize = 16;
+
 /// The launches of a reduction over the middle axis: one, or two when the axis is long and the columns are few.
 /// `twice` says that the kernel applied to its own partial results gives the result.
 pub(crate) fn launches(class: Class, kernel: &'static str, x: &Type, twice: bool) -> Launches {
@@ -43,7 +46,8 @@ pub(crate) fn launches(class: Class, kernel: &'static str, x: &Type, twice: bool
     }
 }
 
-/// Folds the middle axis on the CPU: blocks of rows in parallel, then their results in order.
+/// Folds the middle axis on the CPU: blocks of rows in parallel, then their results in order. What is combined need not be
+/// neighbours.
 pub(crate) fn fold<F: Real, A: Copy + Send + Sync, Y: Send>(
     shape: &[usize],
     x: &[F],
@@ -58,6 +62,17 @@ pub(crate) fn fold<F: Real, A: Copy + Send + Sync, Y: Send>(
     let blocks = n.div_ceil(block);
     let part = |task: usize, acc: &mut [A]| {
         let (o, b) = (task / blocks, task % blocks);
+        if inner == 1 && n >= 4 * LANES {
+            let column = &x[o * n..][b * block..((b + 1) * block).min(n)];
+            let mut lanes = [identity; LANES];
+            for (i, row) in column.chunks(LANES).enumerate() {
+                for (lane, (own, &x)) in lanes.iter_mut().zip(row).enumerate() {
+                    *own = of(*own, x, b * block + i * LANES + lane);
+                }
+            }
+            acc[0] = lanes[1..].iter().fold(lanes[0], |acc, &lane| combine(acc, lane));
+            return;
+        }
         acc.fill(identity);
         for r in b * block..((b + 1) * block).min(n) {
             let row = &x[(o * n + r) * inner..][..inner];
