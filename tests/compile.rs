@@ -357,6 +357,39 @@ fn hessian_products_have_two_terms() {
     }
 }
 
+/// In the gradient of a block with a shortcut the input gradient ends with the shortcut's cotangent and the ReLU's gate; also
+/// where both are of a stack of points, whose gates are stacks that the op does not take.
+#[test]
+fn input_gradients_end_with_a_residual_and_a_gate() {
+    let kernels = [[3, 3, 3, 4], [3, 3, 4, 4], [3, 3, 4, 4]];
+    let gradient = |g: &mut Graph, x: Var, w: &[Var]| -> Result<Vec<Var>> {
+        let h = g.conv2d(x, w[0], Conv::padded(1)).and_then(|h| g.relu(h))?;
+        let inner = g.conv2d(h, w[1], Conv::padded(1)).and_then(|y| g.relu(y))?;
+        let y = g.conv2d(inner, w[2], Conv::padded(1)).and_then(|y| g.add(h, y))?;
+        let loss = half_square(g, y)?;
+        g.grad(loss, w)
+    };
+    let one = [vec![unit(&[2, 6, 5, 3])], kernels.map(|k| unit(&k)).to_vec()].concat();
+    let one = Case::new("a block", one, move |g, x| gradient(g, x[0], &x[1..]));
+    let many = [vec![unit(&[2, 6, 5, 3])], kernels.map(|k| unit(&k)).to_vec()].concat();
+    let stacks = kernels.map(|k| unit(&[&[3][..], &k].concat())).to_vec();
+    let many = Case::new("a block at three points", [many, stacks].concat(), move |g, x| {
+        let y = gradient(g, x[0], &x[1..4])?;
+        g.batch(&y, &x[1..4], &x[4..])
+    });
+    let (mut device, mut host, mut twin) = (Session::device(gpu(false)), Session::host(), Session::twin());
+    for (case, whole) in [(one, "residual: true, gate: true"), (many, "residual: true, gate: false")] {
+        let b = Bench::new(&case);
+        let plan = Plan::new(&b.g, &b.y, true).expect("the graph compiles");
+        let found = applied(&plan).iter().any(|s| s.starts_with("Conv2dInputGrad {") && s.contains(whole));
+        assert!(found, "{}: {whole} in\n{plan}", case.what);
+        let want = values(&mut twin, &b);
+        for (got, want) in values(&mut device, &b).iter().chain(&values(&mut host, &b)).zip(want.iter().chain(&want)) {
+            assert_close(&case.what, got, want, 2e-6);
+        }
+    }
+}
+
 /// A residual block in training: one fused step, and the running statistics that it feeds.
 #[test]
 fn a_fused_norm_keeps_its_running_statistics() {

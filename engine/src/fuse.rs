@@ -227,10 +227,14 @@ impl<'a> Finder<'a> {
         let [gate, x] = [self.g.nodes()[n].x[0], self.g.nodes()[n].x[1]];
         let Some((i, made)) = self.maker(x) else { return false };
         let Some(op) = gated(made.op.as_any()) else { return false };
-        // Results are like the gate, or stacks of such, whose members' elements come in fours.
-        let (one, all) = (self.g.ty(gate), self.g.ty(x));
-        let alike = one.shape == all.shape || (one.shape[..] == all.shape[1..] && one.count().is_multiple_of(4));
-        if one.shape.is_empty() || !alike || made.y[0] != x || self.depends(gate, i) {
+        // Results may be stacks, of members that come in fours; the gate is one for all.
+        let all = self.g.shape(x);
+        let one = match made.op.as_any().is::<Conv2dInputGrad>() {
+            true => member(all, 4),
+            false => self.g.shape(made.x[0]),
+        };
+        let fits = one == all || one.iter().product::<usize>().is_multiple_of(4);
+        if self.g.shape(gate) != one || !fits || made.y[0] != x || self.depends(gate, i) {
             return false;
         }
         self.replace(n, &[i], op, [made.x, vec![gate]].concat(), &made.y[1..])

@@ -93,9 +93,12 @@ impl Op for Conv2dInputGrad {
         let len = [y[0].count() / members(y[0]), members(y[0])];
         let finish = finish::launch(len, ends.residual.map(Bind::In), ends.gate.map(Bind::In), Bind::Out(0));
         let strides = [[k, 1], [1, k]];
-        if let Some(mut launches) = of_pixels(class, &g, (x, y[0], self.terms, false), [m, n, k], strides) {
+        let finished = |mut launches: Launches| {
             launches.list.extend(finish);
-            return launches;
+            launches
+        };
+        if let Some(launches) = of_pixels(class, &g, (x, y[0], self.terms, false), [m, n, k], strides) {
+            return finished(launches);
         }
         let kernels = Kernels {
             names: ["conv2d_input_grad", "conv2d_input_grad_tiles"],
@@ -107,9 +110,7 @@ impl Op for Conv2dInputGrad {
         let batches = members(y[0]) * self.conv.groups;
         let product = Product { m, n, k, batches, along, fours, unit: g.co };
         if class == Class::Gpu {
-            let mut launches = on_stacks(product.launches(class, kernels), y[0]);
-            launches.list.extend(finish);
-            return launches;
+            return finished(on_stacks(product.launches(class, kernels), y[0]));
         }
         let stride = self.conv.stride;
         let phases = [0, 1].map(|axis| if g.size[axis].is_multiple_of(stride[axis]) { stride[axis] } else { 1 });
@@ -120,9 +121,7 @@ impl Op for Conv2dInputGrad {
         for launch in &mut launches.list[..self.terms] {
             launch.constants.extend(constants.clone().map(|(name, value)| (name, value as f64)));
         }
-        let mut launches = on_stacks(launches, y[0]);
-        launches.list.extend(finish);
-        launches
+        finished(on_stacks(launches, y[0]))
     }
 
     fn flops(&self, x: &[&Type], y: &[&Type]) -> u64 {
@@ -173,7 +172,7 @@ impl Graph {
 }
 
 /// The case of an op with a residual or a gate added to it.
-fn finished(
+fn ending(
     op: &Conv2dInputGrad,
     g: &Geometry,
     height: Option<usize>,
@@ -197,7 +196,7 @@ pub(crate) fn cases() -> Vec<Case> {
             let operands = vec![unit(&g.y()), unit(&w), unit(&g.y()), unit(&w)][..2 * terms].to_vec();
             let op = Conv2dInputGrad { conv, size: g.size, terms, residual: false, gate: false };
             let what = format!("conv2d_input_grad {x:?} {w:?} {conv:?} {terms}");
-            all.push(finished(&op, &g, None, (&what, &operands), [terms == 1, true]));
+            all.push(ending(&op, &g, None, (&what, &operands), [terms == 1, true]));
             let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
             all.push(case.tolerance(tolerance(&g)).order(if terms == 1 { 2 } else { 0 }));
         }
@@ -209,7 +208,7 @@ pub(crate) fn cases() -> Vec<Case> {
             let op = Conv2dInputGrad { conv, size: g.size, terms, residual: false, gate: false };
             let what = format!("conv2d_input_grad {x:?} {w:?} {conv:?} {terms}, stacks {heights:?}");
             if g.x().iter().product::<usize>().is_multiple_of(4) {
-                all.push(finished(&op, &g, a.or(b), (&what, &operands), [true, terms == 1]));
+                all.push(ending(&op, &g, a.or(b), (&what, &operands), [true, terms == 1]));
             }
             let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
             all.push(case.tolerance(tolerance(&g)).order(if terms == 1 { 2 } else { 0 }));
