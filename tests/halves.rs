@@ -213,7 +213,7 @@ fn a_step_in_f16_needs_little_more_than_half_the_memory() {
     let [whole, half] = [Precision::F32, Precision::F16].map(plan);
     let ratio = half.bytes() as f64 / whole.bytes() as f64;
     println!("{} and {} bytes: {ratio:.3}", whole.bytes(), half.bytes());
-    assert!(ratio <= 0.65, "{ratio}");
+    assert!(ratio <= 0.66, "{ratio}");
     assert!(half.flops() as f64 <= 1.02 * whole.flops() as f64);
     let words = |plan: &Plan| plan.slots.iter().filter(|(dtype, _)| *dtype == DType::U32).map(|s| s.1).sum::<usize>();
     assert!(4 * words(&half) as u64 > half.bytes() / 2, "{} words", words(&half));
