@@ -15,7 +15,10 @@ use hillshade::{
 /// Rounds that are timed, after one that is not.
 const ROUNDS: usize = 7;
 
-/// Directions of the last row.
+/// Rows of one direction: the gradient and two products with each of two matrices, cold and warm.
+const SINGLE: usize = 5;
+
+/// Directions of the last rows, Hessian products cold and warm.
 const STACK: usize = 8;
 
 fn median(times: &mut [f64]) -> f64 {
@@ -73,7 +76,7 @@ fn measure(name: &str, open: &dyn Fn() -> Session, mode: BatchNorm, model: &str,
         product(a, &mut session, 1)?;
         bytes.push(a.peak_bytes());
     }
-    let mut times = vec![Vec::new(); operators.len() + 3];
+    let mut times = vec![Vec::new(); SINGLE + 2];
     for round in 0..=ROUNDS {
         let mut clock = |slot: usize, begin: Instant| {
             if round > 0 {
@@ -92,7 +95,7 @@ fn measure(name: &str, open: &dyn Fn() -> Session, mode: BatchNorm, model: &str,
         for (slot, (_, a)) in operators[..2].iter_mut().enumerate() {
             let begin = Instant::now();
             product(a, &mut session, STACK)?;
-            clock(slot + 5, begin);
+            clock(SINGLE + slot, begin);
         }
     }
     let medians: Vec<f64> = times.iter_mut().map(|t| median(t)).collect();
@@ -105,7 +108,7 @@ fn measure(name: &str, open: &dyn Fn() -> Session, mode: BatchNorm, model: &str,
     for (((what, _), ms), bytes) in operators.iter().zip(&medians[1..]).zip(bytes) {
         line(what, *ms, bytes);
     }
-    let [cold, warm] = [1, 2].map(|single| medians[single + 4] / STACK as f64 / medians[single]);
+    let [cold, warm] = [0, 1].map(|i| medians[SINGLE + i] / STACK as f64 / medians[1 + i]);
     println!(
         "  {STACK} Hessian products at once: {cold:.2} of {STACK} single cold ones, {warm:.2} of {STACK} single warm ones"
     );
