@@ -10,10 +10,9 @@ use common::{
 use hillshade::{
     engine::{Session, block_on},
     lab::{
-        BatchNorm, Curvature, Dense, Eigen, End, Kind, Lobpcg, Operator, Options, Problem, Samples, Search, Value,
-        dense, eigenvalues, found, power_iteration,
+        Curvature, Dense, Eigen, End, Kind, Lobpcg, Operator, Options, Search, Value, dense, eigenvalues, found,
+        power_iteration,
     },
-    models::{Builder, Loss, Mode, Network},
 };
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
