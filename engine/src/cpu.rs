@@ -2,10 +2,9 @@
 
 use std::{collections::HashMap, mem, sync::Arc, time::Instant};
 
-use aligned_vec::AVec;
-
 use crate::{
     DType, In, Op, Operand, OutMut, Place, Plan, Real, Result, Step, Type,
+    array::Array,
     feed::{Data, missing_state},
     real::Buf,
 };
@@ -46,7 +45,8 @@ pub(crate) struct CpuProgram<F> {
 
 impl<F: Executable> CpuSession<F> {
     pub(crate) fn set(&mut self, name: &str, ty: Type, data: impl Iterator<Item = F>) {
-        self.states.insert(name.into(), (ty, Buf::Float(AVec::from_iter(0, data))));
+        let data = Array::of(ty.count(), data);
+        self.states.insert(name.into(), (ty, Buf::Float(data)));
     }
 
     pub(crate) fn reserve(&mut self, name: &str, ty: &Type) {
@@ -79,7 +79,7 @@ impl<F: Executable> CpuProgram<F> {
     pub(crate) fn new(plan: Arc<Plan>) -> Self {
         let slots = plan.slots.iter().map(|&(dtype, len)| Buf::zeros(dtype, len)).collect();
         let inputs = plan.inputs.iter().map(|n| Buf::zeros(n.ty.dtype, n.ty.count())).collect();
-        let wide = |l: &Arc<[f32]>| Buf::Float(AVec::from_iter(0, l.iter().map(|&v| F::of(v.into()))));
+        let wide = |l: &Arc<[f32]>| Buf::Float(Array::of(l.len(), l.iter().map(|&v| F::of(v.into()))));
         let literals = plan.literals.iter().map(wide).collect();
         CpuProgram { slots, inputs, literals, states: Vec::new(), plan }
     }

@@ -6,19 +6,19 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use crate::real::{Aligned, zeros};
+use crate::array::Array;
 
 /// Buffers that a thread keeps, and the longest that it does: of a longer one the loop takes longer than the faults.
 const KEPT: usize = 12;
 const LONGEST: usize = 1 << 22;
 
 thread_local! {
-    static FREE: RefCell<Vec<Aligned<f32>>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Vec<Array<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A buffer of some length, with whatever was left in it.
 pub(crate) struct Lent {
-    data: Aligned<f32>,
+    data: Array<f32>,
     len: usize,
 }
 
@@ -30,14 +30,14 @@ impl Lent {
             let best = fits.min_by_key(|(_, data)| data.len()).map(|(i, _)| i);
             best.map(|i| free.swap_remove(i))
         });
-        Lent { data: kept.unwrap_or_else(|| zeros(len)), len }
+        Lent { data: kept.unwrap_or_else(|| Array::zeros(len)), len }
     }
 }
 
 impl Drop for Lent {
     /// Gives it back; of too many the shortest goes.
     fn drop(&mut self) {
-        let data = std::mem::replace(&mut self.data, zeros(0));
+        let data = std::mem::replace(&mut self.data, Array::zeros(0));
         if data.len() > LONGEST {
             return;
         }

@@ -1,5 +1,6 @@
 //! The engine of Hillshade: graphs of tensor operations, their derivatives of any order, a compiler, and three executors.
 
+mod array;
 mod batch;
 mod blocks;
 mod case;

@@ -1,23 +1,14 @@
 //! The two floats of the CPU executors: f32 on the host, f64 in the twin.
 
-use aligned_vec::AVec;
 use half::{f16, slice::HalfFloatSliceExt};
 
-use crate::{DType, Direct, functions};
-
-/// Numbers that begin with a line of the cache: a vector of them that crosses lines is loaded in twice the time.
-pub(crate) type Aligned<T> = AVec<T>;
-
-/// `len` zeros.
-pub(crate) fn zeros<F: Real>(len: usize) -> Aligned<F> {
-    AVec::from_iter(0, std::iter::repeat_n(F::zero(), len))
-}
+use crate::{DType, Direct, array::Array, functions};
 
 /// A CPU buffer: floats or indices.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum Buf<F> {
     /// Values of type f32 on the device.
-    Float(Aligned<F>),
+    Float(Array<F>),
     /// Values of type u32.
     Index(Vec<u32>),
 }
@@ -26,7 +17,7 @@ impl<F: Real> Buf<F> {
     /// `len` zeros.
     pub fn zeros(dtype: DType, len: usize) -> Self {
         match dtype {
-            DType::F32 => Buf::Float(zeros(len)),
+            DType::F32 => Buf::Float(Array::zeros(len)),
             DType::U32 => Buf::Index(vec![0; len]),
         }
     }
@@ -48,9 +39,9 @@ impl<F: Real> Buf<F> {
     }
 }
 
-impl<F> Default for Buf<F> {
+impl<F: Real> Default for Buf<F> {
     fn default() -> Self {
-        Buf::Float(AVec::new(0))
+        Buf::Float(Array::zeros(0))
     }
 }
 
@@ -120,7 +111,16 @@ pub struct Mat<'a, F> {
 
 /// f32 or f64.
 pub trait Real:
-    Direct + num_traits::Float + num_traits::NumAssign + std::iter::Sum + std::fmt::Debug + Default + Send + Sync + 'static
+    Direct
+    + bytemuck::Pod
+    + num_traits::Float
+    + num_traits::NumAssign
+    + std::iter::Sum
+    + std::fmt::Debug
+    + Default
+    + Send
+    + Sync
+    + 'static
 {
     /// `eˣ`; this and the next two in f32 as loops of vectors, which `Float::exp` is not.
     fn exponential(self) -> Self;

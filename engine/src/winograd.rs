@@ -186,7 +186,7 @@ impl Tiling {
         };
         let weights: Vec<Lent> = terms.iter().map(weights).collect();
         let [rows, len] = self.task(n);
-        let group = (GROUP / across).max(1);
+        let group = (GROUP.max(CLOSE / (2 * PARTS * (ci + co))) / across).max(1);
         let tasks = stretches(y, members, len);
         tasks.into_par_iter().enumerate().for_each(|(task, mut y)| {
             let rows = task * rows..((task + 1) * rows).min(n * down);

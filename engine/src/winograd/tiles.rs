@@ -235,12 +235,54 @@ impl WithSimd for Products<'_> {
     fn with_simd<S: Simd>(mut self, simd: S) {
         match vectors(S::F32_LANES, self.channels[1]) {
             2 => self.all::<S, 2>(simd),
+            _ if S::F32_LANES >= 16 && self.channels[0] == FEW => self.few(simd),
             _ => self.all::<S, 1>(simd),
         }
     }
 }
 
+/// Channels of which sums are so short that their loop is written out, for as many tiles as hide what a sum waits for.
+const FEW: usize = 16;
+
 impl Products<'_> {
+    /// Products with few channels, one vector of results at a time.
+    #[inline(always)]
+    fn few<S: Simd>(&mut self, simd: S) {
+        for part in 0..PARTS {
+            for c in (0..self.channels[1]).step_by(S::F32_LANES) {
+                let whole = self.tiles / FEW * FEW;
+                for p in (0..whole).step_by(FEW) {
+                    self.written_out::<S, FEW>(simd, part, p, c);
+                }
+                for p in whole..self.tiles {
+                    self.written_out::<S, 1>(simd, part, p, c);
+                }
+            }
+        }
+    }
+
+    /// `R` tiles from `p` on, a vector of channels from `c` on.
+    #[inline(always)]
+    fn written_out<S: Simd, const R: usize>(&mut self, simd: S, part: usize, p: usize, c: usize) {
+        let co = self.channels[1];
+        let mut sums = [simd.splat_f32s(0.0); R];
+        for [v, u] in self.terms {
+            let v = v[part * component(self.tiles, FEW) + p * FEW..].as_chunks::<FEW>().0;
+            let v: &[[f32; FEW]; R] = v.first_chunk().expect("as many tiles as were asked for");
+            let u = &u[part * FEW * co..][..FEW * co];
+            for k in 0..FEW {
+                let [u] = load::<S, 1>(&u[k * co + c..]);
+                for r in 0..R {
+                    sums[r] = simd.mul_add_e_f32s(simd.splat_f32s(v[r][k]), u, sums[r]);
+                }
+            }
+        }
+        let m = &mut self.m[part * component(self.tiles, co) + p * co + c..];
+        for (r, sum) in sums.into_iter().enumerate() {
+            store::<S>(&mut m[r * co..], sum);
+        }
+    }
+
     #[inline(always)]
     fn all<S: Simd, const V: usize>(&mut self, simd: S) {
         for part in 0..PARTS {
@@ -299,37 +341,39 @@ impl WithSimd for Outer<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         match vectors(S::F32_LANES, self.channels[1]) {
-            2 => self.all::<S, 2>(simd),
-            _ => self.all::<S, 1>(simd),
+            2 => self.all::<S, 8, 2>(simd),
+            // With registers for more sums than one vector of eight, which would wait for one another.
+            _ if S::F32_LANES >= 16 && self.channels[0].is_multiple_of(16) => self.all::<S, 16, 1>(simd),
+            _ => self.all::<S, 8, 1>(simd),
         }
     }
 }
 
 impl Outer<'_> {
     #[inline(always)]
-    fn all<S: Simd, const V: usize>(&mut self, simd: S) {
+    fn all<S: Simd, const R: usize, const V: usize>(&mut self, simd: S) {
         for part in 0..PARTS {
             for c in (0..self.channels[1]).step_by(V * S::F32_LANES) {
-                for k in (0..self.channels[0]).step_by(8) {
-                    self.tile::<S, V>(simd, part, k, c);
+                for k in (0..self.channels[0]).step_by(R) {
+                    self.tile::<S, R, V>(simd, part, k, c);
                 }
             }
         }
     }
 
-    /// Eight input channels from `k` on, `V` vectors of output channels from `c` on.
+    /// `R` input channels from `k` on, `V` vectors of output channels from `c` on.
     #[inline(always)]
-    fn tile<S: Simd, const V: usize>(&mut self, simd: S, part: usize, k: usize, c: usize) {
+    fn tile<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, part: usize, k: usize, c: usize) {
         let [ci, co] = self.channels;
         let s = &mut self.s[(part * ci + k) * co + c..];
-        let mut sums: [[S::f32s; V]; 8] = from_fn(|r| from_fn(|i| load::<S, 1>(&s[r * co + i * S::F32_LANES..])[0]));
+        let mut sums: [[S::f32s; V]; R] = from_fn(|r| from_fn(|i| load::<S, 1>(&s[r * co + i * S::F32_LANES..])[0]));
         for [v, t] in self.terms {
             let v = &v[part * component(self.tiles, ci)..][..self.tiles * ci];
             let t = &t[part * component(self.tiles, co)..][..self.tiles * co];
             for (v, t) in v.chunks_exact(ci).zip(t.chunks_exact(co)) {
                 let t: [S::f32s; V] = from_fn(|i| load::<S, 1>(&t[c + i * S::F32_LANES..])[0]);
-                let v = &v[k..][..8];
-                for r in 0..8 {
+                let v = &v[k..][..R];
+                for r in 0..R {
                     let v = simd.splat_f32s(v[r]);
                     sums[r] = from_fn(|i| simd.mul_add_e_f32s(v, t[i], sums[r][i]));
                 }
