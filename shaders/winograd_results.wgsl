@@ -1,5 +1,5 @@
-// Results [members, n, height, width, channels] (+ bias) (+ residual) (then 0 where gate ≤ 0) of sums of products, of one or
-// two terms; the residual has the members of the results, the gate is one for all.
+// Results [members, n, height, width, channels] (+ bias) (+ residual) (then 0 where gate ≤ 0, or where they are negative) of
+// sums of products, of one or two terms; the residual has the members of the results, the gate is one for all.
 
 #import winograd_tiles
 
@@ -7,6 +7,7 @@ override TERMS: u32 = 1;
 override BIAS: bool = false;
 override RESIDUAL: bool = false;
 override GATE: bool = false;
+override RELU: bool = false;
 
 @group(0) @binding(1) var<storage, read> m: array<vec4f>;
 @group(0) @binding(2) var<storage, read> other: array<vec4f>;
@@ -38,6 +39,7 @@ fn put_at(tile: Tile, row: u32, column: u32, v: vec4f) {
         let member = images * params.height * params.width * params.fours;
         sum = select(vec4f(), sum, gate[at - tile.member * member] > vec4f());
     }
+    if RELU { sum = select(sum, vec4f(), sum < vec4f()); }
     y[at] = sum;
 }
 

@@ -43,7 +43,7 @@ const REFUSED: &[(&str, &[&[usize]], Build, &str)] = &[
     (
         "conv2d",
         &[&[1, 3, 3, 2], &[1, 1, 2, 4], &[3]],
-        |g, x| g.apply(Conv2d { conv: Conv::default(), terms: 1, bias: true }, x),
+        |g, x| g.apply(Conv2d { bias: true, ..Conv2d::new(Conv::default()) }, x),
         "[4]",
     ),
     (
@@ -179,7 +179,7 @@ fn missing_rules_are_errors() {
             let mut image = |v| g.reshape(v, &[1, 1, 1, 4]);
             let [a, b] = [image(x[3])?, image(x[3])?];
             let w = g.reshape(x[0], &[1, 1, 4, 1])?;
-            g.apply(Conv2d { conv: Conv::default(), terms: 2, bias: false }, &[a, w, b, w])
+            g.apply(Conv2d { terms: 2, ..Conv2d::new(Conv::default()) }, &[a, w, b, w])
         }),
     ];
     let shapes: [&[&[usize]]; 4] = [

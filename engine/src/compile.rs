@@ -65,7 +65,11 @@ impl Rebuild<'_> {
             return Ok(());
         }
         if let Some(fused) = self.fusions.at(n) {
-            let x = fused.x.iter().map(|&x| self.get(x)).collect::<Result<Vec<_>>>()?;
+            let mut x = fused.x.iter().map(|&x| self.get(x)).collect::<Result<Vec<_>>>()?;
+            if let Some(scale) = fused.scale {
+                let scale = self.get(scale)?;
+                x[1] = self.to.mul(x[1], scale)?;
+            }
             let y = self.to.push(fused.op.clone(), &x)?;
             self.map.extend(fused.y.iter().copied().zip(y));
             return Ok(());

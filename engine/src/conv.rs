@@ -190,9 +190,9 @@ impl Geometry {
         }
     }
 
-    /// `y = bias + Σ x ⋆ w` over terms, for each member of their stacks; without a bias it is empty.
-    pub(crate) fn forward<F: Real>(&self, terms: &[Term<F>], bias: &[F], y: &mut [F]) {
-        if F::forward(self, terms, bias, y) {
+    /// `y = bias + Σ x ⋆ w` over terms, finished, for each member of their stacks; without a bias it is empty.
+    pub(crate) fn forward<F: Real>(&self, terms: &[Term<F>], bias: &[F], finish: Finish<F>, y: &mut [F]) {
+        if F::forward(self, terms, bias, finish, y) {
             return;
         }
         let (outs, len) = (self.co * self.conv.groups, self.y().iter().product());
@@ -203,6 +203,7 @@ impl Geometry {
                 for [x, w] in terms {
                     self.forward_block(x.member(member), w.member(member), b * block, patches, y);
                 }
+                finish.apply(member, b * block * outs, y);
             });
         }
     }

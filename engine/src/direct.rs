@@ -27,8 +27,8 @@ use tiles::{Backward, Extents, Forward, vectors};
 /// Results are stacks if a factor is one. Where one image meets stacked weights, or stacked cotangents, their channels lie
 /// side by side, and every number of the image that is loaded serves several members.
 pub trait Direct: Sized {
-    /// `y = bias + Σ x ⋆ w` over terms.
-    fn forward(_: &Geometry, _terms: &[Term<Self>], _bias: &[Self], _y: &mut [Self]) -> bool {
+    /// `y = bias + Σ x ⋆ w` over terms, finished.
+    fn forward(_: &Geometry, _terms: &[Term<Self>], _bias: &[Self], _: Finish<Self>, _y: &mut [Self]) -> bool {
         false
     }
 
@@ -192,17 +192,17 @@ pub(crate) fn add_up(sums: &[f32], dw: &mut [f32]) {
 }
 
 impl Direct for f32 {
-    fn forward(g: &Geometry, terms: &[Term<f32>], bias: &[f32], y: &mut [f32]) -> bool {
+    fn forward(g: &Geometry, terms: &[Term<f32>], bias: &[f32], finish: Finish<f32>, y: &mut [f32]) -> bool {
         if !takes(g, g.co) {
             return false;
         }
         let members = y.len() / g.y().iter().product::<usize>();
         if let Some(tiling) = tiling(g) {
-            tiling.convolve(terms, bias, Finish::NONE, [g.n, members], y);
+            tiling.convolve(terms, bias, finish, [g.n, members], y);
             return true;
         }
         let extents = [g.size, g.out, g.kernel, g.conv.padding, g.conv.stride];
-        convolve(terms, extents, [g.ci, g.co], bias, Finish::NONE, [g.n, members], y);
+        convolve(terms, extents, [g.ci, g.co], bias, finish, [g.n, members], y);
         true
     }
 

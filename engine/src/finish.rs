@@ -1,41 +1,51 @@
-//! What convolutions may end with while their results are at hand: an array that is added, and a gate.
+//! What convolutions may end with while their results are at hand: an array that is added, a gate, a ReLU.
 
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::{Bind, Launch, Real, op::word, stack::Stack};
 
-/// A residual, which may be a stack, and what makes results zero where it is not positive, one for all members.
+/// A residual, which may be a stack, what makes results zero where it is not positive, one for all members, or a ReLU in
+/// place of that.
 #[derive(Debug, Clone, Copy)]
 pub struct Finish<'a, F> {
     pub residual: Option<Stack<'a, F>>,
     pub gate: Option<&'a [F]>,
+    pub relu: bool,
 }
 
 impl<F: Real> Finish<'_, F> {
-    /// Neither.
-    pub(crate) const NONE: Self = Finish { residual: None, gate: None };
+    /// None of them.
+    #[cfg(test)]
+    pub(crate) const NONE: Self = Finish { residual: None, gate: None, relu: false };
 
     /// Finishes a member's results from element `start` on.
     pub(crate) fn apply(&self, member: usize, start: usize, y: &mut [F]) {
         let range = start..start + y.len();
         let residual = self.residual.map(|residual| &residual.member(member)[range.clone()]);
         let gate = self.gate.map(|gate| &gate[range]);
-        match (residual, gate) {
-            (None, None) => {}
-            (Some(r), None) => Arch::new().dispatch(Ends::<F, true, false> { arrays: [r, r], y }),
-            (None, Some(g)) => Arch::new().dispatch(Ends::<F, false, true> { arrays: [g, g], y }),
-            (Some(r), Some(g)) => Arch::new().dispatch(Ends::<F, true, true> { arrays: [r, g], y }),
+        match (residual, gate, self.relu) {
+            (None, None, false) => {}
+            (Some(r), None, false) => Arch::new().dispatch(Ends::<F, true, NOTHING> { arrays: [r, r], y }),
+            (Some(r), None, true) => Arch::new().dispatch(Ends::<F, true, RELU> { arrays: [r, r], y }),
+            (Some(r), Some(g), _) => Arch::new().dispatch(Ends::<F, true, GATE> { arrays: [r, g], y }),
+            (None, Some(g), _) => Arch::new().dispatch(Ends::<F, false, GATE> { arrays: [g, g], y }),
+            (None, None, true) => Arch::new().dispatch(Rectified(y)),
         }
     }
 }
 
+/// What comes after the residual.
+const NOTHING: u8 = 0;
+const GATE: u8 = 1;
+const RELU: u8 = 2;
+
 /// The loop, over a residual and a gate.
-struct Ends<'a, F, const RESIDUAL: bool, const GATE: bool> {
+struct Ends<'a, F, const RESIDUAL: bool, const LAST: u8> {
     arrays: [&'a [F]; 2],
     y: &'a mut [F],
 }
 
-impl<F: Real, const RESIDUAL: bool, const GATE: bool> WithSimd for Ends<'_, F, RESIDUAL, GATE> {
+impl<F: Real, const RESIDUAL: bool, const LAST: u8> WithSimd for Ends<'_, F, RESIDUAL, LAST> {
     type Output = ();
 
     #[inline(always)]
@@ -43,22 +53,45 @@ impl<F: Real, const RESIDUAL: bool, const GATE: bool> WithSimd for Ends<'_, F, R
         let [residual, gate] = self.arrays;
         for ((y, &residual), &gate) in self.y.iter_mut().zip(residual).zip(gate) {
             let sum = if RESIDUAL { *y + residual } else { *y };
-            *y = if !GATE || gate > F::zero() { sum } else { F::zero() };
+            let sum = if LAST == RELU && sum < F::zero() { F::zero() } else { sum };
+            *y = if LAST != GATE || gate > F::zero() { sum } else { F::zero() };
         }
     }
 }
 
-/// The launch that does this to results which other launches have written, of members of `len` elements.
-pub(crate) fn launch(
-    [len, members]: [usize; 2],
-    residual: Option<Bind>,
-    gate: Option<Bind>,
-    y: Bind,
-) -> Option<Launch> {
-    let any = residual.or(gate)?;
-    let launch = Launch::new("residual_gate", (len * members).div_ceil(256))
-        .constant("RESIDUAL", residual.is_some())
-        .constant("GATE", gate.is_some())
-        .params([len * members, len].map(word));
-    Some(launch.bind([residual.unwrap_or(any), gate.unwrap_or(any), y]))
+/// The loop of a ReLU alone. Not a number stays so.
+struct Rectified<'a, F>(&'a mut [F]);
+
+impl<F: Real> WithSimd for Rectified<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for y in self.0 {
+            *y = if *y < F::zero() { F::zero() } else { *y };
+        }
+    }
+}
+
+/// The operands, by number, of what results end with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Endings {
+    pub residual: Option<usize>,
+    pub gate: Option<usize>,
+    pub relu: bool,
+}
+
+impl Endings {
+    /// The launch that does this to results which other launches have written, of members of `len` elements, if there is
+    /// anything to do.
+    pub(crate) fn launch(&self, [len, members]: [usize; 2]) -> Option<Launch> {
+        let any = self.residual.or(self.gate).or(self.relu.then_some(0))?;
+        let launch = Launch::new("ends", (len * members).div_ceil(256))
+            .constant("RESIDUAL", self.residual.is_some())
+            .constant("GATE", self.gate.is_some())
+            .constant("RELU", self.relu)
+            .params([len * members, len].map(word));
+        let [residual, gate] = [self.residual, self.gate].map(|i| Bind::In(i.unwrap_or(any)));
+        Some(launch.bind([residual, gate, Bind::Out(0)]))
+    }
 }

@@ -3,13 +3,15 @@
 //! | pattern | becomes |
 //! |---|---|
 //! | product + product, of one kind | one product of two terms |
+//! | conv2d · one number for each channel | conv2d with weights times these |
 //! | matmul or conv2d + one number for each column | the same with a bias |
 //! | batch_norm + an array like it | batch_norm with a residual |
 //! | relu of batch_norm | batch_norm with a ReLU |
 //! | batch_norm_tangent + an array like it | batch_norm_tangent with a residual |
 //! | gate of batch_norm_tangent | batch_norm_tangent with a gate |
-//! | conv2d_input_grad + an array like it | conv2d_input_grad with a residual |
-//! | gate of conv2d_input_grad | conv2d_input_grad with a gate |
+//! | conv2d or conv2d_input_grad + an array like it | the same with a residual |
+//! | gate of conv2d or conv2d_input_grad | the same with a gate |
+//! | relu of conv2d | conv2d with a ReLU |
 //!
 //! A value that anything else needs is never fused away.
 
@@ -21,7 +23,7 @@ use std::{
 
 use crate::{
     Graph, Op, Pointwise, Source, Var,
-    ops::{Add, BatchNorm, BatchNormTangent, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, Gate, Matmul, Relu},
+    ops::{Add, BatchNorm, BatchNormTangent, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, Gate, Matmul, Mul, Relu},
     stack::member,
 };
 
@@ -31,6 +33,8 @@ pub(crate) struct Fused {
     pub op: Arc<dyn Op>,
     pub x: Vec<Var>,
     pub y: Vec<Var>,
+    /// What its weights, the second operand, are multiplied by.
+    pub scale: Option<Var>,
 }
 
 /// Which nodes are replaced by what.
@@ -67,6 +71,9 @@ impl Fusions {
                     || finder.bias(n, b, a)
                     || finder.residual(n, a, b)
                     || finder.residual(n, b, a);
+            } else if op.is::<Pointwise<Mul, 2>>() {
+                let [a, b] = [g.nodes()[n].x[0], g.nodes()[n].x[1]];
+                let _ = finder.scale(n, a, b) || finder.scale(n, b, a);
             } else if op.is::<Pointwise<Relu, 1>>() {
                 finder.relu(n);
             } else if op.is::<Pointwise<Gate, 2>>() {
@@ -91,7 +98,7 @@ fn doubled(a: &dyn Any, b: &dyn Any) -> Option<Arc<dyn Op>> {
     }
     if let (Some(a), Some(b)) = (a.downcast_ref::<Conv2d>(), b.downcast_ref::<Conv2d>()) {
         let alike = a.terms == 1 && b.terms == 1 && !a.bias && !b.bias && a.conv == b.conv;
-        return alike.then(|| Arc::new(Conv2d { terms: 2, ..a.clone() }) as _);
+        return (alike && !a.has_ends() && !b.has_ends()).then(|| Arc::new(Conv2d { terms: 2, ..a.clone() }) as _);
     }
     if let (Some(a), Some(b)) = (a.downcast_ref::<Conv2dInputGrad>(), b.downcast_ref::<Conv2dInputGrad>()) {
         let alike = a.terms == 1 && b.terms == 1 && (a.conv, a.size) == (b.conv, b.size);
@@ -108,13 +115,16 @@ fn biased(op: &dyn Any) -> Option<Arc<dyn Op>> {
         return (!op.bias).then(|| Arc::new(Matmul { bias: true, ..op.clone() }) as _);
     }
     let op = op.downcast_ref::<Conv2d>()?;
-    (!op.bias).then(|| Arc::new(Conv2d { bias: true, ..op.clone() }) as _)
+    (!op.bias && !op.has_ends()).then(|| Arc::new(Conv2d { bias: true, ..op.clone() }) as _)
 }
 
 /// The same op with a residual, if it is one that takes it.
 fn with_residual(op: &dyn Any) -> Option<Arc<dyn Op>> {
     if let Some(op) = op.downcast_ref::<BatchNorm>() {
         return (!op.residual && !op.relu).then(|| Arc::new(BatchNorm { residual: true, ..op.clone() }) as _);
+    }
+    if let Some(op) = op.downcast_ref::<Conv2d>() {
+        return (!op.has_ends()).then(|| Arc::new(Conv2d { residual: true, ..op.clone() }) as _);
     }
     if let Some(op) = op.downcast_ref::<Conv2dInputGrad>() {
         return (!op.residual && !op.gate).then(|| Arc::new(Conv2dInputGrad { residual: true, ..op.clone() }) as _);
@@ -125,11 +135,23 @@ fn with_residual(op: &dyn Any) -> Option<Arc<dyn Op>> {
 
 /// The same op with a gate, if it is one that takes it.
 fn gated(op: &dyn Any) -> Option<Arc<dyn Op>> {
+    if let Some(op) = op.downcast_ref::<Conv2d>() {
+        return (!op.gate && !op.relu).then(|| Arc::new(Conv2d { gate: true, ..op.clone() }) as _);
+    }
     if let Some(op) = op.downcast_ref::<Conv2dInputGrad>() {
         return (!op.gate).then(|| Arc::new(Conv2dInputGrad { gate: true, ..op.clone() }) as _);
     }
     let op = op.downcast_ref::<BatchNormTangent>()?;
     (!op.gate).then(|| Arc::new(BatchNormTangent { gate: true, ..op.clone() }) as _)
+}
+
+/// The same op with a ReLU, if it is one that takes it.
+fn rectified(op: &dyn Any) -> Option<Arc<dyn Op>> {
+    if let Some(op) = op.downcast_ref::<Conv2d>() {
+        return (!op.gate && !op.relu).then(|| Arc::new(Conv2d { relu: true, ..op.clone() }) as _);
+    }
+    let op = op.downcast_ref::<BatchNorm>()?;
+    (!op.relu).then(|| Arc::new(BatchNorm { relu: true, ..op.clone() }) as _)
 }
 
 impl<'a> Finder<'a> {
@@ -153,16 +175,18 @@ impl<'a> Finder<'a> {
         }
         let node = &self.g.nodes()[n];
         match &node.source {
-            Source::Op(op) => Some((n, Fused { op: op.clone(), x: node.x.clone(), y: node.y.clone() })),
+            Source::Op(op) => Some((n, Fused { op: op.clone(), x: node.x.clone(), y: node.y.clone(), scale: None })),
             _ => None,
         }
     }
 
-    /// Replaces the makers `inside` and node `n`, whose result takes the place of the first.
-    fn replace(&mut self, n: usize, inside: &[usize], op: Arc<dyn Op>, x: Vec<Var>, rest: &[Var]) -> bool {
-        let y = [&[self.g.nodes()[n].y[0]], rest].concat();
+    /// Replaces the makers `inside` and node `n`, whose result takes the place of the first of `made`, by `op`, which has an
+    /// operand more if there is one.
+    fn replace(&mut self, n: usize, inside: &[usize], op: Arc<dyn Op>, mut made: Fused, more: Option<Var>) -> bool {
+        made.x.extend(more);
+        made.y[0] = self.g.nodes()[n].y[0];
         let id = self.found.fused.len();
-        self.found.fused.push(Fused { op, x, y });
+        self.found.fused.push(Fused { op, ..made });
         for &i in inside {
             // A fusion inside a fusion: its nodes belong to the new one.
             if let Some(old) = self.found.by_node.insert(i, id) {
@@ -182,7 +206,9 @@ impl<'a> Finder<'a> {
             && left.x.len() == right.x.len()
             && left.x.iter().zip(&right.x).all(alike);
         match doubled(left.op.as_any(), right.op.as_any()) {
-            Some(op) if same_shapes && i != j => self.replace(n, &[i, j], op, [left.x, right.x].concat(), &[]),
+            Some(op) if same_shapes && i != j && left.scale.is_none() && right.scale.is_none() => {
+                self.replace(n, &[i, j], op, Fused { x: [left.x, right.x].concat(), ..left }, None)
+            }
             _ => false,
         }
     }
@@ -197,9 +223,21 @@ impl<'a> Finder<'a> {
             return false;
         }
         match biased(made.op.as_any()) {
-            Some(op) if !self.depends(bias, i) => self.replace(n, &[i], op, [made.x, vec![bias]].concat(), &[]),
+            Some(op) if !self.depends(bias, i) => self.replace(n, &[i], op, made, Some(bias)),
             _ => false,
         }
+    }
+
+    fn scale(&mut self, n: usize, a: Var, scale: Var) -> bool {
+        let Some((i, made)) = self.maker(a) else { return false };
+        let plain = |conv: &Conv2d| conv.terms == 1 && !conv.bias && !conv.has_ends();
+        let takes = made.op.as_any().downcast_ref().is_some_and(plain) && made.scale.is_none();
+        let channels = self.g.shape(a).last().copied();
+        let fits = self.g.shape(scale).len() == 1 && self.g.shape(scale).first().copied() == channels;
+        if !takes || !fits || self.g.shape(self.g.nodes()[n].y[0]) != self.g.shape(a) || self.depends(scale, i) {
+            return false;
+        }
+        self.replace(n, &[i], made.op.clone(), Fused { scale: Some(scale), ..made }, None)
     }
 
     fn residual(&mut self, n: usize, a: Var, residual: Var) -> bool {
@@ -208,17 +246,14 @@ impl<'a> Finder<'a> {
         if made.y[0] != a || self.g.shape(residual) != self.g.shape(a) || self.depends(residual, i) {
             return false;
         }
-        self.replace(n, &[i], op, [made.x, vec![residual]].concat(), &made.y[1..])
+        self.replace(n, &[i], op, made, Some(residual))
     }
 
     fn relu(&mut self, n: usize) -> bool {
         let x = self.g.nodes()[n].x[0];
         let Some((i, made)) = self.maker(x) else { return false };
-        match made.op.as_any().downcast_ref::<BatchNorm>() {
-            Some(norm) if !norm.relu && made.y[0] == x => {
-                let op = Arc::new(BatchNorm { relu: true, ..norm.clone() });
-                self.replace(n, &[i], op, made.x, &made.y[1..])
-            }
+        match rectified(made.op.as_any()) {
+            Some(op) if made.y[0] == x => self.replace(n, &[i], op, made, None),
             _ => false,
         }
     }
@@ -229,7 +264,7 @@ impl<'a> Finder<'a> {
         let Some(op) = gated(made.op.as_any()) else { return false };
         // Results may be stacks, of members that come in fours; the gate is one for all.
         let all = self.g.shape(x);
-        let one = match made.op.as_any().is::<Conv2dInputGrad>() {
+        let one = match made.op.as_any().is::<Conv2dInputGrad>() || made.op.as_any().is::<Conv2d>() {
             true => member(all, 4),
             false => self.g.shape(made.x[0]),
         };
@@ -237,7 +272,7 @@ impl<'a> Finder<'a> {
         if self.g.shape(gate) != one || !fits || made.y[0] != x || self.depends(gate, i) {
             return false;
         }
-        self.replace(n, &[i], op, [made.x, vec![gate]].concat(), &made.y[1..])
+        self.replace(n, &[i], op, made, Some(gate))
     }
 
     /// Whether `v` comes from node `n`, so that the node cannot wait for it.

@@ -337,7 +337,7 @@ mod tests {
         let bias: Vec<F> = (0..g.co).map(|c| F::of(c as f64 / 7.0)).collect();
         g.input_grad(&[[ct, w], [ct, w]], Finish::NONE, &mut all[0]);
         g.weight_grad(&[[x, ct], [x, ct]], &mut all[1]);
-        g.forward(&[[x, w], [x, w]], &bias, &mut all[2]);
+        g.forward(&[[x, w], [x, w]], &bias, Finish::NONE, &mut all[2]);
         all
     }
 

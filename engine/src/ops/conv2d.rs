@@ -3,21 +3,28 @@
 use crate::{
     At, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     case::unit,
+    finish::{Endings, Finish},
     gemm::{self, Along, Kernels, Product},
     op::{cpu, shape_error},
-    stack::{height, member, stacked, terms},
+    stack::{Stack, height, member, stacked, terms},
     winograd::{Ends, Tiling},
 };
 
-/// The op of [`Graph::conv2d`]; the compiler makes those of two terms or with a bias.
+/// The op of [`Graph::conv2d`]; the compiler makes those of two terms and with more operands, in this order.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
     /// Stride, padding, dilation, groups.
     pub conv: Conv,
     /// Number of convolutions that are summed, 1 or 2.
     pub terms: usize,
-    /// Whether a last operand, one number for each output channel, is added.
+    /// Whether an operand of one number for each output channel is added.
     pub bias: bool,
+    /// Whether an operand like the result is added.
+    pub residual: bool,
+    /// Whether a last operand like a single result makes it zero where it is not positive.
+    pub gate: bool,
+    /// Whether `max(y, 0)` comes last.
+    pub relu: bool,
 }
 
 /// Members of the stack that a result is, of four axes each.
@@ -65,6 +72,23 @@ pub(crate) fn stacked_factors(x: &[&Type], terms: usize) -> Vec<[bool; 2]> {
     x.chunks_exact(2).take(terms).map(|factors| [0, 1].map(|i| factors[i].shape.len() > 4)).collect()
 }
 
+/// Refuses a residual that is not like the result, and a gate that is not like a single one.
+pub(crate) fn expect_ends(
+    op: &'static str,
+    x: &[&Type],
+    ends: &[&Type],
+    [residual, gate]: [bool; 2],
+    y: &Type,
+) -> Result<()> {
+    let one = Type::f32(member(&y.shape, 4));
+    let wanted: Vec<&Type> = [(residual, y), (gate, &one)].into_iter().filter(|e| e.0).map(|e| e.1).collect();
+    let rule = "a residual is like the result, a gate like a single one, and members of a gated stack come in fours";
+    match ends == wanted && (members(y) == 1 || !gate || one.count().is_multiple_of(4)) {
+        true => Ok(()),
+        false => Err(shape_error(op, rule, x)),
+    }
+}
+
 /// An op of the family on stacks of its first operands, of four axes each.
 pub(crate) fn at_once(
     op: &(impl Op + Clone),
@@ -86,10 +110,32 @@ impl Conv2d {
         Geometry::new(self.conv, member(x, 4), member(w, 4))
     }
 
+    /// One term, and nothing after it.
+    pub fn new(conv: Conv) -> Self {
+        Conv2d { conv, terms: 1, bias: false, residual: false, gate: false, relu: false }
+    }
+
+    /// Whether results end with anything, after which nothing else can be added.
+    pub(crate) fn has_ends(&self) -> bool {
+        self.residual || self.gate || self.relu
+    }
+
+    fn endings(&self) -> Endings {
+        let first = 2 * self.terms + usize::from(self.bias);
+        Endings {
+            residual: self.residual.then_some(first),
+            gate: self.gate.then_some(first + usize::from(self.residual)),
+            relu: self.relu,
+        }
+    }
+
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let g = self.geometry(x[0].shape(), x[1].shape()).expect("the shape rule held");
         let bias = if self.bias { x[2 * self.terms].floats() } else { &[] };
-        g.forward(&terms(x, self.terms, 4), bias, y[0].floats_mut());
+        let Endings { residual, gate, relu } = self.endings();
+        let residual = residual.map(|i| Stack::new(&x[i], 4));
+        let finish = Finish { residual, gate: gate.map(|i| x[i].floats()), relu };
+        g.forward(&terms(x, self.terms, 4), bias, finish, y[0].floats_mut());
     }
 }
 
@@ -101,26 +147,34 @@ impl Op for Conv2d {
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        gemm::expect_terms("conv2d", x, self.terms, self.bias)?;
+        let (products, ends) = x.split_at(x.len().min(2 * self.terms + usize::from(self.bias)));
+        gemm::expect_terms("conv2d", products, self.terms, self.bias)?;
         let height = height("conv2d", &x[..2 * self.terms], 4)?;
         let rule = || shape_error("conv2d", format!("{RULE} ({:?})", self.conv), x);
         let g = self.geometry(&x[0].shape, &x[1].shape).ok_or_else(rule)?;
-        gemm::expect_bias("conv2d", x, self.bias, g.y()[3])?;
-        Ok(vec![Type::f32(stacked(height, &g.y()))])
+        gemm::expect_bias("conv2d", products, self.bias, g.y()[3])?;
+        let y = Type::f32(stacked(height, &g.y()));
+        expect_ends("conv2d", x, ends, [self.residual, self.gate], &y)?;
+        Ok(vec![y])
     }
 
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let stacks = stacked_factors(x, self.terms);
-        let ends = Ends { bias: self.bias.then_some(2 * self.terms), ..Ends::default() };
+        let endings = self.endings();
+        let ends = Ends { bias: self.bias.then_some(2 * self.terms), endings };
         let tiled = Tiling::new(&g).and_then(|t| t.launch(class, [g.n, members(y[0])], &stacks, false, ends));
         if let Some(launches) = tiled {
             return launches;
         }
         let (m, n, k) = (g.rows(), g.co, g.kernel[0] * g.kernel[1] * g.ci);
         let strides = [[k, 1], [n, 1]];
+        let finished = |mut launches: Launches| {
+            launches.list.extend(endings.launch([y[0].count() / members(y[0]), members(y[0])]));
+            launches
+        };
         if let Some(launches) = of_pixels(class, &g, (x, y[0], self.terms, self.bias), [m, n, k], strides) {
-            return launches;
+            return finished(launches);
         }
         let fours = [g.ci, g.co].map(|channels| channels.is_multiple_of(4));
         let kernels = Kernels {
@@ -131,7 +185,7 @@ impl Op for Conv2d {
         };
         let batches = members(y[0]) * self.conv.groups;
         let product = Product { m, n, k, batches, along: [Along::K, Along::Other], fours, unit: g.ci };
-        on_stacks(product.launches(class, kernels), y[0])
+        finished(on_stacks(product.launches(class, kernels), y[0]))
     }
 
     fn flops(&self, x: &[&Type], y: &[&Type]) -> u64 {
@@ -140,14 +194,15 @@ impl Op for Conv2d {
     }
 
     fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
-        if self.bias && x.is[2 * self.terms] {
+        // Graphs are made of those without ends.
+        if self.has_ends() || self.bias && x.is[2 * self.terms] {
             return Ok(None);
         }
         at_once(self, g, x, 2 * self.terms)
     }
 
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        gemm::expect_plain("conv2d", "vjp", self.terms, self.bias)?;
+        gemm::expect_plain("conv2d", "vjp", self.terms, self.bias || self.has_ends())?;
         let Some(ct) = ct[0] else { return Ok(vec![None; 2]) };
         let [x, w] = [0, 1].map(|i| g.shape(at.x[i]).to_vec());
         let (size, kernel) = (member(&x, 4), member(&w, 4));
@@ -158,7 +213,7 @@ impl Op for Conv2d {
     }
 
     fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        gemm::expect_plain("conv2d", "jvp", self.terms, self.bias)?;
+        gemm::expect_plain("conv2d", "jvp", self.terms, self.bias || self.has_ends())?;
         let left = dx[0].map(|dx| g.conv2d(dx, at.x[1], self.conv)).transpose()?;
         let right = dx[1].map(|dw| g.conv2d(at.x[0], dw, self.conv)).transpose()?;
         Ok(vec![super::sum_terms(g, left, right)?])
@@ -182,7 +237,7 @@ impl Graph {
     ///
     /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match or the window does not fit.
     pub fn conv2d(&mut self, x: Var, w: Var, conv: Conv) -> Result<Var> {
-        self.apply(Conv2d { conv, terms: 1, bias: false }, &[x, w])
+        self.apply(Conv2d::new(conv), &[x, w])
     }
 
     /// The mean over windows, padding counted in, as PyTorch's default: a convolution with constant weights.
@@ -257,6 +312,30 @@ pub(crate) fn tolerance(g: &Geometry) -> f64 {
     if Tiling::new(g).is_some() { 3e-6 } else { 1e-6 }
 }
 
+/// Cases of what results end with, by direct sums, products and Winograd's tiles, of one and of stacks.
+fn endings() -> Vec<Case> {
+    let all = geometries();
+    let of = |at: usize, height| {
+        let (x, w, conv) = all[at];
+        let g = Geometry::new(conv, &x, &w).expect("a list of fitting shapes");
+        [(true, false, true), (false, false, true), (true, true, false), (false, true, false)].map(
+            move |(residual, gate, relu)| {
+                let own = stacked(height, &x);
+                let mut operands = vec![unit(&own), unit(&w), unit(&[g.y()[3]])];
+                operands.extend(residual.then(|| unit(&stacked(height, &g.y()))));
+                operands.extend(gate.then(|| unit(&g.y())));
+                let op = Conv2d { bias: true, residual, gate, relu, ..Conv2d::new(conv) };
+                let what = format!("conv2d {own:?} {w:?} {conv:?}, bias, {residual} {gate} {relu}");
+                Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x)).tolerance(tolerance(&g)).order(0)
+            },
+        )
+    };
+    [(1, None), (2, None), (6, None), (11, None), (14, None), (2, Some(2)), (13, Some(3)), (14, Some(2))]
+        .into_iter()
+        .flat_map(|(at, height)| of(at, height))
+        .collect()
+}
+
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     let mut all: Vec<Case> = geometries()
@@ -276,7 +355,7 @@ pub(crate) fn cases() -> Vec<Case> {
         let one = Case::new(what.clone(), own.to_vec(), move |g, x| Ok(vec![g.conv2d(x[0], x[1], conv)?]));
         all.push(one.tolerance(tolerance));
         let both = [own, factors([&x, &w], [b, a])].concat();
-        let op = Conv2d { conv, terms: 2, bias: false };
+        let op = Conv2d { terms: 2, ..Conv2d::new(conv) };
         all.push(Case::new(format!("{what}, 2 terms"), both, move |g, x| g.apply_all(op.clone(), x)).tolerance(tolerance).order(0));
     }
     for (terms, bias) in [(2, false), (1, true), (2, true)] {
@@ -285,12 +364,13 @@ pub(crate) fn cases() -> Vec<Case> {
             x.extend([unit(&[2, 9, 7, 3]), unit(&[3, 3, 3, 5])]);
         }
         x.extend(bias.then(|| unit(&[5])));
-        let build = move |g: &mut Graph, x: &[Var]| g.apply_all(Conv2d { conv: Conv::padded(1), terms, bias }, x);
+        let build = move |g: &mut Graph, x: &[Var]| g.apply_all(Conv2d { terms, bias, ..Conv2d::new(Conv::padded(1)) }, x);
         all.push(Case::new(format!("conv2d {terms} terms, bias {bias}"), x, build).order(0));
     }
     let biased = vec![unit(&[3, 2, 5, 4, 16]), unit(&[3, 3, 16, 16]), unit(&[16])];
-    let build = |g: &mut Graph, x: &[Var]| g.apply_all(Conv2d { conv: Conv::padded(1), terms: 1, bias: true }, x);
+    let build = |g: &mut Graph, x: &[Var]| g.apply_all(Conv2d { bias: true, ..Conv2d::new(Conv::padded(1)) }, x);
     all.push(Case::new("conv2d of a stack, bias", biased, build).tolerance(3e-6).order(0));
+    all.extend(endings());
     let pooled = |g: &mut Graph, x: &[Var]| Ok(vec![g.avg_pool(x[0], [3, 2], [2, 2], [1, 0])?]);
     all.push(Case::new("avg_pool", vec![unit(&[2, 7, 6, 5])], pooled));
     all.push(Case::new("global_avg_pool", vec![unit(&[2, 7, 6, 5])], |g, x| Ok(vec![g.global_avg_pool(x[0])?])));

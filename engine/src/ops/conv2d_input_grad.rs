@@ -1,10 +1,10 @@
 //! The convolution's derivative by its input: the transposed convolution.
 
-use super::conv2d::{at_once, factors, geometries, members, of_pixels, on_stacks, stacked_factors, stacks, steps, tolerance, words};
+use super::conv2d::{at_once, expect_ends, factors, geometries, members, of_pixels, on_stacks, stacked_factors, stacks, steps, tolerance, words};
 use crate::{
-    At, Bind, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Sample, Type, Var,
+    At, Case, Class, Conv, Geometry, Graph, Launches, Op, Operand, OutMut, Real, Result, Sample, Type, Var,
     case::unit,
-    finish::{self, Finish},
+    finish::{Endings, Finish},
     gemm::{self, Along, Kernels, Product},
     op::{cpu, shape_error},
     stack::{Stack, height, member, stacked, terms},
@@ -39,6 +39,7 @@ impl Conv2dInputGrad {
         let finish = Finish {
             residual: self.residual().map(|i| Stack::new(&x[i], 4)),
             gate: self.gate.then(|| x[x.len() - 1].floats()),
+            relu: false,
         };
         g.input_grad(&terms(x, self.terms, 4), finish, y[0].floats_mut());
     }
@@ -72,12 +73,8 @@ impl Op for Conv2dInputGrad {
             shape_error("conv2d_input_grad", rule, x)
         };
         let g = self.geometry(&x[0].shape, &x[1].shape).ok_or_else(rule)?;
-        let (y, one) = (Type::f32(stacked(height, &g.x())), Type::f32(g.x()));
-        let wanted: Vec<&Type> = [(self.residual, &y), (self.gate, &one)].into_iter().filter(|e| e.0).map(|e| e.1).collect();
-        if ends != wanted || (height.is_some() && self.gate && !one.count().is_multiple_of(4)) {
-            let rule = "a residual is like the result, a gate like a single one, and members of a gated stack come in fours";
-            return Err(shape_error("conv2d_input_grad", rule, x));
-        }
+        let y = Type::f32(stacked(height, &g.x()));
+        expect_ends("conv2d_input_grad", x, ends, [self.residual, self.gate], &y)?;
         Ok(vec![y])
     }
 
@@ -85,13 +82,14 @@ impl Op for Conv2dInputGrad {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let tiling = Tiling::new(&g).map(Tiling::reversed).filter(Tiling::is_full);
         let stacks = stacked_factors(x, self.terms);
-        let ends = Ends { bias: None, residual: self.residual(), gate: self.gated() };
+        let endings = Endings { residual: self.residual(), gate: self.gated(), relu: false };
+        let ends = Ends { bias: None, endings };
         if let Some(launches) = tiling.and_then(|t| t.launch(class, [g.n, members(y[0])], &stacks, true, ends)) {
             return launches;
         }
         let (m, n, k) = (g.n * g.size[0] * g.size[1], g.ci, g.kernel[0] * g.kernel[1] * g.co);
         let len = [y[0].count() / members(y[0]), members(y[0])];
-        let finish = finish::launch(len, ends.residual.map(Bind::In), ends.gate.map(Bind::In), Bind::Out(0));
+        let finish = endings.launch(len);
         let strides = [[k, 1], [1, k]];
         let finished = |mut launches: Launches| {
             launches.list.extend(finish);

@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::{Tiling, tiles::PARTS};
 use crate::{
     Bind, Class, Launch, Launches,
+    finish::Endings,
     gemm::{Along, Kernels, Product},
     op::word,
 };
@@ -68,13 +69,12 @@ impl Scratch {
     }
 }
 
-/// What a convolution's results are made with after the products, by the numbers of operands: `bias` one for each channel,
-/// an array that is added, and a gate.
+/// What a convolution's results are made with after the products: by the number of its operand a bias, one number for each
+/// channel, and how they end.
 #[derive(Clone, Copy, Default)]
 pub struct Ends {
     pub bias: Option<usize>,
-    pub residual: Option<usize>,
-    pub gate: Option<usize>,
+    pub endings: Endings,
 }
 
 /// The buffers of left and of right factors; those of the terms' products follow.
@@ -164,15 +164,17 @@ impl Tiling {
             let (first, last) = (results[0], results[results.len() - 1]);
             let [own, others] = [first.1.steps(), last.1.steps()];
             let steps = [first.1.component(), own[0], own[1], others[0], others[1]].map(|step| word(step / 4));
-            let [shift, residual, gate] = [ends.bias, ends.residual, ends.gate].map(|i| Bind::In(i.unwrap_or(0)));
+            let Endings { residual, gate, relu } = ends.endings;
+            let bind = [ends.bias, residual, gate].map(|i| Bind::In(i.unwrap_or(0)));
             list.push(
                 self.through_tiles("winograd_results", n, members, &chunk, false)
                     .params(steps)
                     .constant("TERMS", stacks.len() as f64)
                     .constant("BIAS", ends.bias.is_some())
-                    .constant("RESIDUAL", ends.residual.is_some())
-                    .constant("GATE", ends.gate.is_some())
-                    .bind([first.0, last.0, shift, residual, gate, Bind::Out(0)]),
+                    .constant("RESIDUAL", residual.is_some())
+                    .constant("GATE", gate.is_some())
+                    .constant("RELU", relu)
+                    .bind([first.0, last.0, bind[0], bind[1], bind[2], Bind::Out(0)]),
             );
         }
         scratch.launches(list)
