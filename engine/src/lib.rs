@@ -3,6 +3,7 @@
 mod batch;
 mod blocks;
 mod case;
+mod ceilings;
 mod channels;
 mod compile;
 mod conv;
@@ -41,6 +42,7 @@ mod winograd;
 
 pub use batch::Stacked;
 pub use case::{Case, Drawn, Sample};
+pub use ceilings::Ceilings;
 pub use conv::{Conv, Geometry};
 pub use direct::Direct;
 pub use error::{Error, Result};
