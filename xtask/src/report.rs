@@ -212,7 +212,7 @@ mod tests {
         left(&root.join("criterion/matmul/a/base"), "device, GPU time", 1e6);
         fs::create_dir_all(root.join("bench")).expect("a new folder");
         let stale = FACTS.replace("3e6", "9e9");
-        let lines = [&stale, "no JSON", FACTS].map(|line| line.replace('\n', ""));
+        let lines = [stale.as_str(), "no JSON", FACTS].map(|line| line.replace('\n', ""));
         fs::write(root.join("bench/ops.jsonl"), lines.join("\n")).expect("a writable folder");
         let mut all = Vec::new();
         results(&root.join("criterion"), SystemTime::UNIX_EPOCH, &all_known(&root.join("bench")), &mut all);

@@ -176,7 +176,7 @@ fn on_size<O: Op>(
 /// The timed cases of one of the family's ops: of a small transformer, and off every tile.
 pub(crate) fn timed_sizes<O: Op>(op: fn(Attention) -> O, operands: &[Like], tolerance: f64) -> Vec<Case> {
     let sizes: [([usize; 6], bool, &[u32]); 2] =
-        [([4, 128, 128, 4, 4, 32], true, &[128; 4]), ([2, 197, 197, 6, 6, 24], false, &[197; 2])];
+        [([4, 128, 128, 4, 4, 32], true, &[128; 4]), ([3, 197, 197, 6, 6, 24], false, &[197; 3])];
     let case = |(size @ [n, t, _, heads, _, d], causal, lengths): ([usize; 6], bool, &[u32])| {
         let what = format!("[{n}, {t}, {heads}, {d}]{}", if causal { " causal" } else { "" });
         on_size(what, op, operands, (size, causal, lengths)).tolerance(tolerance)

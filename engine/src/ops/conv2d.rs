@@ -303,7 +303,7 @@ pub(crate) fn timed_geometries() -> Vec<(String, Shapes, f64)> {
     let by_channels = Conv { groups: 64, ..Conv::padded(1) };
     let shapes = [
         ([32, 16, 16, 32], [3, 3, 32, 32], Conv::padded(1)),
-        ([8, 15, 13, 67], [3, 3, 67, 65], Conv::padded(1)),
+        ([9, 15, 13, 67], [3, 3, 67, 65], Conv::padded(1)),
         ([32, 16, 16, 32], [3, 3, 32, 64], Conv::padded(1).strided(2)),
         ([32, 16, 16, 64], [1, 1, 64, 128], Conv::default()),
         ([32, 16, 16, 64], [3, 3, 1, 64], by_channels),
