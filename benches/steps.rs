@@ -1,54 +1,60 @@
-//! Wall time of matrix products, convolutions, batch normalization and training steps, on the host and on the device.
+//! Wall time of training steps, and of matrix products, convolutions and batch normalization as peers time them: with
+//! the upload of their operands and a sum over their results.
 //!
-//! `HILLSHADE_ADAPTER` picks the device; `cargo bench -- host` or `-- device` runs one side.
+//! `HILLSHADE_ADAPTER` picks the device; `cargo bench --bench steps -- host` or `-- device` runs one side.
 
-use std::hint::black_box;
+mod common;
 
+use std::{hint::black_box, time::Duration};
+
+use common::{Facts, Row, Side, group, sides};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hillshade::{
-    engine::{Conv, Data, Gpu, Graph, Program, Result, Session, Var, block_on},
+    engine::{Conv, Data, Graph, Program, Result, Var, block_on},
     models::{
         Config, Optimizer, Schedule, ScheduleShape, Trainer,
         data::{Dataset, Images},
     },
 };
 
-/// The executors: the host, and a device where there is one.
-fn sessions() -> Vec<(&'static str, Session)> {
-    let device = block_on(Gpu::open()).map(|gpu| ("device", Session::device(gpu)));
-    [("host", Session::host())].into_iter().chain(device).collect()
+/// Time of a sample, of which there are ten.
+const SAMPLE: Duration = Duration::from_millis(100);
+
+/// A graph on inputs of these shapes.
+struct Timed<'a> {
+    group: &'a str,
+    id: &'a str,
+    shapes: &'a [&'a [usize]],
+    build: fn(&mut Graph, &[Var]) -> Result<Vec<Var>>,
 }
 
-/// Times a graph on inputs of these shapes, its outputs' last one read back, which waits for the run.
-fn time(
-    c: &mut Criterion,
-    group: &str,
-    id: &str,
-    shapes: &[&[usize]],
-    build: fn(&mut Graph, &[Var]) -> Result<Vec<Var>>,
-) {
-    let mut group = c.benchmark_group(group);
-    group.sample_size(10);
-    for (name, mut session) in sessions() {
-        let mut g = Graph::new();
-        let names: Vec<String> = (0..shapes.len()).map(|i| format!("x{i}")).collect();
-        let x: Result<Vec<Var>> = names.iter().zip(shapes).map(|(n, s)| g.input(n, s)).collect();
-        let prepared = x.and_then(|x| {
-            let y = build(&mut g, &x)?;
-            // One number depends on all results, so that nothing is pruned and little is read.
-            let sums =
-                y.iter().map(|&y| g.sum(y, &(0..g.shape(y).len()).collect::<Vec<_>>())).collect::<Result<Vec<_>>>()?;
-            let total = sums[1..].iter().try_fold(sums[0], |a, &b| g.add(a, b))?;
-            Ok((session.compile(&g, &[total])?, total))
-        });
-        let (mut program, total): (Program, Var) = prepared.expect("the shapes fit");
-        let data: Vec<Vec<f32>> = shapes
-            .iter()
-            .map(|s| (0..s.iter().product()).map(|i: usize| (i % 97) as f32 / 97.0 - 0.5).collect())
-            .collect();
-        let feeds: Vec<(&str, Data)> = names.iter().zip(&data).map(|(n, d)| (n.as_str(), Data::F32(d))).collect();
-        group.throughput(Throughput::Elements(program.plan().flops()));
-        group.bench_function(BenchmarkId::new(name, id), |b| {
+/// Times a graph, one number that depends on all results read back, which waits for the run.
+fn time(c: &mut Criterion, sides: &[Side], facts: &mut Facts, timed: &Timed) {
+    let Timed { group: op, id, shapes, build } = *timed;
+    let mut group = group(c, op, SAMPLE);
+    let mut g = Graph::new();
+    let names: Vec<String> = (0..shapes.len()).map(|i| format!("x{i}")).collect();
+    let x: Result<Vec<Var>> = names.iter().zip(shapes).map(|(n, s)| g.input(n, s)).collect();
+    let summed = x.and_then(|x| {
+        // So that nothing is pruned and little is read.
+        let y = build(&mut g, &x)?;
+        let sums =
+            y.iter().map(|&y| g.sum(y, &(0..g.shape(y).len()).collect::<Vec<_>>())).collect::<Result<Vec<_>>>()?;
+        sums[1..].iter().try_fold(sums[0], |a, &b| g.add(a, b))
+    });
+    let total = summed.expect("the shapes fit");
+    let data: Vec<Vec<f32>> =
+        shapes.iter().map(|s| (0..s.iter().product()).map(|i: usize| (i % 97) as f32 / 97.0 - 0.5).collect()).collect();
+    let feeds: Vec<(&str, Data)> = names.iter().zip(&data).map(|(n, d)| (n.as_str(), Data::F32(d))).collect();
+    for side in sides {
+        let mut session = side.open();
+        let mut program: Program = session.compile(&g, &[total]).expect("the shapes fit");
+        let plan = program.plan();
+        let (flops, bytes) = (plan.flops(), plan.steps.iter().map(|s| s.bytes()).sum::<u64>());
+        group.throughput(Throughput::ElementsAndBytes { elements: flops, bytes });
+        let mut note = Some(Row::wall(op, id, side, flops as f64, bytes as f64));
+        group.bench_function(BenchmarkId::new(side.by, id), |b| {
+            note.take().into_iter().for_each(|row| facts.add(side, &row));
             b.iter(|| {
                 program.run(&mut session, &feeds).expect("the program runs");
                 black_box(program.read_now(&session, total).expect("the total can be read"))
@@ -58,9 +64,12 @@ fn time(
     group.finish();
 }
 
-fn ops(c: &mut Criterion) {
+fn ops(c: &mut Criterion, sides: &[Side], facts: &mut Facts) {
+    let mut time = |group: &str, id: &str, shapes: &[&[usize]], build: fn(&mut Graph, &[Var]) -> Result<Vec<Var>>| {
+        time(c, sides, facts, &Timed { group, id, shapes, build });
+    };
     for n in [512, 1024] {
-        time(c, "matmul", &n.to_string(), &[&[n, n], &[n, n]], |g, x| Ok(vec![g.matmul(x[0], x[1])?]));
+        time("matmul", &n.to_string(), &[&[n, n], &[n, n]], |g, x| Ok(vec![g.matmul(x[0], x[1])?]));
     }
     let conv = |g: &mut Graph, x: &[Var]| Ok(vec![g.conv2d(x[0], x[1], Conv::padded(1))?]);
     let trained = |g: &mut Graph, x: &[Var]| {
@@ -74,9 +83,9 @@ fn ops(c: &mut Criterion) {
     for [side, channels] in [[32, 16], [8, 64], [32, 64]] {
         let (x, w) = ([32, side, side, channels], [3, 3, channels, channels]);
         let id = format!("32x{side}x{side}x{channels}");
-        time(c, "conv2d forward", &id, &[&x, &w], conv);
-        time(c, "conv2d forward and backward", &id, &[&x, &w], trained);
-        time(c, "batch_norm forward and backward", &id, &[&x, &[channels], &[channels]], normed);
+        time("conv2d forward", &id, &[&x, &w], conv);
+        time("conv2d forward and backward", &id, &[&x, &w], trained);
+        time("batch_norm forward and backward", &id, &[&x, &[channels], &[channels]], normed);
     }
 }
 
@@ -86,9 +95,9 @@ fn grey([h, w, c]: [usize; 3], n: usize) -> Images {
     Images { shape: [h, w, c], pixels, labels: (0..n as u32).map(|i| i % 10).collect() }
 }
 
-fn steps(c: &mut Criterion) {
-    let mut group = c.benchmark_group("training step");
-    group.sample_size(10);
+fn steps(c: &mut Criterion, sides: &[Side], facts: &mut Facts) {
+    let op = "training step";
+    let mut group = group(c, op, SAMPLE);
     for (model, size, batch) in [
         ("mlp", [28, 28, 1], 128),
         ("cnn", [8, 8, 1], 64),
@@ -96,37 +105,55 @@ fn steps(c: &mut Criterion) {
         ("resnet20", [32, 32, 3], 32),
         ("resnet20", [32, 32, 3], 128),
     ] {
-        for (name, session) in sessions() {
-            let classes = (0..10).map(|c| c.to_string()).collect();
-            // More images than a step takes, so that a step brings its own to the session.
-            let dataset = Dataset::new("grey", classes, grey(size, 2 * batch), grey(size, 10));
-            let config = Config {
-                model: model.into(),
-                data: "grey".into(),
-                epochs: 1,
-                batch,
-                optimizer: Optimizer::Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 },
-                schedule: Schedule { rate: 0.01, shape: ScheduleShape::Constant, warmup: 0 },
-                ..Config::default()
-            };
-            let mut trainer = Trainer::new(config, dataset, session).expect("a fitting configuration");
+        let id = format!("{model} {batch}x{}x{}x{}", size[0], size[1], size[2]);
+        for side in sides {
             group.throughput(Throughput::Elements(batch as u64));
-            group.bench_function(
-                BenchmarkId::new(name, format!("{model} {batch}x{}x{}x{}", size[0], size[1], size[2])),
-                |b| {
-                    b.iter(|| {
-                        if trainer.epoch_is_over() {
-                            trainer.next_epoch().expect("the session works");
-                        }
-                        trainer.step().expect("the step runs");
-                        black_box(block_on(trainer.score()).ok())
-                    });
-                },
-            );
+            let mut trainer = None;
+            group.bench_function(BenchmarkId::new(side.by, &id), |b| {
+                let trainer = trainer.get_or_insert_with(|| {
+                    let mut trainer = trainer_of(model, size, batch, side);
+                    let spans =
+                        trainer.profile_step().map_or(Vec::new(), |p| p.into_iter().flat_map(|p| p.spans).collect());
+                    let flops = spans.iter().map(|s| s.flops).sum();
+                    let bytes = spans.iter().map(|s| s.bytes as f64).sum();
+                    facts.add(side, &Row::wall(op, &id, side, flops, bytes));
+                    trainer
+                });
+                b.iter(|| {
+                    if trainer.epoch_is_over() {
+                        trainer.next_epoch().expect("the session works");
+                    }
+                    trainer.step().expect("the step runs");
+                    black_box(block_on(trainer.score()).ok())
+                });
+            });
         }
     }
     group.finish();
 }
 
-criterion_group!(benches, ops, steps);
+/// A training run on images that do not matter.
+fn trainer_of(model: &str, size: [usize; 3], batch: usize, side: &Side) -> Trainer {
+    let classes = (0..10).map(|c| c.to_string()).collect();
+    // More images than a step takes, so that a step brings its own to the session.
+    let dataset = Dataset::new("grey", classes, grey(size, 2 * batch), grey(size, 10));
+    let config = Config {
+        model: model.into(),
+        data: "grey".into(),
+        epochs: 1,
+        batch,
+        optimizer: Optimizer::Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 },
+        schedule: Schedule { rate: 0.01, shape: ScheduleShape::Constant, warmup: 0 },
+        ..Config::default()
+    };
+    Trainer::new(config, dataset, side.open()).expect("a fitting configuration")
+}
+
+fn all(c: &mut Criterion) {
+    let (sides, mut facts) = (sides(), Facts::new("steps"));
+    ops(c, &sides, &mut facts);
+    steps(c, &sides, &mut facts);
+}
+
+criterion_group!(benches, all);
 criterion_main!(benches);

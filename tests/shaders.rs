@@ -9,8 +9,8 @@ use std::{
     sync::LazyLock,
 };
 
-use common::{Bench, each_case};
-use hillshade::engine::{Bind, Class, DType, Launch, Place, Plan, Step, Type, ops};
+use common::{built, each_case};
+use hillshade::engine::{Bind, Case, Class, DType, Launch, Place, Plan, Step, Type, ops};
 use hillshade_shaders::KERNELS;
 use naga::{
     AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner, back,
@@ -33,17 +33,21 @@ struct Text {
 static TEXTS: LazyLock<BTreeMap<&'static str, Text>> =
     LazyLock::new(|| KERNELS.iter().map(|&(name, _)| (name, Text::parse(name))).collect());
 
-/// What is applied in the plans of all cases, and for which case.
+/// What is applied in the plans of all cases, those for timing among them, and for which case.
 static STEPS: LazyLock<Vec<(String, Step)>> = LazyLock::new(|| {
     let mut steps = Vec::new();
-    each_case(|case| {
-        let b = Bench::new(case);
+    let mut plan = |what: &str, case: &Case| {
+        let (g, _, y) = built(case);
         for class in [Class::Gpu, Class::Software] {
-            let plan = Plan::for_class(class, &b.g, &b.y, true).expect("cases can be planned");
+            let plan = Plan::for_class(class, &g, &y, true).expect("cases can be planned");
             let applied = plan.steps.into_iter().filter(|s| matches!(s, Step::Apply { .. }));
-            steps.extend(applied.map(|s| (format!("{} {class:?}", case.what), s)));
+            steps.extend(applied.map(|s| (format!("{what} {class:?}"), s)));
         }
-    });
+    };
+    each_case(|case| plan(&case.what, case));
+    for (op, cases) in ops::timed() {
+        cases.iter().for_each(|case| plan(&format!("{op} {}", case.what), case));
+    }
     assert!(steps.len() > ops::all().len(), "cases apply ops");
     steps
 });
@@ -127,6 +131,30 @@ fn each_launch(mut f: impl FnMut(&Text, &Launch)) {
         }
     }
     assert!(seen > KERNELS.len(), "there are launches");
+}
+
+/// Benches time one op in a row, or a softmax, by which it is named, on operands and results of more than a MiB.
+#[test]
+fn timed_cases_are_of_one_op_and_large() {
+    let mut rows = HashSet::new();
+    for (op, cases) in ops::timed() {
+        assert!(!cases.is_empty(), "{op}");
+        for case in cases {
+            let (g, _, y) = built(&case);
+            let plan = Plan::for_class(Class::Gpu, &g, &y, true).expect("cases can be planned");
+            // Inputs that are updated in place are copied first; benches have them as states.
+            let applied = plan.steps.iter().filter_map(|s| match s {
+                Step::Apply { op, .. } => Some((op.name(), s.bytes())),
+                Step::Copy { .. } => None,
+            });
+            let (names, bytes): (Vec<_>, Vec<_>) = applied.unzip();
+            let bytes: u64 = bytes.iter().sum();
+            let composed = case.what.starts_with("softmax");
+            assert!(names[0] == op && (names.len() == 1 || composed), "{op} {}: {names:?}", case.what);
+            assert!(bytes > 1 << 20, "{op} {}: {bytes} bytes", case.what);
+            assert!(rows.insert(format!("{op} {}", case.what)), "{op} {} twice", case.what);
+        }
+    }
 }
 
 /// The launches that differ in kernel or constants.

@@ -4,6 +4,7 @@ mod array;
 mod batch;
 mod blocks;
 mod case;
+mod ceilings;
 mod channels;
 mod compile;
 mod conv;
@@ -42,6 +43,7 @@ mod winograd;
 
 pub use batch::Stacked;
 pub use case::{Case, Drawn, Sample};
+pub use ceilings::Ceilings;
 pub use conv::{Conv, Geometry};
 pub use direct::Direct;
 pub use error::{Error, Result};

@@ -1,16 +1,23 @@
-//! The ops, one line each: a name here, `ops/<name>.rs`, `shaders/<name>.wgsl`. Tests, benches and docs read this list.
+//! The ops, one line each: a name here, `ops/<name>.rs`, `shaders/<name>.wgsl`. Tests, benches and docs read this list;
+//! benches time what is marked so.
 
 use crate::{Case, Graph, Result, Var};
 
-/// Declares the ops' modules, their public items, and the table of their cases.
+/// Declares the ops' modules, their public items, and the tables of their cases.
 macro_rules! ops {
-    ($($name:ident),+ $(,)?) => {
+    ($($name:ident $(+ $timed:ident)?),+ $(,)?) => {
         $(mod $name; #[allow(unused_imports, reason = "an op may have no public items beside its method")]
         pub use $name::*;)+
 
         /// Every op's name and cases.
         pub fn all() -> Vec<(&'static str, Vec<Case>)> {
             vec![$((stringify!($name), $name::cases())),+]
+        }
+
+        /// The hot ops' names and the cases on which they are timed: one op each, larger than those of [`all`], on
+        /// operands that are more than a MiB together with the results.
+        pub fn timed() -> Vec<(&'static str, Vec<Case>)> {
+            vec![$($((stringify!($name), $name::$timed()),)?)+]
         }
     };
 }
@@ -19,79 +26,80 @@ pub mod random;
 
 ops! {
     abs,
-    adam,
-    add,
+    adam + timed,
+    add + timed,
     affine,
     argmax,
-    attention,
-    attention_grad,
-    attention_grad_tangent,
-    attention_tangent,
-    batch_norm,
-    batch_norm_grad,
-    batch_norm_grad_tangent,
-    batch_norm_tangent,
+    attention + timed,
+    attention_grad + timed,
+    attention_grad_tangent + timed,
+    attention_tangent + timed,
+    batch_norm + timed,
+    batch_norm_grad + timed,
+    batch_norm_grad_tangent + timed,
+    batch_norm_tangent + timed,
     bernoulli,
     broadcast,
     clamp,
-    concat,
-    conv2d,
-    conv2d_input_grad,
-    conv2d_weight_grad,
+    concat + timed,
+    conv2d + timed,
+    conv2d_input_grad + timed,
+    conv2d_weight_grad + timed,
     cos,
-    cross_entropy,
-    cross_entropy_grad,
+    cross_entropy + timed,
+    cross_entropy_grad + timed,
     div,
     eq,
     erf,
-    exp,
+    exp + timed,
     fill,
     flip,
-    float,
-    gate,
-    gather,
+    float + timed,
+    gate + timed,
+    gather + timed,
     ge,
-    gelu,
+    gelu + timed,
     gelu_grad,
     gelu_tanh,
     gelu_tanh_grad,
     gt,
-    half,
-    inner_products,
-    layer_norm,
-    layer_norm_grad,
-    layer_norm_grad_tangent,
-    layer_norm_tangent,
+    half + timed,
+    inner_products + timed,
+    iterate + timed,
+    layer_norm + timed,
+    layer_norm_grad + timed,
+    layer_norm_grad_tangent + timed,
+    layer_norm_tangent + timed,
     le,
     leaky_relu,
     log,
-    logsumexp,
-    lstm_cell,
-    lstm_cell_grad,
+    logsumexp + timed,
+    lstm_cell + timed,
+    lstm_cell_grad + timed,
     lstm_cell_grad_tangent,
     lstm_cell_tangent,
     lt,
-    matmul,
+    matmul + timed,
     max,
-    max_over,
-    max_pool,
-    max_pool_grad,
+    max_over + timed,
+    max_pool + timed,
+    max_pool_grad + timed,
     mean_of_parts,
     min,
     mul,
     ne,
     neg,
-    normal,
+    normal + timed,
     one_hot,
     pad,
     pow,
     recip,
-    relu,
+    relu + timed,
     reshape,
     rsqrt,
-    scatter_add,
+    scatter_add + timed,
     select,
-    sgd,
+    sgd + timed,
     sigmoid,
     sign,
     silu,
@@ -102,10 +110,10 @@ ops! {
     sqrt,
     stop_gradient,
     sub,
-    sum,
+    sum + timed,
     tanh,
-    transpose,
-    uniform,
+    transpose + timed,
+    uniform + timed,
     write_rows,
 }
 

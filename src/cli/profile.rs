@@ -1,12 +1,10 @@
 //! `hillshade profile`.
 
-mod ceilings;
-
 use std::{collections::HashMap, path::PathBuf, time::Instant};
 
 use clap::ValueEnum;
 use hillshade::{
-    engine::{Profile, Session, block_on},
+    engine::{Ceilings, Profile, Session, block_on},
     lab::{BatchNorm, Curvature, Kind, Operator, Options as Curve, Probe, Problem, Vectors, input, output},
     models::{
         Builder, Config, Error, Loss, Mode, Network, Optimizer, Part, Takes, Task, Trainer,
@@ -17,7 +15,6 @@ use hillshade::{
 use serde_json::json;
 
 use super::{Result, executor, print};
-use ceilings::Ceilings;
 
 /// Characters that a text may be made up of.
 const MOST_LETTERS: usize = 1_000_000;
@@ -234,7 +231,7 @@ fn table(profile: &Profile, by: By, ceilings: Ceilings) -> Vec<(String, Row)> {
         row.seconds += span.seconds();
         row.flops += span.flops;
         row.bytes += span.bytes as f64;
-        row.ideal += (span.flops / ceilings.flops).max(span.bytes as f64 / ceilings.bytes);
+        row.ideal += ceilings.seconds(span.flops, span.bytes as f64);
     }
     let mut rows: Vec<_> = rows.into_iter().collect();
     rows.sort_by(|(a, x), (b, y)| y.seconds.total_cmp(&x.seconds).then_with(|| a.cmp(b)));
@@ -258,7 +255,7 @@ fn trace(profile: &Profile, executor: &str) -> Vec<u8> {
 pub fn run(options: &Options) -> Result<()> {
     let mut subject = subject(options, options.executor.open()?)?;
     let executor = subject.session().executor();
-    let ceilings = Ceilings::measure(subject.session())?;
+    let ceilings = block_on(Ceilings::measure(subject.session()))?;
     subject.run()?;
     let rounds = options.rounds.max(1);
     let mut plain = (0..rounds).map(|_| subject.run()).collect::<Result<Vec<_>>>()?;
@@ -268,11 +265,13 @@ pub fn run(options: &Options) -> Result<()> {
     let (plain, profile) = (&plain[rounds / 2], &profiles[rounds / 2]);
 
     print(format_args!(
-        "{}, batch {}, on {executor}\nceilings, measured now: {:.1} GFLOP/s (matmul), {:.1} GB/s (copy)",
+        "{}, batch {}, on {executor}\n\
+         ceilings, measured now: {:.1} GFLOP/s (multiply-adds), {:.1} GFLOP/s (matmul), {:.1} GB/s (copy)",
         options.model,
         options.batch,
-        ceilings.flops / 1e9,
-        ceilings.bytes / 1e9
+        ceilings.fma / 1e9,
+        ceilings.matmul / 1e9,
+        ceilings.copy / 1e9
     ))?;
     let ms = |ns: u64| ns as f64 / 1e6;
     print(format_args!(

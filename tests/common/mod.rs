@@ -4,7 +4,7 @@
 pub mod golden;
 pub mod lab;
 
-use hillshade::engine::{Case, Class, Data, Drawn, Gpu, Graph, Options, Program, Session, Source, Var, ops};
+use hillshade::engine::{Case, Class, DType, Data, Drawn, Gpu, Graph, Options, Program, Session, Source, Var, ops};
 
 /// The device that kernels are tested on, with poisoned buffers.
 pub fn gpu(checked: bool) -> Gpu {
@@ -50,12 +50,18 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(case: &Case) -> Self {
-        let mut g = Graph::new();
-        let x = inputs(&mut g, case, "x");
-        let y = (case.build)(&mut g, &x).unwrap_or_else(|e| panic!("{}: {e}", case.what));
+        let (g, x, y) = built(case);
         let drawn = case.x.iter().enumerate().map(|(i, s)| s.draw(i as u32)).collect();
         Bench { g, x, drawn, y }
     }
+}
+
+/// A case's graph, its operands and its results.
+pub fn built(case: &Case) -> (Graph, Vec<Var>, Vec<Var>) {
+    let mut g = Graph::new();
+    let x = inputs(&mut g, case, "x");
+    let y = (case.build)(&mut g, &x).unwrap_or_else(|e| panic!("{}: {e}", case.what));
+    (g, x, y)
 }
 
 /// Inputs for a case's operands, named by a prefix and their number.
@@ -65,9 +71,9 @@ pub fn inputs(g: &mut Graph, case: &Case, prefix: &str) -> Vec<Var> {
         .enumerate()
         .map(|(i, s)| {
             let (name, ty) = (format!("{prefix}{i}"), s.ty());
-            match s.draw(0) {
-                Drawn::Float(_) => g.input(&name, &ty.shape),
-                Drawn::Index(_) => g.input_u32(&name, &ty.shape),
+            match ty.dtype {
+                DType::F32 => g.input(&name, &ty.shape),
+                DType::U32 => g.input_u32(&name, &ty.shape),
             }
             .expect("names differ")
         })

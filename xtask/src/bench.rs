@@ -1,87 +1,14 @@
-//! What criterion measured, as a table and as JSON lines; and beside it what peers measured.
+//! Runs the benches, and beside them peers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    io::Write,
     path::Path,
     process::{Command, Stdio},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-/// A median time.
-#[derive(Debug, Clone, PartialEq)]
-struct Measured {
-    /// What was done: the group and its shape.
-    row: String,
-    /// By whom: `host`, `device`, or a peer.
-    by: String,
-    ms: f64,
-    /// Median absolute deviation in milliseconds.
-    spread: f64,
-    /// FLOPs or images of a run.
-    work: u64,
-}
-
-fn parse(path: &Path) -> Option<Value> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
-}
-
-/// One result, from the folder `new` that criterion leaves for it.
-fn measured(folder: &Path) -> Option<Measured> {
-    let (id, times) = (parse(&folder.join("benchmark.json"))?, parse(&folder.join("estimates.json"))?);
-    let text = |key: &str| id[key].as_str().map(str::to_string);
-    let ms = |of: &str| times[of]["point_estimate"].as_f64().map(|ns| ns / 1e6);
-    Some(Measured {
-        row: format!("{} {}", text("group_id")?, text("value_str")?),
-        by: text("function_id")?,
-        ms: ms("median")?,
-        spread: ms("median_abs_dev")?,
-        work: id["throughput"]["Elements"].as_u64().unwrap_or(0),
-    })
-}
-
-/// All results in criterion's folder that are newer than `since`.
-fn results(folder: &Path, since: std::time::SystemTime, found: &mut Vec<Measured>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.file_name().is_some_and(|name| name == "new") {
-            let fresh = fs::metadata(path.join("estimates.json")).and_then(|m| m.modified()).is_ok_and(|t| t >= since);
-            found.extend(measured(&path).filter(|_| fresh));
-        } else if path.is_dir() {
-            results(&path, since, found);
-        }
-    }
-}
-
-fn commit(root: &Path) -> String {
-    let output = Command::new("git").args(["describe", "--always", "--dirty"]).current_dir(root).output();
-    output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_string()).unwrap_or_default()
-}
-
-/// The benches' results of this run: printed as a table, and added to `target/bench.jsonl`.
-fn report(root: &Path, since: std::time::SystemTime) -> Result<Vec<Measured>, String> {
-    let mut all = Vec::new();
-    results(&root.join("target/criterion"), since, &mut all);
-    all.sort_by(|a, b| (&a.row, &a.by).cmp(&(&b.row, &b.by)));
-    println!("\n{:<48} {:<8} {:>10} {:>8} {:>10}", "row", "by", "ms", "±", "G/s");
-    for m in &all {
-        let rate = m.work as f64 / m.ms / 1e6;
-        println!("{:<48} {:<8} {:>10.3} {:>8.3} {rate:>10.2}", m.row, m.by, m.ms, m.spread);
-    }
-    let path = root.join("target/bench.jsonl");
-    let failed = |e: std::io::Error| format!("{}: {e}", path.display());
-    let mut file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
-    let (commit, adapter) = (commit(root), std::env::var("HILLSHADE_ADAPTER").unwrap_or_default());
-    for m in &all {
-        let line = json!({
-            "commit": commit, "adapter": adapter, "row": m.row, "by": m.by, "ms": m.ms, "spread": m.spread, "work": m.work,
-        });
-        writeln!(file, "{line}").map_err(failed)?;
-    }
-    Ok(all)
-}
+use crate::report::{Measured, keep, results_since, table};
 
 /// Runs the benches of cargo's arguments and reports.
 ///
@@ -95,7 +22,11 @@ pub fn bench(command: &mut Command, root: &Path) -> Result<(), String> {
 fn ours(command: &mut Command, root: &Path) -> Result<Vec<Measured>, String> {
     let since = std::time::SystemTime::now();
     match command.status() {
-        Ok(status) if status.success() => report(root, since),
+        Ok(status) if status.success() => {
+            let (all, lines) = results_since(root, since);
+            print!("\n{}", table(&all));
+            keep(root, &lines).map(|()| all)
+        }
         Ok(status) => Err(format!("the benches failed: {status}")),
         Err(e) => Err(format!("{}: {e}", command.get_program().display())),
     }
@@ -153,7 +84,7 @@ pub fn peers(command: &mut Command, root: &Path) -> Result<(), String> {
         match command.stderr(Stdio::null()).output() {
             Ok(output) if output.status.success() => {
                 let found = rows(&String::from_utf8_lossy(&output.stdout));
-                all.extend(found.into_iter().map(|(row, by, ms)| Measured { row, by, ms, spread: 0.0, work: 0 }));
+                all.extend(found.into_iter().map(|(row, by, ms)| Measured { row, by, ms, spread: 0.0, facts: None }));
             }
             _ => {
                 let arguments = arguments.join(" ");
@@ -213,7 +144,7 @@ mod tests {
             if name.ends_with(".py") {
                 assert!(place.is_file() && command.get_args().next() == Some(place.as_os_str()), "{command:?}");
             } else {
-                let manifest = fs::read_to_string(place.join("Cargo.toml")).expect("a package");
+                let manifest = std::fs::read_to_string(place.join("Cargo.toml")).expect("a package");
                 let program = Path::new(command.get_program());
                 let stem = program.file_stem().and_then(|s| s.to_str()).expect("UTF-8");
                 assert!(manifest.contains(&format!("name = \"{stem}\"")), "{name}: {stem}");
@@ -224,7 +155,8 @@ mod tests {
 
     #[test]
     fn ratios_are_peer_over_ours() {
-        let m = |row: &str, by: &str, ms: f64| Measured { row: row.into(), by: by.into(), ms, spread: 0.0, work: 0 };
+        let m =
+            |row: &str, by: &str, ms: f64| Measured { row: row.into(), by: by.into(), ms, spread: 0.0, facts: None };
         let text = ratios(&[m("a", "host", 2.0), m("a", "p", 5.0), m("b", "p", 1.0)]);
         assert!(text.contains("5.000 (2.50, -)") && text.contains("1.000 (-, -)"), "{text}");
     }

@@ -15,7 +15,7 @@ const SCRIPT: &str = r#"#!/usr/bin/env bash
 # Conformance, benches and the comparison with PyTorch where it is installed; all results go to results.txt.
 # ADAPTER=… picks an adapter; QUICK=1 leaves the benches out.
 cd "$(dirname "$0")" || exit 1
-export CARGO_MANIFEST_DIR=$PWD NODEVICE_SELECT=1
+export CARGO_MANIFEST_DIR=$PWD NODEVICE_SELECT=1 HILLSHADE_COMMIT=@commit@
 [ -n "${ADAPTER:-}" ] && export HILLSHADE_ADAPTER=$ADAPTER
 failed=0
 part() {
@@ -24,6 +24,7 @@ part() {
 }
 {
     date -u
+    echo "commit $HILLSHADE_COMMIT"
     part ./hillshade devices
     for test in tests/bin/*; do part "$test"; done
     if [ -z "${QUICK:-}" ]; then
@@ -31,6 +32,7 @@ part() {
         part ./hillshade profile resnet20 --batch 1024
         part ./hillshade profile resnet20 --batch 32 --what hvp
         for bench in benches/bin/*; do part "$bench" --bench; done
+        part ./xtask report .
         if python3 -c 'import torch' 2>/dev/null; then
             for peer in benches/peers/pytorch/resnet20_step.py benches/peers/pytorch/ops.py; do
                 part python3 "$peer"
@@ -74,7 +76,7 @@ fn place(built: &Built) -> Option<PathBuf> {
         "test" if LEFT_OUT.contains(&built.name.as_str()) => None,
         "test" => Some(Path::new("tests/bin").join(&built.name)),
         "bench" => Some(Path::new("benches/bin").join(&built.name)),
-        "bin" if built.name == "hillshade" => Some(built.name.clone().into()),
+        "bin" if ["hillshade", "xtask"].contains(&built.name.as_str()) => Some(built.name.clone().into()),
         _ => None,
     }
 }
@@ -109,7 +111,7 @@ fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
 ///
 /// What could not be built or written.
 pub fn gather(cargo: &OsString, root: &Path, folder: &Path) -> Result<(), String> {
-    let mut built = build(cargo, root, &["build", "--release", "--package", "hillshade"])?;
+    let mut built = build(cargo, root, &["build", "--release", "--package", "hillshade", "--package", "xtask"])?;
     built.extend(build(cargo, root, &["test", "--release", "--no-run", "--package", "hillshade"])?);
     built.extend(build(cargo, root, &["bench", "--no-run", "--package", "hillshade"])?);
     let failed = |e: io::Error| format!("{}: {e}", folder.display());
@@ -123,7 +125,7 @@ pub fn gather(cargo: &OsString, root: &Path, folder: &Path) -> Result<(), String
         copy_all(&root.join(part), &folder.join(part)).map_err(failed)?;
     }
     let script = folder.join("run.sh");
-    fs::write(&script, SCRIPT).map_err(failed)?;
+    fs::write(&script, SCRIPT.replace("@commit@", &crate::report::commit(root))).map_err(failed)?;
     #[cfg(unix)]
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(failed)?;
     println!("{}: copy it to the other machine, run ./run.sh there, bring back results.txt", folder.display());
@@ -142,11 +144,12 @@ mod tests {
             )
         };
         let library = r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"engine"},"executable":null}"#;
-        let messages = [line("test", "ops"), line("test", "cli"), line("bench", "steps"), line("bin", "hillshade")];
+        let bins = [line("bin", "hillshade"), line("bin", "xtask")].join("\n");
+        let messages = [line("test", "ops"), line("test", "cli"), line("bench", "steps"), bins];
         let built = executables(&[&messages.join("\n"), library, "no JSON"].join("\n"));
         let places: Vec<_> = built.iter().map(place).collect();
         let at = |path: &str| Some(PathBuf::from(path));
-        assert_eq!(places, [at("tests/bin/ops"), None, at("benches/bin/steps"), at("hillshade")]);
+        assert_eq!(places, [at("tests/bin/ops"), None, at("benches/bin/steps"), at("hillshade"), at("xtask")]);
         assert_eq!(built[0].path, Path::new("/t/ops-1"));
     }
 }

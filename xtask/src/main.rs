@@ -6,18 +6,21 @@
 
 mod bench;
 mod kit;
+mod report;
 
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::SystemTime;
 
 const HELP: &str = "\
 cargo xtask run [ARGS…]    build Hillshade and train; ARGS as in `hillshade train ARGS`, or any other
                            command of the program: `cargo xtask run devices`, `cargo xtask run help`
 cargo xtask test [ARGS…]   every test; ARGS go to `cargo test`
-cargo xtask bench [ARGS…]  the benchmarks, one table of their medians, and a line of JSON each in target/bench.jsonl;
-                           ARGS go to `cargo bench`
+cargo xtask bench [ARGS…]  the benchmarks, one table of their medians, rates and shares of the measured ceilings, and a
+                           line of JSON each in target/bench.jsonl; ARGS go to `cargo bench`
+cargo xtask report [DIR]   that table and those lines again, of what was measured last, here or in DIR's folder `target`
 cargo xtask peers [ARGS…]  `bench --bench steps`, then PyTorch where it is installed, candle and burn where they are built
                            (benches/peers/README.md), and one table of ratios
 cargo xtask kit DIR        tests, benches and the program, built and gathered in DIR with a script that runs them all:
@@ -55,6 +58,12 @@ fn main() -> ExitCode {
             |()| ExitCode::SUCCESS,
         );
     }
+    if task == "report" {
+        let root = args.first().map_or(root, PathBuf::from);
+        let (all, lines) = report::results_since(&root, SystemTime::UNIX_EPOCH);
+        println!("{}\n{}", report::table(&all), lines.join("\n"));
+        return ExitCode::SUCCESS;
+    }
     let Some(cargo_args) = cargo_args(&task, args) else {
         if ["help", "--help", "-h"].contains(&task.as_str()) {
             print!("{HELP}");
@@ -77,12 +86,12 @@ fn main() -> ExitCode {
         command.env("NODEVICE_SELECT", "1");
     }
     command.args(cargo_args).current_dir(&root);
-    let report = match task.as_str() {
+    let run = match task.as_str() {
         "bench" => bench::bench,
         "peers" => bench::peers,
         _ => return hand_over(&mut command),
     };
-    match report(&mut command, &root) {
+    match run(&mut command, &root) {
         Ok(()) => ExitCode::SUCCESS,
         Err(what) => {
             eprintln!("{what}");

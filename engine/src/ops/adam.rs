@@ -143,3 +143,11 @@ pub(crate) fn cases() -> Vec<Case> {
     }
     all
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let rule = Adam { betas: [0.9, 0.999], eps: 1e-8, decay: 0.01, decoupled: true };
+    let mut x = vec![range(&[1_048_577], 0.01, 1.0); 4];
+    x.push(Sample::Exact(vec![3], rule.rates(0.01, 7).to_vec()));
+    vec![Case::new("[1048577]", x, move |g, x| Ok(g.adam(rule, x[0], x[1], [x[2], x[3]], x[4])?.to_vec()))]
+}

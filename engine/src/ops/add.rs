@@ -1,6 +1,6 @@
 //! `y = a + b`, elementwise.
 
-use crate::{case::within, map::pointwise};
+use crate::{Case, case::{unit, within}, map::pointwise};
 
 pointwise! {
     /// `y = a + b`.
@@ -9,4 +9,13 @@ pointwise! {
     |_, _, _, _, _, d| Ok(Some(d)),
     order 2,
     [within(-3.0, 3.0), within(-3.0, 3.0)],
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let shapes: [[&[usize]; 2]; 2] = [[&[1_048_579], &[1_048_579]], [&[4099, 257], &[257]]];
+    let case = |[a, b]: [&[usize]; 2]| {
+        Case::new(format!("{a:?} {b:?}"), vec![unit(a), unit(b)], |g, x| Ok(vec![g.add(x[0], x[1])?]))
+    };
+    shapes.map(case).into()
 }

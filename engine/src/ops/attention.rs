@@ -151,18 +151,37 @@ pub(crate) const SIZES: &[([usize; 6], bool, &[u32])] = &[
 
 /// The cases of one of the family's ops, whose operands are these, then those of [`Attention`].
 pub(crate) fn on_sizes<O: Op>(name: &str, op: fn(Attention) -> O, operands: &[Like], tolerance: f64) -> Vec<Case> {
-    let case = |&([n, t, s, heads, kv_heads, d], causal, lengths): &([usize; 6], bool, &[u32])| {
-        let e = Extents { n, t, s, heads, kv_heads, d };
-        let draw = |&like: &Like| match like {
-            Like::Lengths => Sample::Words(lengths.to_vec()),
-            like => unit(&e.ty(like).shape),
-        };
-        let how = Attention { causal, scale: 1.5 / (d as f64).sqrt() };
-        let what = format!("{name} {:?} causal {causal} {lengths:?}", [n, t, s, heads, kv_heads, d]);
-        let build = move |g: &mut Graph, x: &[Var]| g.apply_all(op(how), x);
-        Case::new(what, operands.iter().map(draw).collect(), build).tolerance(tolerance)
+    let case = |&(size, causal, lengths): &([usize; 6], bool, &[u32])| {
+        let what = format!("{name} {size:?} causal {causal} {lengths:?}");
+        on_size(what, op, operands, (size, causal, lengths)).tolerance(tolerance)
     };
     SIZES.iter().map(case).collect()
+}
+
+fn on_size<O: Op>(
+    what: String,
+    op: fn(Attention) -> O,
+    operands: &[Like],
+    ([n, t, s, heads, kv_heads, d], causal, lengths): ([usize; 6], bool, &[u32]),
+) -> Case {
+    let e = Extents { n, t, s, heads, kv_heads, d };
+    let draw = |&like: &Like| match like {
+        Like::Lengths => Sample::Words(lengths.to_vec()),
+        like => unit(&e.ty(like).shape),
+    };
+    let how = Attention { causal, scale: 1.5 / (d as f64).sqrt() };
+    Case::new(what, operands.iter().map(draw).collect(), move |g, x| g.apply_all(op(how), x))
+}
+
+/// The timed cases of one of the family's ops: of a small transformer, and off every tile.
+pub(crate) fn timed_sizes<O: Op>(op: fn(Attention) -> O, operands: &[Like], tolerance: f64) -> Vec<Case> {
+    let sizes: [([usize; 6], bool, &[u32]); 2] =
+        [([4, 128, 128, 4, 4, 32], true, &[128; 4]), ([3, 197, 197, 6, 6, 24], false, &[197; 3])];
+    let case = |(size @ [n, t, _, heads, _, d], causal, lengths): ([usize; 6], bool, &[u32])| {
+        let what = format!("[{n}, {t}, {heads}, {d}]{}", if causal { " causal" } else { "" });
+        on_size(what, op, operands, (size, causal, lengths)).tolerance(tolerance)
+    };
+    sizes.map(case).into()
 }
 
 /// Its test cases.
@@ -182,4 +201,9 @@ pub(crate) fn cases() -> Vec<Case> {
         .order(0),
     );
     all
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    timed_sizes(|how| how, &[Like::Query, Like::Key, Like::Key, Like::Lengths], 3e-6)
 }

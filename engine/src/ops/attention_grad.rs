@@ -84,3 +84,8 @@ impl Op for AttentionGrad {
 pub(crate) fn cases() -> Vec<Case> {
     on_sizes("attention_grad", AttentionGrad, &OPERANDS, 3e-6)
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    super::attention::timed_sizes(AttentionGrad, &OPERANDS, 3e-6)
+}

@@ -76,3 +76,8 @@ fn all_operands() -> Vec<Like> {
 pub(crate) fn cases() -> Vec<Case> {
     on_sizes("attention_grad_tangent", AttentionGradTangent, &all_operands(), 5e-6)
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    super::attention::timed_sizes(AttentionGradTangent, &all_operands(), 5e-6)
+}

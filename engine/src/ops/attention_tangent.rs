@@ -105,3 +105,8 @@ impl Op for AttentionTangent {
 pub(crate) fn cases() -> Vec<Case> {
     on_sizes("attention_tangent", AttentionTangent, &OPERANDS, 1e-5)
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    super::attention::timed_sizes(AttentionTangent, &OPERANDS, 1e-5)
+}

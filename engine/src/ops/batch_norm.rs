@@ -254,3 +254,23 @@ pub(crate) fn cases() -> Vec<Case> {
     );
     all
 }
+
+/// Shapes on which the family is timed: of a small ResNet, off every tile, and one for GPUs.
+pub(crate) const TIMED: [&[usize]; 3] = [&[32, 32, 32, 16], &[16, 27, 29, 67], &[64, 56, 56, 64]];
+
+/// The timed cases of one of the family's ops, on operands like x (`a`) and like gamma (`c`).
+pub(crate) fn timed_family<O: Op + Clone>(op: O, operands: &'static str, tolerance: f64) -> Vec<Case> {
+    let case = |shape: &[usize]| {
+        let c = &shape[shape.len() - 1..];
+        let draw = |o| if o == 'a' { range(shape, -2.0, 3.0) } else { range(c, 0.5, 1.5) };
+        let op = op.clone();
+        let build = move |g: &mut Graph, x: &[Var]| g.apply_all(op.clone(), x);
+        Case::new(format!("{shape:?}"), operands.chars().map(draw).collect(), build).tolerance(tolerance)
+    };
+    TIMED.into_iter().map(case).collect()
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    timed_family(BatchNorm { eps: 1e-5, residual: false, relu: false }, "acc", 3e-6)
+}

@@ -145,3 +145,8 @@ pub(crate) fn cases() -> Vec<Case> {
         })
         .collect()
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    super::batch_norm::timed_family(BatchNormGrad { eps: 1e-5 }, "accca", 5e-6)
+}

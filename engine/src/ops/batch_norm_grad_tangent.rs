@@ -207,3 +207,8 @@ pub(crate) fn cases() -> Vec<Case> {
         })
         .collect()
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    super::batch_norm::timed_family(BatchNormGradTangent { eps: 1e-5 }, "acccaaccca", 1e-5)
+}

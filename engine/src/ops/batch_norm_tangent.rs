@@ -230,3 +230,9 @@ pub(crate) fn cases() -> Vec<Case> {
         });
     plain.chain(fused).collect()
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let op = BatchNormTangent { eps: 1e-5, residual: false, gate: false };
+    super::batch_norm::timed_family(op, "acccacc", 5e-6)
+}

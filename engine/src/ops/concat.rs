@@ -132,3 +132,9 @@ pub(crate) fn cases() -> Vec<Case> {
         })
         .collect()
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let x = vec![unit(&[4099, 129]), unit(&[4099, 131])];
+    vec![Case::new("[4099, 129] [4099, 131] along 1", x, |g, x| Ok(vec![g.concat(x, 1)?]))]
+}

@@ -262,7 +262,7 @@ impl Graph {
 }
 
 /// Shapes of x and w, and the rest of a convolution.
-type Shapes = ([usize; 4], [usize; 4], Conv);
+pub(crate) type Shapes = ([usize; 4], [usize; 4], Conv);
 
 /// Convolutions on which the family is tried.
 pub(crate) fn geometries() -> Vec<Shapes> {
@@ -375,4 +375,35 @@ pub(crate) fn cases() -> Vec<Case> {
     all.push(Case::new("avg_pool", vec![unit(&[2, 7, 6, 5])], pooled));
     all.push(Case::new("global_avg_pool", vec![unit(&[2, 7, 6, 5])], |g, x| Ok(vec![g.global_avg_pool(x[0])?])));
     all
+}
+
+/// Convolutions on which the family is timed, with their bound: of Winograd's components, off their tiles, strided, of
+/// single pixels, by channels, of images; and two for GPUs.
+pub(crate) fn timed_geometries() -> Vec<(String, Shapes, f64)> {
+    let by_channels = Conv { groups: 64, ..Conv::padded(1) };
+    let shapes = [
+        ([32, 16, 16, 32], [3, 3, 32, 32], Conv::padded(1)),
+        ([9, 15, 13, 67], [3, 3, 67, 65], Conv::padded(1)),
+        ([32, 16, 16, 32], [3, 3, 32, 64], Conv::padded(1).strided(2)),
+        ([32, 16, 16, 64], [1, 1, 64, 128], Conv::default()),
+        ([32, 16, 16, 64], [3, 3, 1, 64], by_channels),
+        ([4, 64, 64, 3], [7, 7, 3, 64], Conv::padded(3).strided(2)),
+        ([128, 28, 28, 128], [3, 3, 128, 128], Conv::padded(1)),
+        ([64, 14, 14, 256], [3, 3, 256, 256], Conv::padded(1)),
+    ];
+    let named = |(x, w, conv): Shapes| {
+        let stride = if conv.stride == [1, 1] { String::new() } else { format!(" stride {}", conv.stride[0]) };
+        let bound = Geometry::new(conv, &x, &w).map_or(1e-6, |g| tolerance(&g));
+        (format!("{x:?} {w:?}{stride}"), (x, w, conv), bound)
+    };
+    shapes.into_iter().map(named).collect()
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let case = |(what, (x, w, conv), tolerance): (String, Shapes, f64)| {
+        let build = move |g: &mut Graph, x: &[Var]| Ok(vec![g.conv2d(x[0], x[1], conv)?]);
+        Case::new(what, vec![unit(&x), unit(&w)], build).tolerance(tolerance)
+    };
+    timed_geometries().into_iter().map(case).collect()
 }

@@ -214,3 +214,15 @@ pub(crate) fn cases() -> Vec<Case> {
     }
     all
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let case = |(what, (x, w, conv), tolerance): (String, super::conv2d::Shapes, f64)| {
+        let y = Geometry::new(conv, &x, &w).expect("a list of fitting shapes").y();
+        Case::new(what, vec![unit(&y), unit(&w)], move |g, v| {
+            Ok(vec![g.conv2d_input_grad(v[0], v[1], conv, [x[1], x[2]])?])
+        })
+        .tolerance(tolerance.max(2e-6))
+    };
+    super::conv2d::timed_geometries().into_iter().map(case).collect()
+}

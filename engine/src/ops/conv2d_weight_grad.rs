@@ -149,3 +149,16 @@ pub(crate) fn cases() -> Vec<Case> {
     }
     all
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let case = |(what, (x, w, conv), tolerance): (String, super::conv2d::Shapes, f64)| {
+        let y = Geometry::new(conv, &x, &w).expect("a list of fitting shapes").y();
+        Case::new(what, vec![unit(&x), unit(&y)], move |g, v| {
+            Ok(vec![g.conv2d_weight_grad(v[0], v[1], conv, [w[0], w[1]])?])
+        })
+        // Sums over the pixels of all images are long.
+        .tolerance(tolerance.max(1e-5))
+    };
+    super::conv2d::timed_geometries().into_iter().map(case).collect()
+}

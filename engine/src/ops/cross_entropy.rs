@@ -133,3 +133,15 @@ pub(crate) fn cases() -> Vec<Case> {
     }));
     all
 }
+
+/// Rows and classes on which the family is timed.
+pub(crate) const TIMED: [[usize; 2]; 2] = [[32_771, 10], [259, 10_007]];
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let case = |[n, classes]: [usize; 2]| {
+        let x = vec![range(&[n, classes], -3.0, 3.0), Sample::Below(vec![n], classes as u32)];
+        Case::new(format!("[{n}, {classes}]"), x, |g, x| Ok(g.cross_entropy(x[0], x[1])?.to_vec()))
+    };
+    TIMED.map(case).into()
+}

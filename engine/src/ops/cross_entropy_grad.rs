@@ -101,3 +101,14 @@ pub(crate) fn cases() -> Vec<Case> {
     all.push(Case::new("cross_entropy_grad ±1e4", vec![logits, labels, unit(&[3])], build).tolerance(1e-3).order(0));
     all
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let case = |[n, classes]: [usize; 2]| {
+        let labels = Sample::Below(vec![n], classes as u32);
+        let x = vec![range(&[n, classes], -3.0, 3.0), labels, range(&[n], 4.0, 9.0), unit(&[n])];
+        let build = |g: &mut Graph, x: &[Var]| Ok(vec![g.cross_entropy_grad(x[0], x[1], x[2], x[3])?]);
+        Case::new(format!("[{n}, {classes}]"), x, build).tolerance(1e-5)
+    };
+    super::cross_entropy::TIMED.map(case).into()
+}

@@ -1,6 +1,6 @@
 //! `y = eˣ`, elementwise.
 
-use crate::{case::within, map::pointwise};
+use crate::{Case, case::{unit, within}, map::pointwise};
 
 pointwise! {
     /// `y = eˣ`. Overflows above 88.7.
@@ -9,4 +9,9 @@ pointwise! {
     |_, g, _, y, _, d| g.mul(y, d).map(Some),
     order 2,
     [within(-3.0, 3.0).and(&[0.0, -100.0, 80.0, -1e30])],
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    vec![Case::new("[1048579]", vec![unit(&[1_048_579])], |g, x| Ok(vec![g.exp(x[0])?]))]
 }

@@ -86,3 +86,10 @@ pub(crate) fn cases() -> Vec<Case> {
     };
     vec![case(&[1]), case(&[2]), case(&[127]), case(&[4, 32]), case(&[3, 43]), case(&[20_003])]
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let one = u32::from(f16::ONE.to_bits());
+    let x = vec![Sample::Words(vec![one | one << 16; 524_290])];
+    vec![Case::new("[1048579]", x, |g, x| Ok(vec![g.float(x[0], &[1_048_579])?])).tolerance(0.0)]
+}

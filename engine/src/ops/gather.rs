@@ -86,3 +86,9 @@ pub(crate) fn cases() -> Vec<Case> {
     };
     vec![case(5, &[7], &[13]), case(3, &[], &[67]), case(11, &[2, 3], &[5, 4])]
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let x = vec![unit(&[10_007, 129]), Sample::Below(vec![4099], 10_007)];
+    vec![Case::new("[10007, 129] [4099]", x, |g, x| Ok(vec![g.gather(x[0], x[1])?]))]
+}

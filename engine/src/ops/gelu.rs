@@ -1,6 +1,6 @@
 //! `y = x Φ(x)`, elementwise.
 
-use crate::{case::within, map::pointwise};
+use crate::{Case, case::{unit, within}, map::pointwise};
 
 pointwise! {
     /// `y = x Φ(x)`, `Φ` the normal distribution function (Hendrycks and Gimpel 2016), by the error function.
@@ -9,4 +9,9 @@ pointwise! {
     |_, g, x, _, _, d| g.gelu_grad(x[0], d).map(Some),
     order 2,
     [within(-3.0, 3.0).and(&[0.0, 90.0, -90.0])],
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    vec![Case::new("[1048579]", vec![unit(&[1_048_579])], |g, x| Ok(vec![g.gelu(x[0])?]))]
 }

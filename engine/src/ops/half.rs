@@ -105,3 +105,9 @@ pub(crate) fn cases() -> Vec<Case> {
     all.push(Case::new("half of [3, 5, 7]", vec![range(&[3, 5, 7], -2.0, 2.0)], |g, x| Ok(vec![g.half(x[0])?])));
     all.into_iter().map(|case| case.tolerance(0.0).order(0)).collect()
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let x = vec![range(&[1_048_579], -2.0, 2.0)];
+    vec![Case::new("[1048579]", x, |g, x| Ok(vec![g.half(x[0])?])).tolerance(0.0)]
+}

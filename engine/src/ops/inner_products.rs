@@ -99,3 +99,9 @@ pub(crate) fn cases() -> Vec<Case> {
         })
         .collect()
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let x = vec![unit(&[8, 131_101]), unit(&[8, 131_101])];
+    vec![Case::new("[8, 131101] [8, 131101]", x, |g, x| Ok(vec![g.inner_products(x[0], x[1])?])).tolerance(3e-6)]
+}

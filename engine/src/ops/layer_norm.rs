@@ -129,23 +129,35 @@ pub(crate) const ROWS: &[&[usize]] = &[&[3, 2], &[7], &[67, 5], &[3, 5, 33], &[2
 
 /// Cases of one of the family's ops, centred and not. Behind x and gamma it has these operands: `a` like x, `c` like
 /// gamma, `b` like beta.
-pub(crate) fn on_rows<O: Op>(
+pub(crate) fn on_rows<O: Op + Clone>(
     name: &'static str,
     op: fn(LayerNorm) -> O,
     operands: &'static str,
     tolerance: f64,
 ) -> Vec<Case> {
-    let mut all = Vec::new();
-    for (&shape, centred) in ROWS.iter().flat_map(|shape| [(shape, true), (shape, false)]) {
-        let c = [shape[shape.len() - 1]];
-        let mut x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5)];
-        x.extend(operands.chars().filter(|&o| centred || o != 'b').map(|o| unit(if o == 'a' { shape } else { &c })));
-        let build = move |g: &mut Graph, x: &[Var]| g.apply_all(op(LayerNorm { eps: 1e-2, centred }), x);
+    let all = ROWS.iter().flat_map(|shape| [(shape, true), (shape, false)]);
+    all.map(|(&shape, centred)| {
         // Of two numbers little is left once mean and variance are taken out.
-        let tolerance = if c[0] < 3 { 2e-4 } else { tolerance };
-        all.push(Case::new(format!("{name} {shape:?} centred {centred}"), x, build).tolerance(tolerance));
-    }
-    all
+        let tolerance = if shape[shape.len() - 1] < 3 { 2e-4 } else { tolerance };
+        let what = format!("{name} {shape:?} centred {centred}");
+        on_shape(what, op(LayerNorm { eps: 1e-2, centred }), shape, operands, centred).tolerance(tolerance)
+    })
+    .collect()
+}
+
+fn on_shape<O: Op + Clone>(what: String, op: O, shape: &[usize], operands: &'static str, centred: bool) -> Case {
+    let c = [shape[shape.len() - 1]];
+    let mut x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5)];
+    x.extend(operands.chars().filter(|&o| centred || o != 'b').map(|o| unit(if o == 'a' { shape } else { &c })));
+    Case::new(what, x, move |g, x| g.apply_all(op.clone(), x))
+}
+
+/// The timed cases of one of the family's ops: rows of a small transformer, and some off every tile.
+pub(crate) fn timed_rows<O: Op + Clone>(op: fn(LayerNorm) -> O, operands: &'static str, tolerance: f64) -> Vec<Case> {
+    let case = |shape: &[usize]| {
+        on_shape(format!("{shape:?}"), op(LayerNorm { eps: 1e-5, centred: true }), shape, operands, true)
+    };
+    [[2048, 256], [1031, 515]].iter().map(|shape| case(shape).tolerance(tolerance)).collect()
 }
 
 /// Its test cases.
@@ -159,4 +171,9 @@ pub(crate) fn cases() -> Vec<Case> {
     let zero = vec![range(&[5, 1], 0.0, 0.0), range(&[1], 0.5, 1.5)];
     all.push(Case::new("rms_norm of zeros", zero, |g, x| Ok(g.rms_norm(x[0], x[1], 1e-5)?.to_vec())).order(0));
     all
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    timed_rows(|norm| norm, "b", 3e-6)
 }

@@ -82,3 +82,8 @@ impl Op for LayerNormGrad {
 pub(crate) fn cases() -> Vec<Case> {
     on_rows("layer_norm_grad", LayerNormGrad, "a", 5e-6)
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    super::layer_norm::timed_rows(LayerNormGrad, "a", 5e-6)
+}

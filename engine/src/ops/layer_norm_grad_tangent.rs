@@ -77,3 +77,8 @@ impl Op for LayerNormGradTangent {
 pub(crate) fn cases() -> Vec<Case> {
     on_rows("layer_norm_grad_tangent", LayerNormGradTangent, "aaca", 1e-5)
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    super::layer_norm::timed_rows(LayerNormGradTangent, "aaca", 1e-5)
+}

@@ -68,3 +68,8 @@ impl Op for LayerNormTangent {
 pub(crate) fn cases() -> Vec<Case> {
     on_rows("layer_norm_tangent", LayerNormTangent, "acb", 5e-6)
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    super::layer_norm::timed_rows(LayerNormTangent, "acb", 5e-6)
+}

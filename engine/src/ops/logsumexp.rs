@@ -105,3 +105,14 @@ pub(crate) fn cases() -> Vec<Case> {
     all.push(Case::new("softmax", vec![unit(&[5, 67])], |g, x| Ok(vec![g.softmax(x[0], 1)?])));
     all
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let shape = [2049, 515];
+    let total = |g: &mut Graph, x: &[Var]| Ok(vec![g.logsumexp(x[0], &[1])?]);
+    let softmax = |g: &mut Graph, x: &[Var]| Ok(vec![g.softmax(x[0], 1)?]);
+    vec![
+        Case::new(format!("{shape:?} over [1]"), vec![unit(&shape)], total),
+        Case::new(format!("softmax {shape:?}"), vec![unit(&shape)], softmax).tolerance(2e-6),
+    ]
+}

@@ -239,3 +239,9 @@ pub(crate) fn cases() -> Vec<Case> {
     all.push(Case::new("lstm_cell saturated", far, build).order(0));
     all
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let x = vec![range(&[515, 4 * 257], -3.0, 3.0), range(&[515, 257], -1.5, 1.5)];
+    vec![Case::new("[515, 257]", x, |g, x| g.apply_all(LstmCell, x)).tolerance(2e-6)]
+}

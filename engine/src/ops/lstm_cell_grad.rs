@@ -5,7 +5,8 @@ use super::{
     lstm_cell::{Like, bent, each_row, four, four_mut, launch, mixed, on_states, slopes, types, width},
 };
 use crate::{
-    At, Bind, Case, Class, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var, norm::or_zeros, op::cpu,
+    At, Bind, Case, Class, Graph, Launches, Op, Operand, OutMut, Real, Result, Type, Var, case::range,
+    norm::or_zeros, op::cpu,
 };
 
 /// The cotangents of `x` and `c` in [`Graph::lstm_cell`]; operands the gates, c, and the cotangents of `h` and `c'`.
@@ -81,4 +82,11 @@ impl Op for LstmCellGrad {
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     on_states(LstmCellGrad, &OPERANDS, true, 2e-6)
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let state = range(&[515, 257], -1.5, 1.5);
+    let x = vec![range(&[515, 4 * 257], 0.1, 0.9), state.clone(), state.clone(), state];
+    vec![Case::new("[515, 257]", x, |g, x| g.apply_all(LstmCellGrad, x)).tolerance(2e-6)]
 }

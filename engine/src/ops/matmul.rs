@@ -224,3 +224,21 @@ pub(crate) fn cases() -> Vec<Case> {
     }
     all
 }
+
+/// Its timed cases: all transposes, sizes off the tile, few rows, few columns, a long sum, batches; and one for GPUs.
+pub(crate) fn timed() -> Vec<Case> {
+    let all = [(false, false), (true, false), (false, true), (true, true)];
+    let plain = [[1, 385, 515, 513], [1, 8, 1024, 1031], [1, 4099, 10, 256], [20, 130, 65, 67], [1, 4096, 4096, 4096]];
+    let square = all.map(|transposed| ([1, 512, 512, 512], transposed));
+    let plain = plain.map(|extents| (extents, (false, false)));
+    let case = |([batches, m, n, k], (ta, tb)): ([usize; 4], (bool, bool))| {
+        let a = if ta { [batches, k, m] } else { [batches, m, k] };
+        let b = if tb { [batches, n, k] } else { [batches, k, n] };
+        let mark = |t: bool| if t { "ᵀ" } else { "" };
+        let what = format!("{a:?}{} {b:?}{}", mark(ta), mark(tb));
+        let build = move |g: &mut Graph, x: &[Var]| Ok(vec![g.matmul_as(x[0], ta, x[1], tb)?]);
+        // Rounding grows with the length of sums.
+        Case::new(what, vec![unit(&a), unit(&b)], build).tolerance(if k < 500 { 1e-6 } else { 3e-6 })
+    };
+    square.into_iter().chain(plain).chain([([1, 259, 257, 4099], (true, false))]).map(case).collect()
+}

@@ -88,3 +88,9 @@ pub(crate) fn cases() -> Vec<Case> {
         })
         .collect()
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let (shape, axes) = super::sum::TIMED[1];
+    vec![Case::new(format!("{shape:?} over {axes:?}"), vec![unit(shape)], |g, x| Ok(vec![g.max_over(x[0], axes)?]))]
+}

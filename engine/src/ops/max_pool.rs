@@ -156,3 +156,18 @@ pub(crate) fn cases() -> Vec<Case> {
         })
         .collect()
 }
+
+/// Shapes and windows on which pooling is timed.
+pub(crate) fn timed_pools() -> [([usize; 4], Pool); 2] {
+    let overlapping = Pool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] };
+    [([32, 32, 32, 16], Pool::square(2)), ([8, 57, 55, 67], overlapping)]
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let case = |(x, pool): ([usize; 4], Pool)| {
+        let build = move |g: &mut Graph, x: &[Var]| Ok(g.max_pool(x[0], pool)?.to_vec());
+        Case::new(format!("{x:?} by {:?}", pool.kernel), vec![unit(&x)], build)
+    };
+    timed_pools().map(case).into()
+}

@@ -1,8 +1,8 @@
 //! The transpose of taking window maxima.
 
-use super::max_pool::{Pool, pools, words};
+use super::max_pool::{Pool, pools, timed_pools, words};
 use crate::{
-    At, Bind, OutMut, Case, Class, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
+    At, Bind, OutMut, Case, Class, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
     case::unit,
     op::{cpu, expect_dtypes, shape_error},
 };
@@ -89,4 +89,24 @@ pub(crate) fn cases() -> Vec<Case> {
             })
         })
         .collect()
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let case = |(x, pool): ([usize; 4], Pool)| {
+        let y = pool.geometry(&x).expect("a list of fitting windows").y();
+        // Each maximum in the middle of its window.
+        let place = |i: usize| {
+            let [n, a, b, c] = [i / (y[1] * y[2] * y[3]), i / (y[2] * y[3]) % y[1], i / y[3] % y[2], i % y[3]];
+            let middle = |axis: usize, at: usize| at * pool.stride[axis] + pool.kernel[axis] / 2 - pool.padding[axis];
+            let [a, b] = [middle(0, a), middle(1, b)];
+            (((n * x[1] + a.min(x[1] - 1)) * x[2] + b.min(x[2] - 1)) * x[3] + c) as u32
+        };
+        let argmax = Sample::Words((0..y.iter().product()).map(place).collect());
+        Case::new(format!("{x:?} by {:?}", pool.kernel), vec![unit(&y), argmax], move |g, v| {
+            let argmax = g.reshape(v[1], &y)?;
+            Ok(vec![g.max_pool_grad(v[0], argmax, pool, [x[1], x[2]])?])
+        })
+    };
+    timed_pools().map(case).into()
 }

@@ -1,7 +1,7 @@
 //! Normal random numbers.
 
 use super::random::{Draw, cases as draws};
-use crate::{At, OutMut, Case, Class, Graph, Launches, Op, Operand, Real, Result, Type, Var, op::cpu};
+use crate::{At, OutMut, Case, Class, Graph, Launches, Op, Operand, Real, Result, Sample, Type, Var, op::cpu};
 
 /// The op of [`Graph::normal`].
 #[derive(Debug)]
@@ -57,4 +57,10 @@ impl Graph {
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     draws("normal", Graph::normal)
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let seed = Sample::Words(vec![0x1234_5678, 0x9abc_def0, 3]);
+    vec![Case::new("[1048579]", vec![seed], |g, x| Ok(vec![g.normal(x[0], 5, &[1_048_579])?])).tolerance(3e-6)]
 }

@@ -1,6 +1,6 @@
 //! `y = max(x, 0)`, elementwise.
 
-use crate::{case::away, map::pointwise};
+use crate::{Case, case::{away, unit}, map::pointwise};
 
 pointwise! {
     /// `y = max(x, 0)`; slope 0 at 0. Not a number stays so.
@@ -9,4 +9,9 @@ pointwise! {
     |_, g, _, y, _, d| g.gate(y, d).map(Some),
     order 2,
     [away(0.1, 3.0).and(&[0.0, -1e30, 1e30])],
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    vec![Case::new("[1048579]", vec![unit(&[1_048_579])], |g, x| Ok(vec![g.relu(x[0])?]))]
 }

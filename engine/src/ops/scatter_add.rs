@@ -93,3 +93,9 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(sizes.map(|(n, run, rows)| case(&[n], &[run], rows)));
     all
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let x = vec![unit(&[4099, 129]), Sample::Below(vec![4099], 257)];
+    vec![Case::new("[4099, 129] to 257 rows", x, |g, x| Ok(vec![g.scatter_add(x[0], x[1], 257)?]))]
+}

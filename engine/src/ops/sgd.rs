@@ -138,3 +138,10 @@ pub(crate) fn cases() -> Vec<Case> {
     }
     all
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let rule = Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 };
+    let x = [&[1_048_577][..], &[1_048_577], &[1], &[1_048_577]].map(|shape| range(shape, 0.01, 0.1));
+    vec![Case::new("[1048577] with momentum", x.to_vec(), move |g, x| g.sgd(rule, x[0], x[1], x[2], Some(x[3])))]
+}

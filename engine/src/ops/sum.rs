@@ -2,7 +2,7 @@
 
 use crate::{
     At, Case, Class, DType, Graph, Launches, Op, Operand, OutMut, Real, Result, Shape, Type, Var,
-    case::unit,
+    case::{range, unit},
     op::{cpu, expect_dtypes, shape_error},
     reduce, shape,
 };
@@ -156,4 +156,17 @@ pub(crate) fn cases() -> Vec<Case> {
     };
     all.extend([to(vec![3, 5, 7], vec![5, 1]), to(vec![3, 5, 7], vec![3, 1, 7]), to(vec![3, 5], vec![])]);
     all
+}
+
+/// Shapes and axes on which reductions are timed: everything, rows, columns, the middle.
+pub(crate) const TIMED: [(&[usize], &[usize]); 4] =
+    [(&[1_048_583], &[0]), (&[2049, 515], &[1]), (&[16_387, 67], &[0]), (&[33, 253, 129], &[1])];
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let case = |(shape, axes): (&[usize], &'static [usize])| {
+        let build = |g: &mut Graph, x: &[Var]| Ok(vec![g.sum(x[0], axes)?]);
+        Case::new(format!("{shape:?} over {axes:?}"), vec![range(shape, 0.0, 1.0)], build).tolerance(5e-6)
+    };
+    TIMED.map(case).into()
 }

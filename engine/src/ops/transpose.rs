@@ -97,3 +97,12 @@ pub(crate) fn cases() -> Vec<Case> {
     })
     .collect()
 }
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let all: [(&[usize], &'static [usize]); 2] = [(&[1031, 1027], &[1, 0]), (&[16, 129, 8, 64], &[0, 2, 1, 3])];
+    let case = |(shape, axes): (&[usize], &'static [usize])| {
+        Case::new(format!("{shape:?} as {axes:?}"), vec![unit(shape)], |g, x| Ok(vec![g.transpose(x[0], axes)?]))
+    };
+    all.map(case).into()
+}

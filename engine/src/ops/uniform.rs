@@ -1,7 +1,7 @@
 //! Uniform random numbers.
 
 use super::random::{Draw, cases as draws, unit};
-use crate::{At, OutMut, Case, Class, Graph, Launches, Op, Operand, Real, Result, Type, Var, op::cpu};
+use crate::{At, OutMut, Case, Class, Graph, Launches, Op, Operand, Real, Result, Sample, Type, Var, op::cpu};
 
 /// The op of [`Graph::uniform`].
 #[derive(Debug)]
@@ -49,4 +49,10 @@ impl Graph {
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     draws("uniform", Graph::uniform).into_iter().map(|c| c.tolerance(0.0)).collect()
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let seed = Sample::Words(vec![0x1234_5678, 0x9abc_def0, 3]);
+    vec![Case::new("[1048579]", vec![seed], |g, x| Ok(vec![g.uniform(x[0], 5, &[1_048_579])?])).tolerance(0.0)]
 }
