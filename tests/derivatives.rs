@@ -209,7 +209,7 @@ fn fused_derivatives_are_those_of_plain_graphs() {
         let mut b = Bench::new(case);
         let leaves: Vec<Var> = b.x.clone();
         let plain = b.g.clone().nodes().iter().find_map(|node| match &node.source {
-            Source::Op(op) if op.in_place().is_empty() && node.x.iter().all(|x| leaves.contains(x)) => {
+            Source::Op(op) if op.in_place(node.x.len()).is_empty() && node.x.iter().all(|x| leaves.contains(x)) => {
                 let y = op.plain(&mut b.g, &node.x).expect("its operands fit")?;
                 Some((op.name(), node.y.clone(), y))
             }
