@@ -195,7 +195,7 @@ fn fused_ops_are_their_plain_graphs() {
     let roots = ["rms_norm", "rms_norm_grad", "rms_norm_grad_tangent", "rms_norm_tangent"];
     let heads = ["attention", "attention_grad", "attention_grad_tangent", "attention_tangent"];
     let cells = ["lstm_cell", "lstm_cell_grad", "lstm_cell_grad_tangent", "lstm_cell_tangent"];
-    let others = ["adam", "cross_entropy", "cross_entropy_grad", "sgd"];
+    let others = ["adam", "average", "cross_entropy", "cross_entropy_grad", "sgd"];
     let all = [norms, rows, roots, heads, cells, others].concat();
     assert!(all.iter().all(|op| seen.contains(op)), "{seen:?}");
 }

@@ -10,6 +10,7 @@ use hillshade::engine::{Adam, Class, Data, Graph, Plan, Result, Session, Sgd, St
 enum Rule {
     Sgd(Sgd),
     Adam(Adam),
+    Average,
 }
 
 impl Rule {
@@ -25,6 +26,7 @@ impl Rule {
         match self {
             Rule::Sgd(rule) => Rule::Sgd(Sgd { decay, ..rule }),
             Rule::Adam(rule) => Rule::Adam(Adam { decay, ..rule }),
+            Rule::Average => Rule::Average,
         }
     }
 
@@ -33,12 +35,13 @@ impl Rule {
         match self {
             Rule::Sgd(rule) => usize::from(rule.momentum != 0.0),
             Rule::Adam(_) => 2,
+            Rule::Average => 0,
         }
     }
 
     fn rates(self) -> Vec<f32> {
         match self {
-            Rule::Sgd(_) => vec![0.05],
+            Rule::Sgd(_) | Rule::Average => vec![0.05],
             Rule::Adam(rule) => rule.rates(0.05, 3).to_vec(),
         }
     }
@@ -50,14 +53,15 @@ impl Rule {
         let new = match self {
             Rule::Sgd(rule) => g.sgd(rule, p, grad, rates, kept.first().copied())?,
             Rule::Adam(rule) => g.adam(rule, p, grad, [kept[0], kept[1]], rates)?.to_vec(),
+            Rule::Average => vec![g.average(p, grad, rates)?],
         };
         [&[p], &kept[..]].concat().into_iter().zip(new).try_for_each(|(state, new)| g.assign(state, new))
     }
 }
 
-fn rules() -> [Rule; 5] {
+fn rules() -> [Rule; 6] {
     let [plain, heavy, nesterov] = [(0.0, false), (0.9, false), (0.9, true)].map(|(m, ahead)| Rule::sgd(m, ahead));
-    [plain, heavy, nesterov, Rule::adam(false), Rule::adam(true)]
+    [plain, heavy, nesterov, Rule::adam(false), Rule::adam(true), Rule::Average]
 }
 
 /// Arrays, some around a workgroup and some longer than a task of the CPU.
@@ -138,8 +142,9 @@ fn updates_by_one_rule_are_one_step() {
             assert!(plan.slots.is_empty() && copies(&plan) == 0, "in place:\n{plan}");
             (plan.steps.len(), plan.dispatches())
         });
-        // Thirty arrays and forty, of which two and five are left over.
-        assert_eq!([least, fewer, wide], [(2, ARRAYS), (2, ARRAYS), (2, 4 + 2 + 5 + 5)], "{rule:?}");
+        // Thirty arrays and forty, of which two and five are left over, or all seventy.
+        let (steps, dispatches) = if matches!(rule, Rule::Average) { (1, 10) } else { (2, 4 + 2 + 5 + 5) };
+        assert_eq!([least, fewer, wide], [(steps, ARRAYS), (steps, ARRAYS), (steps, dispatches)], "{rule:?}");
     }
 }
 

@@ -27,6 +27,7 @@ ops! {
     attention_grad,
     attention_grad_tangent,
     attention_tangent,
+    average,
     batch_norm,
     batch_norm_grad,
     batch_norm_grad_tangent,

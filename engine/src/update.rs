@@ -9,7 +9,7 @@ use crate::{
     Bind, Class, DType, Graph, Launch, Launches, Op, Operand, OutMut, Real, Result, Type, Var,
     map::SERIAL,
     op::{cpu, expect_dtypes, shape_error, word},
-    ops::{Adam, Sgd},
+    ops::{Adam, Average, Sgd},
 };
 
 /// How an array moves: by its gradient, by what is kept beside it from step to step, and at rates.
@@ -75,7 +75,7 @@ pub(crate) fn many(op: &dyn Any, buffers: usize) -> Option<Arc<dyn Op>> {
         let wide = SEVEN * (2 + rule.kept()) + 2 <= buffers;
         Some(Arc::new(Update { rule, wide }))
     }
-    by::<Sgd>(op, buffers).or_else(|| by::<Adam>(op, buffers))
+    by::<Sgd>(op, buffers).or_else(|| by::<Adam>(op, buffers)).or_else(|| by::<Average>(op, buffers))
 }
 
 /// A rule at work on elements of one array.
