@@ -1,8 +1,8 @@
 // Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019) in place, bias-corrected as PyTorch defines them.
+// Four elements per invocation.
 
 #import each4
-
-override DECOUPLED: bool = false;
+#import adam
 
 // rest1 and rest2 are 1 - β₁ and 1 - β₂.
 struct Params { len: u32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, eps: f32, decay: f32 }
@@ -12,16 +12,11 @@ struct Params { len: u32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, eps: f
 @group(0) @binding(2) var<storage, read> grad: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> m: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> v: array<vec4f>;
-// Learning rate, 1 - β₁ᵗ, 1 - β₂ᵗ.
 @group(0) @binding(5) var<storage, read> rates: array<f32>;
 
 fn make(i: u32) {
-    var x = p[i];
-    var g = grad[i];
-    if DECOUPLED { x -= rates[0] * params.decay * x; } else { g += params.decay * x; }
-    let first = params.beta1 * m[i] + params.rest1 * g;
-    let second = params.beta2 * v[i] + params.rest2 * g * g;
-    m[i] = first;
-    v[i] = second;
-    p[i] = x - rates[0] / rates[1] * first / (sqrt(second) / sqrt(rates[2]) + params.eps);
+    let after = moved(p[i], grad[i], m[i], v[i]);
+    p[i] = after.p;
+    m[i] = after.m;
+    v[i] = after.v;
 }

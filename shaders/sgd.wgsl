@@ -1,6 +1,7 @@
 // p ← p - rate (grad + decay p), in place. Four elements per invocation.
 
 #import each4
+#import sgd
 
 struct Params { len: u32, decay: f32 }
 
@@ -10,5 +11,5 @@ struct Params { len: u32, decay: f32 }
 @group(0) @binding(3) var<storage, read> rate: array<f32>;
 
 fn make(i: u32) {
-    p[i] -= rate[0] * (grad[i] + params.decay * p[i]);
+    p[i] = moved(p[i], grad[i]);
 }

@@ -2,20 +2,18 @@
 // invocation.
 
 #import each4
-
-override NESTEROV: bool = false;
+#import sgd_momentum
 
 struct Params { len: u32, decay: f32, momentum: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> p: array<vec4f>;
 @group(0) @binding(2) var<storage, read> grad: array<vec4f>;
-@group(0) @binding(3) var<storage, read> rate: array<f32>;
-@group(0) @binding(4) var<storage, read_write> velocity: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> velocity: array<vec4f>;
+@group(0) @binding(4) var<storage, read> rate: array<f32>;
 
 fn make(i: u32) {
-    let g = grad[i] + params.decay * p[i];
-    let v = params.momentum * velocity[i] + g;
-    velocity[i] = v;
-    p[i] -= rate[0] * select(v, g + params.momentum * v, NESTEROV);
+    let after = moved(p[i], grad[i], velocity[i]);
+    p[i] = after.p;
+    velocity[i] = after.v;
 }

@@ -195,9 +195,9 @@ fn fused_ops_are_their_plain_graphs() {
     let roots = ["rms_norm", "rms_norm_grad", "rms_norm_grad_tangent", "rms_norm_tangent"];
     let heads = ["attention", "attention_grad", "attention_grad_tangent", "attention_tangent"];
     let cells = ["lstm_cell", "lstm_cell_grad", "lstm_cell_grad_tangent", "lstm_cell_tangent"];
-    let others = ["adam", "cross_entropy", "cross_entropy_grad", "sgd"];
-    let all = [norms, rows, roots, heads, cells, others].concat();
-    assert!(all.iter().all(|op| seen.contains(op)), "{seen:?}");
+    let others = ["adam", "average", "cross_entropy", "cross_entropy_grad", "sgd"];
+    let mut all = [norms, rows, roots, heads, cells].concat().into_iter().chain(others);
+    assert!(all.all(|op| seen.contains(op)), "{seen:?}");
 }
 
 /// The derivatives of a fused op are those of its plain graph: gradient, tangent, and both Hessian products.
@@ -209,7 +209,7 @@ fn fused_derivatives_are_those_of_plain_graphs() {
         let mut b = Bench::new(case);
         let leaves: Vec<Var> = b.x.clone();
         let plain = b.g.clone().nodes().iter().find_map(|node| match &node.source {
-            Source::Op(op) if op.in_place().is_empty() && node.x.iter().all(|x| leaves.contains(x)) => {
+            Source::Op(op) if op.in_place(node.x.len()).is_empty() && node.x.iter().all(|x| leaves.contains(x)) => {
                 let y = op.plain(&mut b.g, &node.x).expect("its operands fit")?;
                 Some((op.name(), node.y.clone(), y))
             }

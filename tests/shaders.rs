@@ -20,6 +20,8 @@ use naga::{
 
 /// WebGPU's default limits, which every adapter has.
 const STORAGE_BUFFERS: usize = 8;
+/// Storage buffers of adapters that have more.
+const MORE_BUFFERS: usize = 30;
 const INVOCATIONS: u32 = 256;
 const WORKGROUP_BYTES: u32 = 16 << 10;
 const GROUPS: u32 = 65_535;
@@ -33,15 +35,18 @@ struct Text {
 static TEXTS: LazyLock<BTreeMap<&'static str, Text>> =
     LazyLock::new(|| KERNELS.iter().map(|&(name, _)| (name, Text::parse(name))).collect());
 
-/// What is applied in the plans of all cases, those for timing among them, and for which case.
-static STEPS: LazyLock<Vec<(String, Step)>> = LazyLock::new(|| {
+/// What is applied in the plans of all cases, those for timing among them, for which case, and how many storage buffers a
+/// dispatch may bind.
+static STEPS: LazyLock<Vec<(String, usize, Step)>> = LazyLock::new(|| {
     let mut steps = Vec::new();
     let mut plan = |what: &str, case: &Case| {
         let (g, _, y) = built(case);
-        for class in [Class::Gpu, Class::Software] {
-            let plan = Plan::for_class(class, &g, &y, true).expect("cases can be planned");
+        for (class, buffers) in
+            [(Class::Gpu, STORAGE_BUFFERS), (Class::Gpu, MORE_BUFFERS), (Class::Software, STORAGE_BUFFERS)]
+        {
+            let plan = Plan::for_adapter(class, buffers, &g, &y, true).expect("cases can be planned");
             let applied = plan.steps.into_iter().filter(|s| matches!(s, Step::Apply { .. }));
-            steps.extend(applied.map(|s| (format!("{what} {class:?}"), s)));
+            steps.extend(applied.map(|s| (format!("{what} {class:?} {buffers}"), buffers, s)));
         }
     };
     each_case(|case| plan(&case.what, case));
@@ -121,7 +126,7 @@ impl Text {
 /// Calls `f` for every launch, with the launches' case and step; says which failed.
 fn each_launch(mut f: impl FnMut(&Text, &Launch)) {
     let mut seen = 0;
-    for (what, step) in STEPS.iter() {
+    for (what, _, step) in STEPS.iter() {
         let Step::Apply { launches, .. } = step else { continue };
         for launch in &launches.list {
             let text = TEXTS.get(launch.kernel).unwrap_or_else(|| panic!("{what}: no kernel {}", launch.kernel));
@@ -259,9 +264,10 @@ fn dtype(bind: Bind, x: &[(Place, Type)], y: &[(Place, Type)]) -> Option<DType> 
 fn launches_bind_what_texts_access() {
     /// Texts that move words, whatever they mean.
     const MOVERS: [&str; 3] = ["strided", "concat", "fill"];
-    for (what, step) in STEPS.iter() {
+    for (what, _, step) in STEPS.iter() {
         let Step::Apply { op, x, y, scratch, launches } = step else { continue };
-        let mut written: HashSet<String> = (0..op.in_place().len()).map(|i| format!("{:?}", Bind::Out(i))).collect();
+        let mut written: HashSet<String> =
+            (0..op.in_place(x.len()).len()).map(|i| format!("{:?}", Bind::Out(i))).collect();
         for launch in &launches.list {
             let storage = TEXTS[launch.kernel].storage();
             for (&bind, &(writes, kind)) in launch.bind.iter().zip(&storage) {
@@ -287,7 +293,7 @@ fn launches_bind_what_texts_access() {
 #[test]
 fn launches_do_not_alias() {
     let mut writes_seen = 0;
-    for (what, step) in STEPS.iter() {
+    for (what, _, step) in STEPS.iter() {
         let Step::Apply { x, y, scratch, launches, .. } = step else { continue };
         let place = |bind: Bind| match bind {
             Bind::In(i) => x[i].0,
@@ -312,7 +318,6 @@ fn launches_are_portable() {
     let mut known: BTreeMap<String, ([u32; 3], u32)> = BTreeMap::new();
     each_launch(|text, launch| {
         assert!(launch.groups.iter().all(|g| (1..=GROUPS).contains(g)), "grid {:?}", launch.groups);
-        assert!(launch.bind.len() <= STORAGE_BUFFERS, "{} storage buffers", launch.bind.len());
         let key = format!("{} {:?}", launch.kernel, launch.constants);
         let (size, bytes) = *known.entry(key).or_insert_with(|| {
             let t = text.with(&launch.constants);
@@ -323,6 +328,12 @@ fn launches_are_portable() {
         largest = largest.max(bytes);
     });
     assert!(largest > 0, "some kernel shares memory");
+    for (what, buffers, step) in STEPS.iter() {
+        let Step::Apply { launches, .. } = step else { continue };
+        for launch in &launches.list {
+            assert!(launch.bind.len() <= *buffers, "{what}: {} binds {}", launch.kernel, launch.bind.len());
+        }
+    }
 }
 
 fn root() -> PathBuf {

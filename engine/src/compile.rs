@@ -13,13 +13,11 @@ pub(crate) struct Compiled {
     pub map: HashMap<Var, Var>,
 }
 
-/// Prunes and merges `g`, and fuses unless told not to.
-pub(crate) fn compile(g: &Graph, outputs: &[Var], fuse: bool) -> Result<Compiled> {
+/// Prunes and merges `g`, and fuses, unless told not to, for an adapter that binds so many storage buffers at once.
+pub(crate) fn compile(g: &Graph, outputs: &[Var], fuse: Option<usize>) -> Result<Compiled> {
     let merged = rebuild(g, outputs, &Fusions::default())?;
-    if !fuse {
-        return Ok(merged);
-    }
-    let fusions = Fusions::find(&merged.graph, &merged.outputs);
+    let Some(buffers) = fuse else { return Ok(merged) };
+    let fusions = Fusions::find(&merged.graph, &merged.outputs, buffers);
     rebuild(&merged.graph, &merged.outputs, &fusions)
 }
 

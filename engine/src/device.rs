@@ -9,7 +9,6 @@ use crate::{
     feed::{Data, missing_state, other_session},
     gpu::lock,
     kernel,
-    plan::bound,
     profile::Stamps,
 };
 
@@ -231,7 +230,7 @@ impl DeviceProgram {
                 }),
                 Step::Apply { x, y, scratch, launches, .. } => {
                     for launch in &launches.list {
-                        let place = |bind: Bind| bound(bind, x, y, scratch);
+                        let place = |bind: Bind| bind.place(x, y, scratch);
                         let offset = offsets.next().unwrap_or_default();
                         recorded.push(self.dispatch(launch, &arena, offset, place)?);
                     }

@@ -12,6 +12,7 @@
 //! | conv2d or conv2d_input_grad + an array like it | the same with a residual |
 //! | gate of conv2d or conv2d_input_grad | the same with a gate |
 //! | relu of conv2d | conv2d with a ReLU |
+//! | updates by one rule at one rate | one update of all their arrays |
 //!
 //! A value that anything else needs is never fused away.
 
@@ -25,6 +26,7 @@ use crate::{
     Graph, Op, Pointwise, Source, Var,
     ops::{Add, BatchNorm, BatchNormTangent, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, Gate, Matmul, Mul, Relu},
     stack::member,
+    update::many,
 };
 
 /// An op that replaces several nodes: operands and results in the graph before.
@@ -58,8 +60,8 @@ impl Fusions {
         self.inside.contains(&node)
     }
 
-    /// Matches the table against every node of a graph.
-    pub(crate) fn find(g: &Graph, outputs: &[Var]) -> Self {
+    /// Matches the table against every node of a graph, for an adapter that binds so many storage buffers at once.
+    pub(crate) fn find(g: &Graph, outputs: &[Var], buffers: usize) -> Self {
         let mut finder = Finder::new(g, outputs);
         for n in 0..g.nodes().len() {
             let Source::Op(op) = &g.nodes()[n].source else { continue };
@@ -80,6 +82,7 @@ impl Fusions {
                 finder.gate(n);
             }
         }
+        finder.updates(buffers);
         finder.found
     }
 }
@@ -273,6 +276,35 @@ impl<'a> Finder<'a> {
             return false;
         }
         self.replace(n, &[i], op, made, Some(gate))
+    }
+
+    /// Joins the updates that differ in their arrays alone, and come after as many others, so that none waits for another.
+    fn updates(&mut self, buffers: usize) {
+        let mut groups: Vec<((String, Var, usize), Arc<dyn Op>, Vec<usize>)> = Vec::new();
+        let mut depth = vec![0; self.g.nodes().len()];
+        for (n, node) in self.g.nodes().iter().enumerate() {
+            depth[n] = node.x.iter().map(|&x| depth[self.g.node_index(x)]).max().unwrap_or(0);
+            let Source::Op(op) = &node.source else { continue };
+            let Some(many) = many(op.as_any(), buffers) else { continue };
+            let rule = (format!("{op:?}"), node.x[node.x.len() - 1], depth[n]);
+            depth[n] += 1;
+            match groups.iter_mut().find(|(known, ..)| *known == rule) {
+                Some((.., members)) => members.push(n),
+                None => groups.push((rule, many, vec![n])),
+            }
+        }
+        for ((_, rates, _), op, members) in groups.into_iter().filter(|(.., members)| members.len() > 1) {
+            let (mut x, mut y) = (Vec::new(), Vec::new());
+            for node in members.iter().map(|&n| &self.g.nodes()[n]) {
+                x.extend(&node.x[..node.x.len() - 1]);
+                y.extend(&node.y);
+            }
+            x.push(rates);
+            let id = self.found.fused.len();
+            self.found.fused.push(Fused { op, x, y, scale: None });
+            self.found.by_node.extend(members.iter().map(|&n| (n, id)));
+            self.found.inside.extend(&members[..members.len() - 1]);
+        }
     }
 
     /// Whether `v` comes from node `n`, so that the node cannot wait for it.

@@ -258,6 +258,11 @@ impl Gpu {
         self.inner.options.class.unwrap_or(self.inner.adapter.class())
     }
 
+    /// The most storage buffers that a dispatch may bind.
+    pub(crate) fn storage_buffers(&self) -> usize {
+        self.inner.limits.max_storage_buffers_per_shader_stage as usize
+    }
+
     /// The first fault since the device was opened; a lost device stays lost.
     ///
     /// # Errors

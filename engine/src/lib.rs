@@ -39,6 +39,7 @@ mod stack;
 mod store;
 mod strided;
 mod tangent;
+mod update;
 mod winograd;
 
 pub use batch::Stacked;
@@ -60,6 +61,7 @@ pub use session::{Program, Session};
 pub use shape::Shape;
 pub use split::Split;
 pub use stack::{Stack, Term};
+pub use update::{Rule, Update};
 
 /// Element type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Class, DType, Error, Graph, In, OutMut, Result, Shape, Var, shape};
+use crate::{Class, DType, Error, Graph, In, OutMut, Place, Result, Shape, Var, shape};
 
 /// Element type and extents of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -82,6 +82,17 @@ pub enum Bind {
     Out(usize),
     /// A scratch buffer of the op.
     Scratch(usize),
+}
+
+impl Bind {
+    /// Where it lives.
+    pub(crate) fn place(self, x: &[(Place, Type)], y: &[(Place, Type)], scratch: &[Place]) -> Place {
+        match self {
+            Bind::In(i) => x[i].0,
+            Bind::Out(i) => y[i].0,
+            Bind::Scratch(i) => scratch[i],
+        }
+    }
 }
 
 /// One dispatch: a kernel with its constants, uniforms, bindings 1, 2, … and grid.
@@ -216,9 +227,9 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
-    /// The operand that each result overwrites, for updates in place.
-    fn in_place(&self) -> &'static [usize] {
-        &[]
+    /// The operand that each result overwrites, of so many, for updates in place.
+    fn in_place(&self, _operands: usize) -> Vec<usize> {
+        Vec::new()
     }
 
     /// True for an op whose result is its operand's bytes under another shape.

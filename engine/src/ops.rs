@@ -34,6 +34,7 @@ ops! {
     attention_grad + timed,
     attention_grad_tangent + timed,
     attention_tangent + timed,
+    average,
     batch_norm + timed,
     batch_norm_grad + timed,
     batch_norm_grad_tangent + timed,

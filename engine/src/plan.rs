@@ -7,9 +7,12 @@ use std::{
 };
 
 use crate::{
-    Bind, Class, DType, Error, Graph, Launches, Op, Result, Source, Type, Var,
+    Class, DType, Error, Graph, Launches, Op, Result, Source, Type, Var,
     compile::{Compiled, compile},
 };
+
+/// Storage buffers that a dispatch may bind everywhere.
+const STORAGE_BUFFERS: usize = 8;
 
 /// Where a value lives during a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,7 +96,16 @@ impl Plan {
     ///
     /// Those of [`Plan::new`].
     pub fn for_class(class: Class, g: &Graph, outputs: &[Var], fuse: bool) -> Result<Self> {
-        Planner::new(class, compile(g, outputs, fuse)?).run()
+        Self::for_adapter(class, STORAGE_BUFFERS, g, outputs, fuse)
+    }
+
+    /// [`Plan::for_class`] for an adapter that binds more storage buffers at once than WebGPU's eight.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Plan::new`].
+    pub fn for_adapter(class: Class, buffers: usize, g: &Graph, outputs: &[Var], fuse: bool) -> Result<Self> {
+        Planner::new(class, compile(g, outputs, fuse.then_some(buffers))?).run()
     }
 
     /// Bytes of all slots: what a run needs beside inputs, states and constants.
@@ -310,9 +322,9 @@ impl Planner {
             }
         }
         let launches = op.launch(self.class, &types(&x), &y_types.iter().collect::<Vec<_>>());
-        let mut y = Vec::new();
+        let (mut y, in_place) = (Vec::new(), op.in_place(node.x.len()));
         for (i, (&v, ty)) in node.y.iter().zip(y_types).enumerate() {
-            let place = match op.in_place().get(i).map(|&operand| node.x[operand]) {
+            let place = match in_place.get(i).map(|&operand| node.x[operand]) {
                 Some(operand) if self.overwrites(n, operand, v) => self.place(operand),
                 Some(operand) => self.copied(self.place(operand), &ty),
                 None => match kept.get(&v) {
@@ -382,14 +394,5 @@ impl Planner {
             }
         }
         self.plan.steps.extend(late);
-    }
-}
-
-/// The place of what a launch binds.
-pub(crate) fn bound(bind: Bind, x: &[(Place, Type)], y: &[(Place, Type)], scratch: &[Place]) -> Place {
-    match bind {
-        Bind::In(i) => x[i].0,
-        Bind::Out(i) => y[i].0,
-        Bind::Scratch(i) => scratch[i],
     }
 }

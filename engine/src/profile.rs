@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::{Bind, Error, Gpu, Place, Plan, Result, Step, Type, plan::bound};
+use crate::{Bind, Error, Gpu, Place, Plan, Result, Step, Type};
 
 /// A dispatch of a run, or, on the CPU, a step.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,7 +65,7 @@ impl Profile {
                 let buffers: HashMap<Place, u64> = launch
                     .bind
                     .iter()
-                    .map(|&b| (bound(b, x, y, scratch), bytes_of(b, x, y, &launches.scratch)))
+                    .map(|&b| (b.place(x, y, scratch), bytes_of(b, x, y, &launches.scratch)))
                     .collect();
                 let bytes = buffers.values().sum();
                 spans.push(Span { kernel: launch.kernel.into(), flops: span.flops * share, bytes, ..span });

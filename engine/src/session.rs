@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
-    Class, DType, Data, Error, Gpu, Graph, Plan, Profile, Result, Type, Var,
+    DType, Data, Error, Gpu, Graph, Plan, Profile, Result, Type, Var,
     cpu::{CpuProgram, CpuSession},
     device::{DeviceProgram, DeviceSession},
     feed::{missing_state, other_session},
@@ -179,8 +179,11 @@ impl Session {
     ///
     /// [`Error::Memory`] or [`Error::Limit`] when the plan does not fit, [`Error::Name`] for a state that is not there.
     pub fn compile(&self, g: &Graph, outputs: &[Var]) -> Result<Program> {
-        let class = if let On::Device(s) = &self.on { s.gpu.class() } else { Class::default() };
-        let plan = Arc::new(Plan::for_class(class, g, outputs, !matches!(self.on, On::Twin(_)))?);
+        let plan = Arc::new(match &self.on {
+            On::Device(s) => Plan::for_adapter(s.gpu.class(), s.gpu.storage_buffers(), g, outputs, true)?,
+            On::Host(_) => Plan::new(g, outputs, true)?,
+            On::Twin(_) => Plan::new(g, outputs, false)?,
+        });
         let wide = if matches!(self.on, On::Twin(_)) { 2 } else { 1 };
         if let Some(available) = self.memory
             && plan.bytes() * wide > available

@@ -1,9 +1,9 @@
 //! Stochastic gradient descent, in place.
 
 use crate::{
-    Bind, OutMut, Case, Class, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Type, Var,
+    Case, Graph, Launch, Real, Result, Rule, Update, Var,
     case::{range, unit},
-    op::{cpu, expect_dtypes, shape_error, word},
+    update::LENS,
 };
 
 /// Gradient descent with momentum and weight decay, as `torch.optim.SGD` defines them.
@@ -17,80 +17,47 @@ pub struct Sgd {
     pub decay: f64,
 }
 
-impl Sgd {
-    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
-        let [momentum, decay] = [self.momentum, self.decay].map(F::of);
-        let (grad, rate) = (x[1].floats(), x[2].floats()[0]);
-        let (p, velocity) = y.split_at_mut(1);
-        let p = p[0].floats_mut();
-        match velocity {
-            [] => p.iter_mut().zip(grad).for_each(|(p, &g)| *p -= rate * (g + decay * *p)),
-            [velocity, ..] => {
-                for ((p, v), &g) in p.iter_mut().zip(velocity.floats_mut()).zip(grad) {
-                    let g = g + decay * *p;
-                    *v = momentum * *v + g;
-                    *p -= rate * if self.nesterov { g + momentum * *v } else { *v };
-                }
-            }
+impl Rule for Sgd {
+    const NAME: &'static str = "sgd";
+    const FLOPS: u64 = 6;
+    const RATES: usize = 1;
+
+    fn kept(&self) -> usize {
+        usize::from(self.momentum != 0.0)
+    }
+
+    fn kernels(&self) -> [&'static str; 2] {
+        if self.kept() == 0 { ["sgd", "sgd_seven"] } else { ["sgd_momentum", "sgd_momentum_seven"] }
+    }
+
+    fn constants(&self, launch: Launch) -> Launch {
+        let launch = launch.params([(self.decay as f32).to_bits()]);
+        match self.kept() {
+            0 => launch,
+            _ => launch.params([(self.momentum as f32).to_bits()]).constant("NESTEROV", self.nesterov),
         }
     }
 
-    fn operands(&self) -> usize {
-        if self.momentum == 0.0 { 3 } else { 4 }
-    }
-}
-
-/// Checks that the operands are f32, alike, but for one of `[len]` at `special`.
-pub(crate) fn check(op: &'static str, x: &[&Type], operands: usize, special: usize, len: usize) -> Result<()> {
-    expect_dtypes(op, x, &vec![DType::F32; operands])?;
-    if x.iter().enumerate().any(|(i, t)| if i == special { t.shape != [len] } else { t.shape != x[0].shape }) {
-        return Err(shape_error(op, format!("operand {special} is [{len}], the others are alike"), x));
-    }
-    Ok(())
-}
-
-impl Op for Sgd {
-    cpu!();
-
-    fn name(&self) -> &'static str {
-        "sgd"
-    }
-
-    fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        check("sgd", x, self.operands(), 2, 1)?;
-        Ok(vec![x[0].clone(); self.operands() - 2])
-    }
-
-    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
-        let len = x[0].count();
-        let has_velocity = self.operands() == 4;
-        let mut launch = Launch::new(if has_velocity { "sgd_momentum" } else { "sgd" }, len.div_ceil(256))
-            .params([word(len), (self.decay as f32).to_bits()])
-            .bind([Bind::Out(0), Bind::In(1), Bind::In(2)]);
-        if has_velocity {
-            launch = launch
-                .params([(self.momentum as f32).to_bits()])
-                .constant("NESTEROV", self.nesterov)
-                .bind([Bind::Out(1)]);
+    #[inline(always)]
+    fn step<F: Real>(&self, rates: &[F], [p, velocity, _]: [&mut [F]; 3], grad: &[F]) {
+        let ([momentum, decay], rate) = ([self.momentum, self.decay].map(F::of), rates[0]);
+        if self.kept() == 0 {
+            return p.iter_mut().zip(grad).for_each(|(p, &g)| *p -= rate * (g + decay * *p));
         }
-        launch.into()
+        for ((p, v), &g) in p.iter_mut().zip(velocity).zip(grad) {
+            let g = g + decay * *p;
+            *v = momentum * *v + g;
+            *p -= rate * if self.nesterov { g + momentum * *v } else { *v };
+        }
     }
 
-    fn in_place(&self) -> &'static [usize] {
-        if self.operands() == 4 { &[0, 3] } else { &[0] }
-    }
-
-    fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
-        6 * x[0].count() as u64
-    }
-
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        let decay = g.affine(x[0], self.decay, 0.0)?;
-        let grad = g.add(x[1], decay)?;
+    fn plain(&self, g: &mut Graph, arrays: &[Var], grad: Var, rate: Var) -> Result<Vec<Var>> {
+        let decay = g.affine(arrays[0], self.decay, 0.0)?;
+        let grad = g.add(grad, decay)?;
         let mut step = grad;
         let mut velocity = None;
-        if self.operands() == 4 {
-            let kept = g.affine(x[3], self.momentum, 0.0)?;
+        if let Some(&kept) = arrays.get(1) {
+            let kept = g.affine(kept, self.momentum, 0.0)?;
             let v = g.add(kept, grad)?;
             velocity = Some(v);
             step = match self.nesterov {
@@ -98,9 +65,9 @@ impl Op for Sgd {
                 false => v,
             };
         }
-        let step = g.mul(step, x[2])?;
-        let p = g.sub(x[0], step)?;
-        Ok(Some([p].into_iter().chain(velocity).collect()))
+        let step = g.mul(step, rate)?;
+        let p = g.sub(arrays[0], step)?;
+        Ok([p].into_iter().chain(velocity).collect())
     }
 }
 
@@ -119,8 +86,8 @@ impl Graph {
     ///
     /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
     pub fn sgd(&mut self, rule: Sgd, p: Var, grad: Var, rate: Var, velocity: Option<Var>) -> Result<Vec<Var>> {
-        let x: Vec<Var> = [p, grad, rate].into_iter().chain(velocity).collect();
-        self.apply_all(rule, &x)
+        let x: Vec<Var> = [p, grad].into_iter().chain(velocity).chain([rate]).collect();
+        self.apply_all(Update::new(rule), &x)
     }
 }
 
@@ -128,12 +95,17 @@ impl Graph {
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for (momentum, nesterov, decay) in [(0.0, false, 0.0), (0.0, false, 0.1), (0.9, false, 0.01), (0.9, true, 0.01)] {
-        for len in [1, 257] {
-            let rule = Sgd { momentum, nesterov, decay };
-            let mut x = vec![unit(&[len]), unit(&[len]), range(&[1], 0.05, 0.1)];
-            x.extend((momentum != 0.0).then(|| unit(&[len])));
-            let build = move |g: &mut Graph, x: &[Var]| g.sgd(rule, x[0], x[1], x[2], x.get(3).copied());
-            all.push(Case::new(format!("sgd {rule:?} {len}"), x, build).order(0));
+        let rule = Sgd { momentum, nesterov, decay };
+        let each = 2 + rule.kept();
+        for lens in LENS {
+            let mut x: Vec<_> = lens.iter().flat_map(|&len| vec![unit(&[len]); each]).collect();
+            x.push(range(&[1], 0.05, 0.1));
+            let build = move |g: &mut Graph, x: &[Var]| {
+                let (arrays, rate) = x.split_at(x.len() - 1);
+                let new = arrays.chunks(each).map(|x| g.sgd(rule, x[0], x[1], rate[0], x.get(2).copied()));
+                Ok(new.collect::<Result<Vec<_>>>()?.concat())
+            };
+            all.push(Case::new(format!("sgd {rule:?} {lens:?}"), x, build).order(0));
         }
     }
     all

@@ -44,8 +44,8 @@ impl Op for WriteRows {
             .into()
     }
 
-    fn in_place(&self) -> &'static [usize] {
-        &[0]
+    fn in_place(&self, _: usize) -> Vec<usize> {
+        vec![0]
     }
 
     fn flops(&self, _: &[&Type], _: &[&Type]) -> u64 {

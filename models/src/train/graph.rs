@@ -185,9 +185,7 @@ impl Graphs<'_> {
             for p in &b.params {
                 let new = b.g.assigns().iter().find(|(state, _)| *state == p.var).map_or(p.var, |&(_, new)| new);
                 let average = beside(&mut b.g, AVERAGE, p)?;
-                let off = b.g.sub(new, average.var)?;
-                let moved = b.g.mul(off, share)?;
-                let moved = b.g.add(average.var, moved)?;
+                let moved = b.g.average(average.var, new, share)?;
                 b.g.assign(average.var, moved)?;
                 averages.push(average);
             }
