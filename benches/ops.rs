@@ -46,7 +46,7 @@ fn graph(case: &Case, copy: u64) -> Result<(Graph, Vec<Var>)> {
     let y = (case.build)(&mut g, &x)?;
     for node in g.nodes().to_vec() {
         let Source::Op(op) = &node.source else { continue };
-        for (&result, &operand) in node.y.iter().zip(op.in_place()) {
+        for (&result, operand) in node.y.iter().zip(op.in_place(node.x.len())) {
             g.assign(node.x[operand], result)?;
         }
     }
