@@ -7,6 +7,7 @@ mod channels;
 mod compile;
 mod conv;
 mod cpu;
+mod depthwise;
 mod device;
 mod direct;
 mod error;

@@ -83,9 +83,12 @@ impl Op for Conv2dInputGrad {
 
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
+        let ends = Ends { bias: None, residual: self.residual(), gate: self.gated() };
+        if g.is_depthwise() {
+            return g.launch_depthwise_input_grad(class, (members(y[0]), &steps(x, self.terms)), ends);
+        }
         let tiling = Tiling::new(&g).map(Tiling::reversed).filter(Tiling::is_full);
         let stacks = stacked_factors(x, self.terms);
-        let ends = Ends { bias: None, residual: self.residual(), gate: self.gated() };
         if let Some(launches) = tiling.and_then(|t| t.launch(class, [g.n, members(y[0])], &stacks, true, ends)) {
             return launches;
         }
