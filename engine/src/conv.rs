@@ -126,8 +126,8 @@ impl Geometry {
         self.conv.stride[axis] / gcd(self.conv.stride[axis], self.conv.dilation[axis])
     }
 
-    /// The kernels' words after those of the product.
-    pub fn words(&self) -> [usize; 14] {
+    /// The kernels' words after those of the product; the last eight say that taps and pixels are all of them, in order.
+    pub fn words(&self) -> [usize; 22] {
         let Geometry { conv, size, kernel, out, ci, co, .. } = *self;
         let Conv { stride, padding, dilation, .. } = conv;
         [
@@ -145,6 +145,14 @@ impl Geometry {
             padding[1],
             dilation[0],
             dilation[1],
+            0,
+            kernel[1],
+            1,
+            0,
+            size[1],
+            1,
+            size[0] * size[1],
+            self.n * size[0] * size[1],
         ]
     }
 

@@ -65,12 +65,17 @@ const TILE_LANES: usize = 8;
 impl Product {
     /// The product's launches, and the sum of partial results when its long axis is split.
     pub(crate) fn launches(self, class: Class, kernels: Kernels) -> Launches {
+        self.launches_among(class, kernels, self.batches * self.m * self.n)
+    }
+
+    /// The same where the results are a part of `len`.
+    pub(crate) fn launches_among(self, class: Class, kernels: Kernels, len: usize) -> Launches {
         let (list, splits, sum_lanes) = match class {
             Class::Gpu => self.shared(&kernels),
             Class::Software => self.tiled(&kernels),
         };
         let mut launches = Launches { scratch: Vec::new(), list };
-        sum_splits(&mut launches, [splits, self.batches * self.m * self.n], sum_lanes);
+        sum_splits(&mut launches, [splits, len], sum_lanes);
         launches
     }
 

@@ -26,6 +26,7 @@ mod map;
 mod norm;
 mod op;
 pub mod ops;
+mod phases;
 mod plan;
 mod profile;
 mod real;

@@ -245,6 +245,7 @@ pub(crate) fn geometries() -> Vec<Shapes> {
         ([1, 8, 7, 4], [5, 5, 1, 12], conv([1, 2], [6, 5], [1, 3], 4)),
         // Pixels that no window meets, since stride and dilation have a common divisor.
         ([1, 9, 8, 4], [3, 2, 1, 4], conv([2, 2], [2, 1], [2, 4], 4)),
+        ([2, 9, 8, 4], [3, 2, 4, 8], conv([2, 2], [2, 1], [2, 4], 1)),
     ]
 }
 
