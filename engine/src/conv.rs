@@ -115,8 +115,19 @@ impl Geometry {
         2 * (self.rows() * self.kernel[0] * self.kernel[1] * self.ci * self.co * self.conv.groups) as u64
     }
 
-    /// The kernels' words after those of the product.
-    pub fn words(&self) -> [usize; 14] {
+    /// From a tap to the next that meets the same pixels of x.
+    pub(crate) fn tap_step(&self, axis: usize) -> usize {
+        let gcd = |mut a: usize, mut b: usize| {
+            while b > 0 {
+                (a, b) = (b, a % b);
+            }
+            a
+        };
+        self.conv.stride[axis] / gcd(self.conv.stride[axis], self.conv.dilation[axis])
+    }
+
+    /// The kernels' words after those of the product; the last eight say that taps and pixels are all of them, in order.
+    pub fn words(&self) -> [usize; 22] {
         let Geometry { conv, size, kernel, out, ci, co, .. } = *self;
         let Conv { stride, padding, dilation, .. } = conv;
         [
@@ -134,10 +145,18 @@ impl Geometry {
             padding[1],
             dilation[0],
             dilation[1],
+            0,
+            kernel[1],
+            1,
+            0,
+            size[1],
+            1,
+            size[0] * size[1],
+            self.n * size[0] * size[1],
         ]
     }
 
-    fn taps(&self) -> usize {
+    pub(crate) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
 
@@ -148,7 +167,7 @@ impl Geometry {
 
     /// Few channels in a group: loops, not products.
     fn is_thin(&self) -> bool {
-        self.conv.groups > 1 && self.ci * self.co < 16
+        self.is_depthwise() || self.conv.groups > 1 && self.ci * self.co < 16
     }
 
     fn block(&self) -> usize {
@@ -195,9 +214,12 @@ impl Geometry {
         if F::forward(self, terms, bias, finish, y) {
             return;
         }
+        if self.is_thin() {
+            return self.depthwise(terms, bias, finish, y);
+        }
         let (outs, len) = (self.co * self.conv.groups, self.y().iter().product());
         for (member, y) in y.chunks_mut(len).enumerate() {
-            let block = if self.is_thin() { 64 } else { self.block() };
+            let block = self.block();
             y.par_chunks_mut(block * outs).enumerate().for_each_init(Vec::new, |patches, (b, y)| {
                 begin(y, bias);
                 for [x, w] in terms {
@@ -212,9 +234,6 @@ impl Geometry {
     fn forward_block<F: Real>(&self, x: &[F], w: &[F], start: usize, patches: &mut Vec<F>, y: &mut [F]) {
         let (k, outs) = (self.taps() * self.ci, self.co * self.conv.groups);
         let rows = start..start + y.len() / outs;
-        if self.is_thin() {
-            return self.thin_forward(x, w, rows, y);
-        }
         for group in 0..self.conv.groups {
             let a = if self.is_pointwise() {
                 let channels = self.ci * self.conv.groups;
@@ -234,6 +253,9 @@ impl Geometry {
         if F::input_grad(self, terms, finish, dx) {
             return;
         }
+        if self.is_thin() {
+            return self.depthwise_input_grad(terms, finish, dx);
+        }
         let (image, len) = (self.x()[1..].iter().product(), self.x().iter().product());
         for (member, dx) in dx.chunks_mut(len).enumerate() {
             let terms: Vec<_> = terms.iter().map(|[ct, w]| [ct.member(member), w.member(member)]).collect();
@@ -250,10 +272,6 @@ impl Geometry {
         let (k, outs, channels) = (self.taps() * self.ci, self.co * self.conv.groups, self.ci * self.conv.groups);
         let (pixels, per_image) = (self.size[0] * self.size[1], self.out[0] * self.out[1]);
         let first = image * per_image;
-        if self.is_thin() {
-            let thin = |[ct, w]: &[&[F]; 2]| self.thin_input_grad(ct, w, first..first + per_image, image * pixels, dx);
-            return terms.iter().for_each(thin);
-        }
         for group in 0..self.conv.groups {
             for start in (first..first + per_image).step_by(self.block()) {
                 let rows = start..(start + self.block()).min(first + per_image);
@@ -287,6 +305,9 @@ impl Geometry {
         if F::weight_grad(self, terms, dw, ROWS) {
             return;
         }
+        if self.is_thin() {
+            return self.depthwise_weight_grad(terms, dw);
+        }
         let len = self.w().iter().product();
         let tasks = self.rows().div_ceil(ROWS).min(16);
         let per_task = self.rows().div_ceil(tasks);
@@ -308,9 +329,6 @@ impl Geometry {
     /// Adds `x ⋆ᵀ ct` over some output pixels.
     fn weight_grad_rows<F: Real>(&self, x: &[F], ct: &[F], rows: Range<usize>, patches: &mut Vec<F>, dw: &mut [F]) {
         let (k, outs, channels) = (self.taps() * self.ci, self.co * self.conv.groups, self.ci * self.conv.groups);
-        if self.is_thin() {
-            return self.thin_weight_grad(x, ct, rows, dw);
-        }
         for start in rows.clone().step_by(self.block()) {
             let rows = start..(start + self.block()).min(rows.end);
             for group in 0..self.conv.groups {
@@ -324,50 +342,6 @@ impl Geometry {
                 let b = Mat { data: &ct[rows.start * outs + group * self.co..], row: outs, col: 1 };
                 F::gemm([k, self.co, rows.len()], &mut dw[group * self.co..], outs, a, b, true, false);
             }
-        }
-    }
-
-    /// Calls `f` with (channel of x, channel of y, element of w) for the channels that a tap connects.
-    #[inline]
-    fn each_channel(&self, tap: usize, mut f: impl FnMut(usize, usize, usize)) {
-        let outs = self.co * self.conv.groups;
-        for c in 0..self.ci {
-            let w = (tap * self.ci + c) * outs;
-            for o in 0..outs {
-                f(o / self.co * self.ci + c, o, w + o);
-            }
-        }
-    }
-
-    fn thin_forward<F: Real>(&self, x: &[F], w: &[F], rows: Range<usize>, y: &mut [F]) {
-        let (outs, channels) = (self.co * self.conv.groups, self.ci * self.conv.groups);
-        for (row, y) in rows.zip(y.chunks_mut(outs)) {
-            self.each_tap(row, |tap, pixel| {
-                let x = &x[pixel * channels..][..channels];
-                self.each_channel(tap, |c, o, at| y[o] += x[c] * w[at]);
-            });
-        }
-    }
-
-    fn thin_input_grad<F: Real>(&self, ct: &[F], w: &[F], rows: Range<usize>, first: usize, dx: &mut [F]) {
-        let (outs, channels) = (self.co * self.conv.groups, self.ci * self.conv.groups);
-        for row in rows {
-            let ct = &ct[row * outs..][..outs];
-            self.each_tap(row, |tap, pixel| {
-                let dx = &mut dx[(pixel - first) * channels..][..channels];
-                self.each_channel(tap, |c, o, at| dx[c] += ct[o] * w[at]);
-            });
-        }
-    }
-
-    fn thin_weight_grad<F: Real>(&self, x: &[F], ct: &[F], rows: Range<usize>, dw: &mut [F]) {
-        let (outs, channels) = (self.co * self.conv.groups, self.ci * self.conv.groups);
-        for row in rows {
-            let ct = &ct[row * outs..][..outs];
-            self.each_tap(row, |tap, pixel| {
-                let x = &x[pixel * channels..][..channels];
-                self.each_channel(tap, |c, o, at| dw[at] += x[c] * ct[o]);
-            });
         }
     }
 }

@@ -86,7 +86,7 @@ fn pad(image: &[f32], size: [usize; 2], channels: usize, padding: [usize; 2], ro
 }
 
 /// Output rows of a task: of one image, which they divide.
-fn task_rows(images: usize, rows: usize) -> usize {
+pub(crate) fn task_rows(images: usize, rows: usize) -> usize {
     let most = if images >= 8 { rows } else { rows.div_ceil(8) };
     (1..=most).rev().find(|&r| rows.is_multiple_of(r)).unwrap_or(1)
 }

@@ -65,22 +65,17 @@ const TILE_LANES: usize = 8;
 impl Product {
     /// The product's launches, and the sum of partial results when its long axis is split.
     pub(crate) fn launches(self, class: Class, kernels: Kernels) -> Launches {
+        self.launches_among(class, kernels, self.batches * self.m * self.n)
+    }
+
+    /// The same where the results are a part of `len`.
+    pub(crate) fn launches_among(self, class: Class, kernels: Kernels, len: usize) -> Launches {
         let (list, splits, sum_lanes) = match class {
             Class::Gpu => self.shared(&kernels),
             Class::Software => self.tiled(&kernels),
         };
         let mut launches = Launches { scratch: Vec::new(), list };
-        if splits > 1 {
-            let len = self.batches * self.m * self.n;
-            launches.scratch.push(splits * len);
-            launches.list.push(
-                Launch::new("sum", len.div_ceil(32))
-                    .constant("LANES", sum_lanes)
-                    .constant("ACROSS", 32)
-                    .params([1, splits, len, splits, 1, 0].map(word))
-                    .bind([Bind::Scratch(0), Bind::Out(0)]),
-            );
-        }
+        sum_splits(&mut launches, [splits, len], sum_lanes);
         launches
     }
 
@@ -149,6 +144,20 @@ impl Product {
             .params([m, n, k, batches, splits, k_chunk].map(word))
             .params(kernels.words.iter().copied().map(word));
         (launch, splits, out)
+    }
+}
+
+/// Adds the launch that sums partial results of `len` elements, which are the first scratch buffer, if there are several.
+pub(crate) fn sum_splits(launches: &mut Launches, [splits, len]: [usize; 2], lanes: u32) {
+    if splits > 1 {
+        launches.scratch.push(splits * len);
+        launches.list.push(
+            Launch::new("sum", len.div_ceil(32))
+                .constant("LANES", lanes)
+                .constant("ACROSS", 32)
+                .params([1, splits, len, splits, 1, 0].map(word))
+                .bind([Bind::Scratch(0), Bind::Out(0)]),
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 // Extents of a two-dimensional convolution, channels last. m, n, k, batches, splits and k_chunk are those of the
 // matrix product that it is seen as; a batch is a group of channels of a member of the stack. ci and co count the channels
-// of one group; steps are from one member of a factor to the next, 0 where there is one for all.
+// of one group; taps and pixels are explained in phase; steps are from one member of a factor to the next, 0 where there is
+// one for all.
 
 #import index
 
@@ -9,6 +10,8 @@ struct Params {
     height: u32, width: u32, out_height: u32, out_width: u32,
     kernel_height: u32, kernel_width: u32, ci: u32, co: u32,
     stride_y: u32, stride_x: u32, pad_y: u32, pad_x: u32, dilation_y: u32, dilation_x: u32,
+    first_tap: u32, tap_y: u32, tap_x: u32,
+    first_pixel: u32, pixel_y: u32, pixel_x: u32, image_pixels: u32, all_pixels: u32,
     groups: u32, members: u32, a_step: u32, b_step: u32, a2_step: u32, b2_step: u32,
 }
 

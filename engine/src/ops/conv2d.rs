@@ -160,19 +160,22 @@ impl Op for Conv2d {
 
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
-        let stacks = stacked_factors(x, self.terms);
         let endings = self.endings();
         let ends = Ends { bias: self.bias.then_some(2 * self.terms), endings };
+        let finished = |mut launches: Launches| {
+            launches.list.extend(endings.launch([y[0].count() / members(y[0]), members(y[0])]));
+            launches
+        };
+        if g.is_depthwise() {
+            return finished(g.launch_depthwise(class, (members(y[0]), &steps(x, self.terms)), ends.bias));
+        }
+        let stacks = stacked_factors(x, self.terms);
         let tiled = Tiling::new(&g).and_then(|t| t.launch(class, [g.n, members(y[0])], &stacks, false, ends));
         if let Some(launches) = tiled {
             return launches;
         }
         let (m, n, k) = (g.rows(), g.co, g.kernel[0] * g.kernel[1] * g.ci);
         let strides = [[k, 1], [n, 1]];
-        let finished = |mut launches: Launches| {
-            launches.list.extend(endings.launch([y[0].count() / members(y[0]), members(y[0])]));
-            launches
-        };
         if let Some(launches) = of_pixels(class, &g, (x, y[0], self.terms, self.bias), [m, n, k], strides) {
             return finished(launches);
         }
@@ -289,6 +292,15 @@ pub(crate) fn geometries() -> Vec<Shapes> {
         ([1, 8, 6, 32], [1, 1, 32, 48], Conv::default()),
         // In a stack, more tiles than Winograd's kernels go through at once.
         ([3, 26, 28, 16], [3, 3, 16, 32], Conv::padded(1)),
+        // Depthwise: channels in fours or not, and several for each; strips that do not end with rows.
+        ([2, 6, 11, 16], [3, 3, 1, 16], conv([1, 1], [1, 1], [1, 1], 16)),
+        ([2, 7, 18, 20], [3, 3, 1, 20], conv([2, 2], [1, 1], [1, 1], 20)),
+        ([1, 8, 10, 5], [5, 4, 1, 5], conv([2, 3], [2, 3], [1, 1], 5)),
+        ([1, 7, 9, 8], [3, 3, 1, 16], conv([1, 1], [2, 2], [2, 2], 8)),
+        ([1, 8, 7, 4], [5, 5, 1, 12], conv([1, 2], [6, 5], [1, 3], 4)),
+        // Pixels that no window meets, since stride and dilation have a common divisor.
+        ([1, 9, 8, 4], [3, 2, 1, 4], conv([2, 2], [2, 1], [2, 4], 4)),
+        ([2, 9, 8, 4], [3, 2, 4, 8], conv([2, 2], [2, 1], [2, 4], 1)),
     ]
 }
 
@@ -299,7 +311,9 @@ pub(crate) fn stacks() -> Vec<(Shapes, [Option<usize>; 2])> {
         let height = Some(height);
         [[height, None], [None, height], [height; 2]].map(|heights| (all[at], heights))
     };
-    [(1, 3), (2, 3), (3, 2), (6, 2), (10, 3), (13, 3), (14, 2), (15, 4), (16, 2), (17, 4)].map(|(at, height)| heights(at, height)).concat()
+    let dense = [(1, 3), (2, 3), (3, 2), (6, 2), (10, 3), (13, 3), (14, 2), (15, 4), (16, 2), (17, 4)];
+    let depthwise = [(19, 2), (21, 3)];
+    dense.into_iter().chain(depthwise).flat_map(|(at, height)| heights(at, height)).collect()
 }
 
 /// Both factors of this shape, or stacks of such.
@@ -330,7 +344,7 @@ fn endings() -> Vec<Case> {
             },
         )
     };
-    [(1, None), (2, None), (6, None), (11, None), (14, None), (2, Some(2)), (13, Some(3)), (14, Some(2))]
+    [(1, None), (2, None), (6, None), (7, None), (11, None), (14, None), (2, Some(2)), (13, Some(3)), (14, Some(2)), (18, Some(2))]
         .into_iter()
         .flat_map(|(at, height)| of(at, height))
         .collect()

@@ -7,6 +7,7 @@ use crate::{
     finish::{Endings, Finish},
     gemm::{self, Along, Kernels, Product},
     op::{cpu, shape_error},
+    phases,
     stack::{Stack, height, member, stacked, terms},
     winograd::{Ends, Tiling},
 };
@@ -80,10 +81,13 @@ impl Op for Conv2dInputGrad {
 
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
-        let tiling = Tiling::new(&g).map(Tiling::reversed).filter(Tiling::is_full);
-        let stacks = stacked_factors(x, self.terms);
         let endings = Endings { residual: self.residual(), gate: self.gated(), relu: false };
         let ends = Ends { bias: None, endings };
+        if g.is_depthwise() {
+            return g.launch_depthwise_input_grad(class, (members(y[0]), &steps(x, self.terms)), endings);
+        }
+        let tiling = Tiling::new(&g).map(Tiling::reversed).filter(Tiling::is_full);
+        let stacks = stacked_factors(x, self.terms);
         if let Some(launches) = tiling.and_then(|t| t.launch(class, [g.n, members(y[0])], &stacks, true, ends)) {
             return launches;
         }
@@ -106,20 +110,10 @@ impl Op for Conv2dInputGrad {
         };
         let (along, fours) = ([Along::K; 2], [g.co.is_multiple_of(4); 2]);
         let batches = members(y[0]) * self.conv.groups;
-        let product = Product { m, n, k, batches, along, fours, unit: g.co };
-        if class == Class::Gpu {
-            return finished(on_stacks(product.launches(class, kernels), y[0]));
-        }
-        let stride = self.conv.stride;
-        let phases = [0, 1].map(|axis| if g.size[axis].is_multiple_of(stride[axis]) { stride[axis] } else { 1 });
-        let count = phases[0] * phases[1];
-        let mut launches = Product { m: m / count, batches: batches * count, ..product }.launches(class, kernels);
-        let strides = ["STRIDE_Y", "STRIDE_X"].into_iter().zip(stride);
-        let constants = strides.chain(["PHASES_Y", "PHASES_X"].into_iter().zip(phases));
-        for launch in &mut launches.list[..self.terms] {
-            launch.constants.extend(constants.clone().map(|(name, value)| (name, value as f64)));
-        }
-        finished(on_stacks(launches, y[0]))
+        let [pixels, taps] = phases::largest(&g);
+        let product = Product { m: pixels, n, k: taps * g.co, batches, along, fours, unit: g.co };
+        let launches = product.launches_among(class, kernels, y[0].count());
+        finished(phases::launches(&g, on_stacks(launches, y[0])))
     }
 
     fn flops(&self, x: &[&Type], y: &[&Type]) -> u64 {

@@ -56,6 +56,9 @@ impl Op for Conv2dWeightGrad {
 
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
+        if g.is_depthwise() {
+            return g.launch_depthwise_weight_grad(class, (members(y[0]), &steps(x, self.terms)));
+        }
         let stacks = stacked_factors(x, self.terms);
         let tiled = Tiling::new(&g).and_then(|t| t.launch_weight_grad(class, [g.n, members(y[0])], &stacks));
         if let Some(launches) = tiled {
