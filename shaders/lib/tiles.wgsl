@@ -10,6 +10,7 @@
 //   store, store4
 
 #import index
+#import unfold
 
 // Fours of columns in a tile, 1, 2 or 4.
 override QUADS: u32 = 4;
@@ -29,18 +30,6 @@ struct Sums { l0: mat4x4f, l1: mat4x4f, l2: mat4x4f, l3: mat4x4f, h0: mat4x4f, h
 struct Fours { at: vec4u, outside: vec4<bool> }
 
 struct Rows { c0: vec3u, c1: vec3u, c2: vec3u, c3: vec3u }
-
-fn unfold(i: u32, extents: vec2u) -> vec3u {
-    let rest = i / extents.y;
-    return vec3u(rest / extents.x, rest % extents.x, i - rest * extents.y);
-}
-
-// The coordinates after these.
-fn after(at: vec3u, extents: vec2u) -> vec3u {
-    let z = at.z + 1;
-    let y = at.y + u32(z == extents.y);
-    return vec3u(at.x + u32(y == extents.x), select(y, 0u, y == extents.x), select(z, 0u, z == extents.y));
-}
 
 // The last row stands in for those behind it.
 fn row_after(at: vec3u, i: u32) -> vec3u { return select(at, after(at, row_extents()), i < params.m); }
