@@ -178,7 +178,7 @@ type Clock = fn(&mut Copies, u64) -> Result<Duration>;
 
 fn time(c: &mut Criterion, sides: &[Side], facts: &mut Facts, op: &str, case: &Case) {
     let what = format!("{op} {}", case.what);
-    let planned = graph(case, 0).and_then(|(g, y)| Plan::for_class(Class::Gpu, &g, &y, true));
+    let planned = graph(case, 0).and_then(|(g, y)| Plan::for_class(Class::GPU, &g, &y, true));
     let plan = planned.unwrap_or_else(|e| panic!("{what}: {e}"));
     let (flops, bytes) = (plan.flops(), plan.steps.iter().map(|s| s.bytes()).sum::<u64>());
     let large = flops as f64 > LARGE[0] || bytes as f64 > LARGE[1];

@@ -1,4 +1,4 @@
 // y = x ⋆ w (+ x2 ⋆ w2) (+ bias), as a matrix product.
 
 #import conv2d_operands
-#import gemm
+#import product_registers

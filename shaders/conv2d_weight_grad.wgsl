@@ -1,4 +1,4 @@
 // dw = x ⋆ᵀ ct (+ x2 ⋆ᵀ ct2), as a matrix product.
 
 #import conv2d_weight_grad_operands
-#import gemm
+#import product_registers

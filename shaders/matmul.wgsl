@@ -1,4 +1,4 @@
-// y[i, j] = Σₖ a[i, k] b[k, j] (+ Σₖ c[i, k] d[k, j]) (+ bias[j]) for each batch, with any strides of the operands.
+// y[i, j] = Σₖ a[i, k] b[k, j] (+ Σₖ a2[i, k] b2[k, j]) (+ bias[j]) for each batch, with any strides.
 
 #import matmul_operands
-#import gemm
+#import product_registers

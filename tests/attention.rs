@@ -27,7 +27,7 @@ fn each_executor(
     let feeds: Vec<(&str, Data)> = NAMES.into_iter().zip(data.iter().map(|x| Data::F32(x))).collect();
     let device = |class| Session::device(gpu_as(Some(class), false));
     let executors = [
-        ("device", 3e-6, device(Class::Gpu)),
+        ("device", 3e-6, device(Class::GPU)),
         ("software", 3e-6, device(Class::Software)),
         ("host", 3e-6, Session::host()),
         ("twin", 1e-12, Session::twin()),
@@ -136,7 +136,7 @@ fn product(t: usize) -> Result<(Graph, Vec<Var>)> {
 /// Nothing of t·s elements is held in a value, its gradient or a Hessian product, and memory is linear in t.
 #[test]
 fn memory_is_linear() {
-    for class in [Class::Gpu, Class::Software] {
+    for class in [Class::GPU, Class::Software] {
         let plan = |t: usize| {
             let (g, outputs) = product(t).expect("there are rules");
             Plan::for_class(class, &g, &outputs, true).expect("it can be planned")

@@ -8,7 +8,7 @@ use hillshade::engine::{Class, Data, Drawn, Plan, Session};
 /// The kernels of both classes, in f32 on the device, and the host are the twin, in f64.
 #[test]
 fn kernels_and_host_match_twins() {
-    let [mut device, mut software] = [Class::Gpu, Class::Software].map(|c| Session::device(gpu_as(Some(c), false)));
+    let [mut device, mut software] = [Class::GPU, Class::Software].map(|c| Session::device(gpu_as(Some(c), false)));
     let (mut host, mut twin) = (Session::host(), Session::twin());
     each_case(|case| {
         let b = Bench::new(case);
@@ -30,14 +30,14 @@ fn kernels_and_host_match_twins() {
 
 /// Whether the classes' kernels differ.
 fn differs(b: &Bench) -> bool {
-    let [gpu, software] = [Class::Gpu, Class::Software].map(|c| Plan::for_class(c, &b.g, &b.y, true));
+    let [gpu, software] = [Class::GPU, Class::Software].map(|c| Plan::for_class(c, &b.g, &b.y, true));
     gpu.expect("the graph compiles").to_string() != software.expect("the graph compiles").to_string()
 }
 
 /// Kernels compiled with all checks give the same bits as without.
 #[test]
 fn checked_kernels_agree() {
-    for class in [Class::Gpu, Class::Software] {
+    for class in [Class::GPU, Class::Software] {
         let (mut unchecked, mut checked) =
             (Session::device(gpu_as(Some(class), false)), Session::device(gpu_as(Some(class), true)));
         each_case(|case| {

@@ -1,6 +1,8 @@
 //! The kernels' texts and the launches of every case: valid and translatable, portable, in agreement, and owned.
 
 mod common;
+#[path = "common/writers.rs"]
+mod writers;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -10,11 +12,13 @@ use std::{
 };
 
 use common::{built, each_case};
-use hillshade::engine::{Bind, Case, Class, DType, Launch, Place, Plan, Step, Type, ops};
+use hillshade::engine::{
+    Bind, Case, Class, Conv, Cooperative, DType, Graph, Launch, Place, Plan, Result, Step, Type, Var, Variant, ops,
+};
 use hillshade_shaders::KERNELS;
 use naga::{
     AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner, back,
-    proc::{BoundsCheckPolicies, Layouter},
+    proc::Layouter,
     valid::{Capabilities, ModuleInfo, ValidationFlags, Validator},
 };
 
@@ -26,7 +30,7 @@ const INVOCATIONS: u32 = 256;
 const WORKGROUP_BYTES: u32 = 16 << 10;
 const GROUPS: u32 = 65_535;
 
-/// A text, parsed and validated without any capability beyond the portable ones.
+/// A text, parsed and validated with the capabilities of its kind.
 struct Text {
     module: Module,
     info: ModuleInfo,
@@ -42,27 +46,69 @@ static STEPS: LazyLock<Vec<(String, usize, Step)>> = LazyLock::new(|| {
     let mut plan = |what: &str, case: &Case| {
         let (g, _, y) = built(case);
         for (class, buffers) in
-            [(Class::Gpu, STORAGE_BUFFERS), (Class::Gpu, MORE_BUFFERS), (Class::Software, STORAGE_BUFFERS)]
+            [(Class::GPU, STORAGE_BUFFERS), (Class::GPU, MORE_BUFFERS), (Class::Software, STORAGE_BUFFERS)]
         {
             let plan = Plan::for_adapter(class, buffers, &g, &y, true).expect("cases can be planned");
             let applied = plan.steps.into_iter().filter(|s| matches!(s, Step::Apply { .. }));
             steps.extend(applied.map(|s| (format!("{what} {class:?} {buffers}"), buffers, s)));
         }
+        steps.extend(products(what, &g, &y));
     };
     each_case(|case| plan(&case.what, case));
     for (op, cases) in ops::timed() {
         cases.iter().for_each(|case| plan(&format!("{op} {}", case.what), case));
     }
+    let large: [(_, [&[usize]; 2], Build); 2] = [
+        ("matmul", [&[2048, 64], &[64, 2048]], |g, x| Ok(vec![g.matmul(x[0], x[1])?])),
+        ("conv2d", [&[64, 28, 28, 128], &[3, 3, 128, 128]], |g, x| {
+            let y = g.conv2d(x[0], x[1], Conv::padded(1))?;
+            g.vjp(&[y], &[y], x)
+        }),
+    ];
+    for (what, shapes, build) in large {
+        let mut g = Graph::new();
+        let x = ["a", "b"].iter().zip(shapes).map(|(name, shape)| g.input(name, shape).expect("names differ"));
+        let x: Vec<Var> = x.collect();
+        let y = build(&mut g, &x).expect("the shapes fit");
+        steps.extend(products(what, &g, &y));
+    }
     assert!(steps.len() > ops::all().len(), "cases apply ops");
     steps
 });
+
+type Build = fn(&mut Graph, &[Var]) -> Result<Vec<Var>>;
+
+/// The steps that are matrix products, of every variant.
+fn products(what: &str, g: &Graph, y: &[Var]) -> Vec<(String, usize, Step)> {
+    const OPS: [&str; 4] = ["matmul", "conv2d", "conv2d_input_grad", "conv2d_weight_grad"];
+    let mut steps = Vec::new();
+    let small = Variant::Cooperative(Cooperative { side: 8, subgroup: 8 });
+    for variant in Variant::all().into_iter().chain([small]) {
+        let plan = Plan::for_class(Class::Gpu(Some(variant)), g, y, true).expect("cases can be planned");
+        let is_product = |s: &Step| matches!(s, Step::Apply { op, .. } if OPS.contains(&op.name()));
+        let products = plan.steps.into_iter().filter(is_product);
+        steps.extend(products.map(|s| (format!("{what} {variant:?}"), STORAGE_BUFFERS, s)));
+    }
+    steps
+}
+
+/// What a kernel takes beyond the portable minimum; only variants that are asked for do.
+fn capabilities(kernel: &str) -> Capabilities {
+    match kernel {
+        k if k.contains("_cooperative") => {
+            Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX
+        }
+        k if k.ends_with("_subgroups") => Capabilities::SUBGROUP,
+        _ => Capabilities::empty(),
+    }
+}
 
 impl Text {
     fn parse(name: &str) -> Self {
         let text = hillshade_shaders::compose(name).expect("the list's own name");
         let module =
             naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
-        let checked = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module);
+        let checked = Validator::new(ValidationFlags::all(), capabilities(name)).validate(&module);
         let info = checked.unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
         Text { module, info }
     }
@@ -146,7 +192,7 @@ fn timed_cases_are_of_one_op_and_large() {
         assert!(!cases.is_empty(), "{op}");
         for case in cases {
             let (g, _, y) = built(&case);
-            let plan = Plan::for_class(Class::Gpu, &g, &y, true).expect("cases can be planned");
+            let plan = Plan::for_class(Class::GPU, &g, &y, true).expect("cases can be planned");
             // Inputs that are updated in place are copied first; benches have them as states.
             let applied = plan.steps.iter().filter_map(|s| match s {
                 Step::Apply { op, .. } => Some((op.name(), s.bytes())),
@@ -173,46 +219,6 @@ fn variants() -> Vec<(&'static str, Vec<(&'static str, f64)>)> {
     list
 }
 
-fn to_spirv(t: &Text) {
-    let options = back::spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: "main".into() };
-    let words = back::spv::write_vec(&t.module, &t.info, &back::spv::Options::default(), Some(&options));
-    assert!(!words.expect("SPIR-V").is_empty());
-}
-
-fn to_metal(t: &Text) {
-    let options = back::msl::PipelineOptions {
-        entry_point: Some((ShaderStage::Compute, "main".into())),
-        ..back::msl::PipelineOptions::default()
-    };
-    let (text, info) =
-        back::msl::write_string(&t.module, &t.info, &back::msl::Options::default(), &options).expect("MSL");
-    assert!(text.contains("kernel void") && info.entry_point_names.iter().all(Result::is_ok));
-}
-
-fn to_direct3d(t: &Text) {
-    let entry_point = Some((ShaderStage::Compute, "main".into()));
-    let (options, pipeline) = (back::hlsl::Options::default(), back::hlsl::PipelineOptions { entry_point });
-    let mut text = String::new();
-    let info = back::hlsl::Writer::new(&mut text, &options, &pipeline).write(&t.module, &t.info, None).expect("HLSL");
-    assert!(text.contains("[numthreads(") && info.entry_point_names.iter().all(Result::is_ok));
-}
-
-fn to_gles(t: &Text) {
-    let bindings = t.module.global_variables.iter().filter_map(|(_, v)| v.binding);
-    let options = back::glsl::Options {
-        version: back::glsl::Version::new_gles(310),
-        binding_map: bindings.map(|b| (b, b.binding as u8)).collect(),
-        ..back::glsl::Options::default()
-    };
-    let pipeline =
-        back::glsl::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: "main".into(), multiview: None };
-    let (mut text, policies) = (String::new(), BoundsCheckPolicies::default());
-    back::glsl::Writer::new(&mut text, &t.module, &t.info, &options, &pipeline, policies)
-        .and_then(|mut w| w.write())
-        .expect("GLSL ES");
-    assert!(text.starts_with("#version 310 es") && text.contains("void main()"));
-}
-
 #[test]
 fn every_text_is_valid() {
     assert!(TEXTS.len() == KERNELS.len() && !TEXTS.is_empty());
@@ -222,7 +228,8 @@ fn every_text_is_valid() {
     }
 }
 
-/// With the constants of every launch, for Vulkan, Metal, Direct3D and OpenGL ES; the browser takes the text as it is.
+/// With the constants of every launch, for Vulkan, Metal, Direct3D and OpenGL ES; the browser takes the text as it is. Cooperative
+/// matrices are for Vulkan and Metal, which has none of 16 × 16.
 #[test]
 fn every_variant_translates() {
     let variants = variants();
@@ -230,10 +237,14 @@ fn every_variant_translates() {
     for (kernel, constants) in variants {
         let translated = std::panic::catch_unwind(|| {
             let t = TEXTS[kernel].with(&constants);
-            to_spirv(&t);
-            to_metal(&t);
-            to_direct3d(&t);
-            to_gles(&t);
+            writers::to_spirv(&t.module, &t.info);
+            if !kernel.ends_with("_cooperative16") {
+                writers::to_metal(&t.module, &t.info, (!capabilities(kernel).is_empty()).then_some((2, 3)));
+            }
+            if !kernel.contains("_cooperative") {
+                writers::to_direct3d(&t.module, &t.info);
+                writers::to_gles(&t.module, &t.info);
+            }
         });
         assert!(translated.is_ok(), "{kernel} {constants:?}");
     }

@@ -115,7 +115,7 @@ fn run(session: &mut Session, rule: Rule, graphs: &[Graph]) -> Vec<u32> {
 /// One dispatch, or as many as an adapter needs, does what one for each array does, to the bit.
 #[test]
 fn many_at_once_have_the_bits_of_one_at_a_time() {
-    let [gpu, software] = [Class::Gpu, Class::Software].map(|class| Session::device(gpu_as(Some(class), false)));
+    let [gpu, software] = [Class::GPU, Class::Software].map(|class| Session::device(gpu_as(Some(class), false)));
     let mut sessions = [("device", gpu), ("software", software), ("host", Session::host())];
     let all: Vec<usize> = (0..ARRAYS).collect();
     for rule in rules() {
@@ -138,7 +138,7 @@ fn updates_by_one_rule_are_one_step() {
         // The arrays', the rates', and one to spare.
         let buffers = 7 * (2 + rule.kept()) + 2;
         let [least, fewer, wide] = [8, buffers - 1, buffers].map(|buffers| {
-            let plan = Plan::for_adapter(Class::Gpu, buffers, &g, &[], true).expect("it can be planned");
+            let plan = Plan::for_adapter(Class::GPU, buffers, &g, &[], true).expect("it can be planned");
             assert!(plan.slots.is_empty() && copies(&plan) == 0, "in place:\n{plan}");
             (plan.steps.len(), plan.dispatches())
         });

@@ -35,7 +35,7 @@ impl Side {
 
     /// Whether it computes on a GPU.
     pub fn is_gpu(&self) -> bool {
-        self.gpu.as_ref().is_some_and(|gpu| gpu.class() == Class::Gpu)
+        self.gpu.as_ref().is_some_and(|gpu| gpu.class() != Class::Software)
     }
 
     /// Whether dispatches can be timed by the device's own clock.

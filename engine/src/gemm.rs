@@ -1,7 +1,8 @@
 //! The launches of kernels that are matrix products, and their tiles.
 
 use crate::{
-    Bind, Class, DType, Error, Launch, Launches, Result, Type,
+    Bind, Class, DType, Error, Launch, Launches, Result, Type, Variant,
+    ladder::Choice,
     op::{expect_dtypes, shape_error, word},
     stack::member,
 };
@@ -53,6 +54,9 @@ impl Kernels<'_> {
     }
 }
 
+/// What pieces of the summed axis are multiples of, on GPUs: the most that a loop takes at once.
+const STEP: usize = 16;
+
 /// Workgroups below which a long summed axis is split, and its shortest piece.
 const ENOUGH: [usize; 2] = [128, 512];
 
@@ -71,7 +75,7 @@ impl Product {
     /// The same where the results are a part of `len`.
     pub(crate) fn launches_among(self, class: Class, kernels: Kernels, len: usize) -> Launches {
         let (list, splits, sum_lanes) = match class {
-            Class::Gpu => self.shared(&kernels),
+            Class::Gpu(asked) => self.on_gpu(asked, &kernels),
             Class::Software => self.tiled(&kernels),
         };
         let mut launches = Launches { scratch: Vec::new(), list };
@@ -79,22 +83,18 @@ impl Product {
         launches
     }
 
-    /// In tiles that a workgroup makes from shared memory.
-    fn shared(self, kernels: &Kernels) -> (Vec<Launch>, usize, u32) {
+    /// By the loop that the table has for the product, or that is asked for.
+    fn on_gpu(self, asked: Option<Variant>, kernels: &Kernels) -> (Vec<Launch>, usize, u32) {
         let Product { m, n, batches, .. } = self;
-        let (across, down) =
-            (n.div_ceil(4).next_power_of_two().clamp(2, 16), m.div_ceil(4).next_power_of_two().clamp(4, 16));
-        let tiles = batches * m.div_ceil(4 * down) * n.div_ceil(4 * across);
+        let Choice { kernel, constants, tile, each } = self.choice(kernels.names[0], asked);
+        let tiles = batches * m.div_ceil(tile[0]) * n.div_ceil(tile[1]);
         let last = kernels.terms.len() - 1;
         let second = 2 * last;
-        let (launch, splits, out) = self.launch(kernels, 0, tiles, ENOUGH, 1, 1);
+        let (mut launch, splits, out) = self.launch(kernels, kernel, tiles, ENOUGH, STEP, each);
+        launch.constants.extend(constants);
         let launch = launch
             .params(kernels.words_of([0, last]))
             .constant("TERMS", kernels.terms.len() as f64)
-            .constant("ACROSS", across as f64)
-            .constant("DOWN", down as f64)
-            .constant("A_ALONG_K", self.along[0] == Along::K)
-            .constant("B_ALONG_K", self.along[1] == Along::K)
             .bind([0, 1, second, second + 1].map(Bind::In).into_iter().chain(kernels.bias()).chain([out]));
         let launch = kernels.bias.into_iter().fold(launch, |launch, bias| launch.constant("BIAS", bias));
         (vec![launch], splits, 256)
@@ -105,7 +105,7 @@ impl Product {
     fn tiled(self, kernels: &Kernels) -> (Vec<Launch>, usize, u32) {
         let quads = self.n.div_ceil(4).next_power_of_two().min(4);
         let tiles = self.batches * self.m.div_ceil(8) * self.n.div_ceil(4 * quads);
-        let (launch, splits, out) = self.launch(kernels, 1, tiles, ENOUGH_TILES, self.unit, TILE_LANES);
+        let (launch, splits, out) = self.launch(kernels, kernels.names[1], tiles, ENOUGH_TILES, self.unit, TILE_LANES);
         let fours = |factor: usize| match (self.fours[factor], self.along[factor]) {
             (false, _) => 0,
             (true, Along::K) => 1,
@@ -129,7 +129,7 @@ impl Product {
     fn launch(
         self,
         kernels: &Kernels,
-        name: usize,
+        kernel: &'static str,
         tiles: usize,
         [enough, piece]: [usize; 2],
         unit: usize,
@@ -140,7 +140,7 @@ impl Product {
         let k_chunk = k.div_ceil(splits).next_multiple_of(unit);
         let splits = k.div_ceil(k_chunk);
         let out = if splits > 1 { Bind::Scratch(0) } else { Bind::Out(0) };
-        let launch = Launch::new(kernels.names[name], (tiles * splits).div_ceil(lanes))
+        let launch = Launch::new(kernel, (tiles * splits).div_ceil(lanes))
             .params([m, n, k, batches, splits, k_chunk].map(word))
             .params(kernels.words.iter().copied().map(word));
         (launch, splits, out)

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{Error, Result};
+use crate::{Cooperative, Error, Result, Variant, cooperative};
 
 /// How capable an adapter is; every kernel has a portable variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,13 +30,24 @@ impl fmt::Display for Tier {
 }
 
 /// What a device computes with, by which ops choose among their kernels. All of them are right everywhere.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// A GPU: neighbouring lanes load neighbouring memory at once, and workgroups share theirs.
-    #[default]
-    Gpu,
+    /// A GPU: neighbouring lanes load neighbouring memory at once, and workgroups share theirs. Its matrix products are all of
+    /// one variant, where that is asked for.
+    Gpu(Option<Variant>),
     /// A CPU under a graphics interface: each lane loads for itself, barriers are loops, divisions are slow.
     Software,
+}
+
+impl Class {
+    /// A GPU with the products of the table.
+    pub const GPU: Self = Class::Gpu(None);
+}
+
+impl Default for Class {
+    fn default() -> Self {
+        Class::GPU
+    }
 }
 
 /// An adapter, described.
@@ -52,6 +63,8 @@ pub struct Adapter {
     pub kind: &'static str,
     /// What the adapter can do beyond the portable minimum.
     pub tier: Tier,
+    /// Its cooperative matrices of 16-bit floats with sums in f32, if it has such as the kernels take.
+    pub cooperative: Option<Cooperative>,
     /// Limits by name: those that programs meet.
     pub limits: Vec<(&'static str, u64)>,
     /// Optional features by name.
@@ -66,7 +79,7 @@ impl Adapter {
 
     /// What it computes with.
     pub fn class(&self) -> Class {
-        if self.is_software() { Class::Software } else { Class::Gpu }
+        if self.is_software() { Class::Software } else { Class::GPU }
     }
 
     fn describe(adapter: &wgpu::Adapter) -> Self {
@@ -91,6 +104,7 @@ impl Adapter {
             driver: [info.driver, info.driver_info].join(" ").trim().into(),
             kind,
             tier,
+            cooperative: Cooperative::of(adapter),
             limits: vec![
                 ("buffer bytes", limits.max_buffer_size),
                 ("storage binding bytes", limits.max_storage_buffer_binding_size.min(BINDING)),
@@ -129,6 +143,12 @@ pub struct Options {
     pub poison: bool,
     /// The class of kernels; the adapter's own when absent.
     pub class: Option<Class>,
+    /// The variant of all matrix products, with the kernels for GPUs; that of the table when absent. One that the
+    /// adapter cannot take, or takes wrongly, is left out, which the device's description says. With
+    /// [`Variant::Cooperative`], whose sizes are the adapter's, factors are rounded to 16-bit floats: sums of products
+    /// are then right to 2^-10 of the sum of their absolute values, numbers below 2^-14 lose digits and below 2^-25 are
+    /// zero, and results of numbers beyond 65,504 are infinite or not a number.
+    pub products: Option<Variant>,
 }
 
 fn instance() -> wgpu::Instance {
@@ -162,13 +182,26 @@ pub(crate) struct Inner {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
     pub options: Options,
+    /// The variant of all products, and why it is not the one that was asked for.
+    products: (Option<Variant>, Option<&'static str>),
     pub pipelines: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
     fault: Arc<Mutex<Option<Error>>>,
 }
 
 impl fmt::Debug for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{}", self.inner.adapter)
+        write!(f, "{self}")
+    }
+}
+
+impl fmt::Display for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}", self.inner.adapter)?;
+        match self.inner.products {
+            (Some(variant), _) => write!(f, ", products: {variant}"),
+            (None, Some(why)) => write!(f, ", products in f32: {why}"),
+            (None, None) => Ok(()),
+        }
     }
 }
 
@@ -213,13 +246,22 @@ impl Gpu {
             return Err(Error::NoAdapter { wanted, available });
         };
         let limits = adapter.limits();
-        let wanted =
+        let products =
+            options.products.map_or((None, None), |v| cooperative::admitted(v, &description, &adapter.get_info()));
+        let mut wanted =
             wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if let (Some(Variant::Cooperative(_)), _) = products {
+            wanted |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
+            // SAFETY: nothing is asked of the experimental feature but products that are tried before they are used.
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("hillshade"),
             required_features: adapter.features() & wanted,
             required_limits: limits.clone(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
+            experimental_features,
             ..Default::default()
         };
         let opened = adapter.request_device(&descriptor).await;
@@ -244,8 +286,15 @@ impl Gpu {
             *lock(&lost) = Some(Error::DeviceLost(format!("{reason:?} {message}").trim().into()));
         });
         let pipelines = Mutex::default();
-        let inner = Inner { adapter: description, limits, device, queue, options, pipelines, fault };
-        Ok(Gpu { inner: Arc::new(inner) })
+        let inner = Inner { adapter: description, limits, device, queue, options, products, pipelines, fault };
+        let mut gpu = Gpu { inner: Arc::new(inner) };
+        if let (Some(Variant::Cooperative(_)), _) = products
+            && !cooperative::is_right(&gpu).await
+        {
+            let inner = Arc::get_mut(&mut gpu.inner).expect("the programs that tried it are gone");
+            inner.products = (None, Some("cooperative matrices gave wrong results"));
+        }
+        Ok(gpu)
     }
 
     /// What was opened.
@@ -255,7 +304,15 @@ impl Gpu {
 
     /// The class by which kernels are chosen.
     pub fn class(&self) -> Class {
-        self.inner.options.class.unwrap_or(self.inner.adapter.class())
+        match self.inner.products.0 {
+            Some(variant) => Class::Gpu(Some(variant)),
+            None => self.inner.options.class.unwrap_or(self.inner.adapter.class()),
+        }
+    }
+
+    /// The variant of all matrix products, where one was asked for and the adapter takes it.
+    pub fn products(&self) -> Option<Variant> {
+        self.inner.products.0
     }
 
     /// The most storage buffers that a dispatch may bind.

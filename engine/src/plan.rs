@@ -87,7 +87,7 @@ impl Plan {
     ///
     /// Those of the shape rules, for a graph whose fusion breaks them.
     pub fn new(g: &Graph, outputs: &[Var], fuse: bool) -> Result<Self> {
-        Self::for_class(Class::Gpu, g, outputs, fuse)
+        Self::for_class(Class::GPU, g, outputs, fuse)
     }
 
     /// [`Plan::new`] with the kernels for a class of devices.

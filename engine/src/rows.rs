@@ -68,7 +68,7 @@ impl LayerNorm {
     /// The launch of a kernel that imports `rows`.
     pub(crate) fn launch_rows(&self, class: Class, kernel: &'static str, size: [usize; 2], bind: &[Bind]) -> Launch {
         let (lanes, width) = match class {
-            Class::Gpu => (256, size[1].div_ceil(4).next_power_of_two().clamp(8, 256)),
+            Class::Gpu(_) => (256, size[1].div_ceil(4).next_power_of_two().clamp(8, 256)),
             Class::Software => (8, 8),
         };
         Launch::new(kernel, size[0].div_ceil(lanes / width))

@@ -63,7 +63,7 @@ impl Session {
     /// What programs run on.
     pub fn executor(&self) -> String {
         match &self.on {
-            On::Device(d) => d.gpu.adapter().to_string(),
+            On::Device(d) => d.gpu.to_string(),
             On::Host(_) => "host (f32 on the CPU)".into(),
             On::Twin(_) => "twin (f64 on the CPU)".into(),
         }

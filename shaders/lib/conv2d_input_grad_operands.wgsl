@@ -1,32 +1,38 @@
-// The operands of an input gradient as a matrix product: rows are pixels of x, the summed axis is (ky, kx, output
-// channel), columns are input channels of a group, all of one phase. Pixels that no window meets at (ky, kx) add nothing.
+// The operands of an input gradient as a matrix product: a row of a = ct is a pixel (image, y, x) of x, the summed
+// axis is (ky, kx, output channel), columns of b = w are input channels of a group, all of one phase. Pixels that no
+// window meets at (ky, kx) add nothing.
 
 #import conv
 #import phase
+#import terms
+#import unfold
 
-@group(0) @binding(1) var<storage, read> ct: array<f32>;
-@group(0) @binding(2) var<storage, read> w: array<f32>;
-@group(0) @binding(3) var<storage, read> ct2: array<f32>;
-@group(0) @binding(4) var<storage, read> w2: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
-fn load_a(term: u32, batch: u32, i: u32, k: u32) -> f32 {
-    let pixels = params.width * params.height;
-    let window = k / params.co;
-    let p = place_y(i / pixels, i % pixels / params.width, i % params.width,
-                    window / params.kernel_width, window % params.kernel_width);
-    if p == OUTSIDE { return 0.0; }
-    let at = p + group_of(batch) * params.co + k % params.co;
-    if term == 0 { return ct[step_to(batch, params.a_step) + at]; }
-    return ct2[step_to(batch, params.a2_step) + at];
+fn row_extents() -> vec2u { return vec2u(params.height, params.width); }
+fn sum_extents() -> vec2u { return vec2u(params.kernel_width, params.co); }
+fn row_at(i: u32) -> vec3u { return unfold(i, row_extents()); }
+fn row_after(row: vec3u) -> vec3u { return after(row, row_extents()); }
+fn sum_at(k: u32) -> vec3u { return unfold(k, sum_extents()); }
+fn sum_after(sum: vec3u) -> vec3u { return after(sum, sum_extents()); }
+
+fn base_a(term: u32, batch: u32) -> u32 {
+    return step_to(batch, select(params.a2_step, params.a_step, term == 0)) + group_of(batch) * params.co;
 }
 
-fn load_b(term: u32, batch: u32, k: u32, j: u32) -> f32 {
+fn base_b(term: u32, batch: u32) -> u32 {
+    return step_to(batch, select(params.b2_step, params.b_step, term == 0)) + group_of(batch) * params.co;
+}
+
+fn place_a(row: vec3u, sum: vec3u) -> u32 {
+    let p = place_y(row.x, row.y, row.z, sum.x, sum.y);
+    return select(p + sum.z, OUTSIDE, p == OUTSIDE);
+}
+
+fn place_b(k: u32, j: u32) -> u32 {
     let window = k / params.co;
     let tap = tap_of(window / params.kernel_width, window % params.kernel_width);
-    let at = ((tap * params.ci + j) * params.groups + group_of(batch)) * params.co + k % params.co;
-    if term == 0 { return w[step_to(batch, params.b_step) + at]; }
-    return w2[step_to(batch, params.b2_step) + at];
+    return (tap * params.ci + j) * params.groups * params.co + k % params.co;
 }
 
 fn store(batch: u32, split: u32, i: u32, j: u32, v: f32) {

@@ -22,6 +22,7 @@ pub fn run(options: &Options) -> Result<()> {
                 json!({
                     "name": a.name, "backend": a.backend, "driver": a.driver, "kind": a.kind,
                     "tier": a.tier.to_string(), "limits": limits, "features": a.features,
+                    "cooperative": a.cooperative.map(|c| json!({"side": c.side, "subgroup": c.subgroup})),
                 })
             })
             .collect();
@@ -35,6 +36,9 @@ pub fn run(options: &Options) -> Result<()> {
             "{i}  {}\n   backend   {}\n   kind      {}\n   driver    {}\n   tier      {}",
             a.name, a.backend, a.kind, a.driver, a.tier
         ))?;
+        if let Some(c) = a.cooperative {
+            print(format_args!("   matrices  {0}×{0}×{0}, f16 to f32, by subgroups of {1}", c.side, c.subgroup))?;
+        }
         for (name, value) in &a.limits {
             print(format_args!("   {name:<27} {value}"))?;
         }

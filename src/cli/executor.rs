@@ -1,6 +1,6 @@
 //! Which executor a command runs on.
 
-use hillshade::engine::{Error, Gpu, Options, Session, adapters, block_on};
+use hillshade::engine::{Error, Gpu, Options, Session, Variant, adapters, block_on};
 
 use super::{Result, say};
 
@@ -11,14 +11,27 @@ pub struct Choice {
     /// in f64. By default the best GPU, or the host where there is none but in software.
     #[arg(long, env = "HILLSHADE_ADAPTER")]
     adapter: Option<String>,
+
+    /// Loop of all matrix products and convolutions on a device: naive, shared, registers, buffered, subgroups, vector,
+    /// or f16 for factors rounded to 16-bit floats, multiplied in the adapter's matrix units. What the adapter cannot
+    /// take is left out, and said.
+    #[arg(long, value_parser = variant)]
+    products: Option<Variant>,
+}
+
+fn variant(name: &str) -> std::result::Result<Variant, String> {
+    let all = Variant::all();
+    let expected = || format!("expected one of {}", all.map(|v| v.to_string()).join(", "));
+    all.into_iter().find(|v| v.to_string() == name).ok_or_else(expected)
 }
 
 impl Choice {
     /// Opens what was chosen, and says on standard error what was taken where nothing was.
     pub fn open(&self) -> Result<Session> {
+        let device = |adapter| device(adapter, self.products);
         match self.adapter.as_deref().filter(|a| !a.is_empty()) {
-            Some("host") => Ok(Session::host()),
-            Some("twin") => Ok(Session::twin()),
+            Some("host") => Ok(self.on_cpu(Session::host())),
+            Some("twin") => Ok(self.on_cpu(Session::twin())),
             Some(name) => device(Some(name.into())),
             None => {
                 let list = block_on(adapters());
@@ -29,24 +42,34 @@ impl Choice {
                             "no GPU: {} computes in software, so this runs on the host; --adapter overrides",
                             software.name
                         ));
-                        Ok(Session::host())
+                        Ok(self.on_cpu(Session::host()))
                     }
                     None => {
                         say("no adapter: running on the host");
-                        Ok(Session::host())
+                        Ok(self.on_cpu(Session::host()))
                     }
                 }
             }
         }
     }
+
+    fn on_cpu(&self, session: Session) -> Session {
+        if self.products.is_some() {
+            say("--products is for devices: the CPU has loops of its own");
+        }
+        session
+    }
 }
 
-fn device(adapter: Option<String>) -> Result<Session> {
-    let gpu = block_on(Gpu::open_with(Options { adapter, ..Options::default() })).map_err(|e| match e {
+fn device(adapter: Option<String>, products: Option<Variant>) -> Result<Session> {
+    let gpu = block_on(Gpu::open_with(Options { adapter, products, ..Options::default() })).map_err(|e| match e {
         Error::NoAdapter { wanted, available } => {
             Error::NoAdapter { wanted, available: format!("{available}; and host, twin on the CPU") }
         }
         e => e,
     })?;
+    if gpu.products().is_none() && products.is_some() {
+        say(&gpu);
+    }
     Ok(Session::device(gpu))
 }

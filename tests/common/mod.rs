@@ -4,7 +4,9 @@
 pub mod golden;
 pub mod lab;
 
-use hillshade::engine::{Case, Class, DType, Data, Drawn, Gpu, Graph, Options, Program, Session, Source, Var, ops};
+use hillshade::engine::{
+    Case, Class, DType, Data, Drawn, Gpu, Graph, Options, Program, Session, Source, Var, Variant, ops,
+};
 
 /// The device that kernels are tested on, with poisoned buffers.
 pub fn gpu(checked: bool) -> Gpu {
@@ -13,8 +15,17 @@ pub fn gpu(checked: bool) -> Gpu {
 
 /// The same device with the kernels of a class.
 pub fn gpu_as(class: Option<Class>, checked: bool) -> Gpu {
+    opened(Options { checked, class, ..Options::default() })
+}
+
+/// The same device with matrix products of a variant, or of what it has in place of it.
+pub fn gpu_with(products: Variant, checked: bool) -> Gpu {
+    opened(Options { checked, class: Some(Class::GPU), products: Some(products), ..Options::default() })
+}
+
+fn opened(options: Options) -> Gpu {
     let adapter = std::env::var("HILLSHADE_ADAPTER").ok();
-    let opened = pollster_block(Gpu::open_with(Options { adapter, checked, poison: true, class }));
+    let opened = pollster_block(Gpu::open_with(Options { adapter, poison: true, ..options }));
     opened.expect("a Vulkan adapter, or a software one: cargo xtask test installs it")
 }
 

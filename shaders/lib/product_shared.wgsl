@@ -1,13 +1,12 @@
 // The loop of a matrix product: y[i, j] = Σ over terms and k of a[i, k] b[k, j], for each batch, in tiles of
 // 4 DOWN × 4 ACROSS that a workgroup makes from shared memory, 4 × 4 to an invocation. The summed axis may be split:
-// every split writes its own partial result. The kernel defines Params (with m, n, k, batches, splits, k_chunk),
-// load_a, load_b and store.
+// every split writes its own partial result.
 
 #import index
+#import terms
 
 override ACROSS: u32 = 16;
 override DOWN: u32 = 16;
-override TERMS: u32 = 1;
 // Whether neighbouring lanes load neighbouring k (or i) of a, and neighbouring k (or j) of b.
 override A_ALONG_K: bool = true;
 override B_ALONG_K: bool = false;

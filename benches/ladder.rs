@@ -1,0 +1,104 @@
+//! The ladder of matrix products on a device that stamps its dispatches: every variant, held to the host before it is
+//! timed.
+//!
+//! `HILLSHADE_ADAPTER` picks the device. Times are the device's, of the product alone; 10^9 elements are a GFLOP.
+
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use hillshade::engine::{Class, Conv, Gpu, Graph, Options, Program, Result, Session, Var, Variant, block_on};
+
+type Build = fn(&mut Graph, &[Var]) -> Result<Var>;
+
+/// A product of two inputs of these shapes.
+struct Row {
+    name: &'static str,
+    id: String,
+    shapes: [Vec<usize>; 2],
+    build: Build,
+}
+
+fn rows(software: bool) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for n in [512, 1024, 2048, 4096].into_iter().take(if software { 2 } else { 4 }) {
+        let shapes = [vec![n, n], vec![n, n]];
+        rows.push(Row { name: "matmul", id: n.to_string(), shapes, build: |g, x| g.matmul(x[0], x[1]) });
+    }
+    for [side, c] in [[28, 128], [14, 256]] {
+        let images = if software { 4 } else { 64 };
+        let (x, w) = (vec![images, side, side, c], vec![3, 3, c, c]);
+        let builds: [(_, _, Build); 3] = [
+            ("conv2d", [&x, &w], |g, x| g.conv2d(x[0], x[1], Conv::padded(1))),
+            ("conv2d_input_grad", [&x, &w], |g, x| {
+                let size = [g.shape(x[0])[1], g.shape(x[0])[2]];
+                g.conv2d_input_grad(x[0], x[1], Conv::padded(1), size)
+            }),
+            ("conv2d_weight_grad", [&x, &x], |g, x| g.conv2d_weight_grad(x[0], x[1], Conv::padded(1), [3, 3])),
+        ];
+        for (name, [a, b], build) in builds {
+            rows.push(Row { name, id: format!("{images}x{side}x{side}x{c}"), shapes: [a.clone(), b.clone()], build });
+        }
+    }
+    rows
+}
+
+/// Runs the product on factors that stay on the session.
+fn run(session: &mut Session, row: &Row, data: &[Vec<f32>; 2]) -> Result<(Program, Vec<f32>)> {
+    let mut g = Graph::new();
+    let mut x = Vec::new();
+    for (name, (shape, data)) in ["a", "b"].into_iter().zip(row.shapes.iter().zip(data)) {
+        session.set(name, shape, data)?;
+        x.push(g.state(name, shape)?);
+    }
+    let y = (row.build)(&mut g, &x)?;
+    let mut program = session.compile(&g, &[y])?;
+    program.run(session, &[])?;
+    let y = program.read_now(session, y)?;
+    Ok((program, y))
+}
+
+fn ladder(c: &mut Criterion) {
+    let open = |products| block_on(Gpu::open_with(options(products)));
+    let software = open(None).expect("an adapter").adapter().is_software();
+    for row in rows(software) {
+        // Halves exactly, so that all variants have the same bound.
+        let number = |i: usize| ((i * 7919 + i / 97) % 128) as f32 / 64.0 - 1.0;
+        let data = row.shapes.each_ref().map(|s| (0..s.iter().product()).map(number).collect::<Vec<f32>>());
+        let (_, want) = run(&mut Session::host(), &row, &data).expect("the host runs it");
+        let most = want.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let mut group = c.benchmark_group(row.name);
+        group.sample_size(10);
+        let mut seen = Vec::new();
+        for variant in Variant::all() {
+            let gpu = open(Some(variant)).expect("an adapter");
+            if gpu.products().is_none() {
+                continue;
+            }
+            let mut session = Session::device(gpu);
+            let (mut program, got) = run(&mut session, &row, &data).expect("the device runs it");
+            let plan = program.plan().to_string();
+            if seen.contains(&plan) {
+                continue;
+            }
+            seen.push(plan);
+            let error = got.iter().zip(&want).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            assert!(error <= 1e-5 * most, "{} {} {variant}: {error} of {most}", row.name, row.id);
+            group.throughput(Throughput::Elements(program.plan().flops()));
+            group.bench_function(BenchmarkId::new(variant.to_string(), &row.id), |b| {
+                b.iter_custom(|times| {
+                    let mut once = || block_on(program.profile(&mut session, &[])).expect("dispatches are stamped");
+                    Duration::from_nanos((0..times).map(|_| once().length()).sum())
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+fn options(products: Option<Variant>) -> Options {
+    let adapter = std::env::var("HILLSHADE_ADAPTER").ok().filter(|name| !name.is_empty());
+    Options { adapter, class: Some(Class::GPU), products, ..Options::default() }
+}
+
+criterion_group!(benches, ladder);
+criterion_main!(benches);

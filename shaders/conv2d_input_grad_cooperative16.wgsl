@@ -1,0 +1,5 @@
+// dx = ct ⋆ᵀ w (+ ct2 ⋆ᵀ w2), as a matrix product, in matrices of 16 × 16.
+
+#import side16
+#import conv2d_input_grad_operands
+#import product_cooperative

@@ -1,0 +1,5 @@
+// dw = x ⋆ᵀ ct (+ x2 ⋆ᵀ ct2), as a matrix product, in matrices of 8 × 8.
+
+#import side8
+#import conv2d_weight_grad_operands
+#import product_cooperative

@@ -1,0 +1,5 @@
+// y[i, j] = Σₖ a[i, k] b[k, j] (+ Σₖ a2[i, k] b2[k, j]) (+ bias[j]) for each batch, with any strides, 4 × 4 in
+// registers.
+
+#import matmul_operands
+#import product_shared
