@@ -16,7 +16,7 @@ pub struct Choice {
     /// or f16 for factors rounded to 16-bit floats, multiplied in the adapter's matrix units. What the adapter cannot
     /// take is left out, and said.
     #[arg(long, value_parser = variant)]
-    products: Option<Variant>,
+    kernels: Option<Variant>,
 }
 
 fn variant(name: &str) -> std::result::Result<Variant, String> {
@@ -28,7 +28,7 @@ fn variant(name: &str) -> std::result::Result<Variant, String> {
 impl Choice {
     /// Opens what was chosen, and says on standard error what was taken where nothing was.
     pub fn open(&self) -> Result<Session> {
-        let device = |adapter| device(adapter, self.products);
+        let device = |adapter| device(adapter, self.kernels);
         match self.adapter.as_deref().filter(|a| !a.is_empty()) {
             Some("host") => Ok(self.on_cpu(Session::host())),
             Some("twin") => Ok(self.on_cpu(Session::twin())),
@@ -54,8 +54,8 @@ impl Choice {
     }
 
     fn on_cpu(&self, session: Session) -> Session {
-        if self.products.is_some() {
-            say("--products is for devices: the CPU has loops of its own");
+        if self.kernels.is_some() {
+            say("--kernels is for devices: the CPU has loops of its own");
         }
         session
     }
