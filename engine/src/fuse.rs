@@ -87,6 +87,9 @@ impl Fusions {
     }
 }
 
+/// What updates have in common that are joined: rule and constants, rates, and how many updates come before.
+type Alike = (String, Var, usize);
+
 struct Finder<'a> {
     g: &'a Graph,
     uses: Vec<usize>,
@@ -280,7 +283,7 @@ impl<'a> Finder<'a> {
 
     /// Joins the updates that differ in their arrays alone, and come after as many others, so that none waits for another.
     fn updates(&mut self, buffers: usize) {
-        let mut groups: Vec<((String, Var, usize), Arc<dyn Op>, Vec<usize>)> = Vec::new();
+        let mut groups: Vec<(Alike, Arc<dyn Op>, Vec<usize>)> = Vec::new();
         let mut depth = vec![0; self.g.nodes().len()];
         for (n, node) in self.g.nodes().iter().enumerate() {
             depth[n] = node.x.iter().map(|&x| depth[self.g.node_index(x)]).max().unwrap_or(0);
