@@ -168,6 +168,27 @@ fn norms() -> Vec<Fusion> {
     all
 }
 
+/// Input gradients that each end with something are not one of two terms: only their last one ends.
+#[test]
+fn ends_stay_with_their_terms() {
+    let one = [unit(&[2, 4, 7, 6]), unit(&[3, 2, 2, 6]), unit(&[2, 7, 6, 4])];
+    let operands = [&one[..], &one].concat();
+    let ends: [(&str, fn(&mut Graph, Var, Var) -> Result<Var>); 2] =
+        [("residuals", |g, y, end| g.add(y, end)), ("gates", |g, y, end| g.gate(end, y))];
+    let (mut host, mut twin) = (Session::host(), Session::twin());
+    for (what, end) in ends {
+        let b = Bench::new(&Case::new(what, operands.clone(), move |g, x| {
+            let mut one = |x: &[Var]| {
+                let y = g.conv2d_input_grad(x[0], x[1], CONV, [7, 6])?;
+                end(g, y, x[2])
+            };
+            let (p, q) = (one(&x[..3])?, one(&x[3..])?);
+            Ok(vec![g.add(p, q)?])
+        }));
+        assert_close(what, &values(&mut host, &b)[0], &values(&mut twin, &b)[0], 2e-6);
+    }
+}
+
 /// What convolutions may end with.
 fn endings() -> Vec<Fusion> {
     let fusion = |what: &str, more: &[&[usize]], from, into, build: fn(&mut Graph, Var, &[Var]) -> Result<Var>| {

@@ -103,12 +103,13 @@ fn doubled(a: &dyn Any, b: &dyn Any) -> Option<Arc<dyn Op>> {
         return alike.then(|| Arc::new(Matmul { terms: 2, ..a.clone() }) as _);
     }
     if let (Some(a), Some(b)) = (a.downcast_ref::<Conv2d>(), b.downcast_ref::<Conv2d>()) {
-        let alike = a.terms == 1 && b.terms == 1 && !a.bias && !b.bias && a.conv == b.conv;
-        return (alike && !a.has_ends() && !b.has_ends()).then(|| Arc::new(Conv2d { terms: 2, ..a.clone() }) as _);
+        let plain = a.is_plain() && b.is_plain();
+        return (plain && a.conv == b.conv).then(|| Arc::new(Conv2d { terms: 2, ..a.clone() }) as _);
     }
     if let (Some(a), Some(b)) = (a.downcast_ref::<Conv2dInputGrad>(), b.downcast_ref::<Conv2dInputGrad>()) {
-        let alike = a.terms == 1 && b.terms == 1 && (a.conv, a.size) == (b.conv, b.size);
-        return alike.then(|| Arc::new(Conv2dInputGrad { terms: 2, ..a.clone() }) as _);
+        let plain = a.is_plain() && b.is_plain();
+        return (plain && (a.conv, a.size) == (b.conv, b.size))
+            .then(|| Arc::new(Conv2dInputGrad { terms: 2, ..a.clone() }) as _);
     }
     let (a, b) = (a.downcast_ref::<Conv2dWeightGrad>()?, b.downcast_ref::<Conv2dWeightGrad>()?);
     let alike = a.terms == 1 && b.terms == 1 && (a.conv, a.kernel) == (b.conv, b.kernel);
@@ -236,8 +237,7 @@ impl<'a> Finder<'a> {
 
     fn scale(&mut self, n: usize, a: Var, scale: Var) -> bool {
         let Some((i, made)) = self.maker(a) else { return false };
-        let plain = |conv: &Conv2d| conv.terms == 1 && !conv.bias && !conv.has_ends();
-        let takes = made.op.as_any().downcast_ref().is_some_and(plain) && made.scale.is_none();
+        let takes = made.op.as_any().downcast_ref().is_some_and(Conv2d::is_plain) && made.scale.is_none();
         let channels = self.g.shape(a).last().copied();
         let fits = self.g.shape(scale).len() == 1 && self.g.shape(scale).first().copied() == channels;
         if !takes || !fits || self.g.shape(self.g.nodes()[n].y[0]) != self.g.shape(a) || self.depends(scale, i) {

@@ -110,9 +110,14 @@ impl Conv2d {
         Geometry::new(self.conv, member(x, 4), member(w, 4))
     }
 
-    /// One term, and nothing after it.
+    /// The op of [`Graph::conv2d`] itself.
     pub fn new(conv: Conv) -> Self {
         Conv2d { conv, terms: 1, bias: false, residual: false, gate: false, relu: false }
+    }
+
+    /// One term, and nothing after it.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.terms == 1 && !self.bias && !self.has_ends()
     }
 
     /// Whether results end with anything, after which nothing else can be added.

@@ -53,8 +53,13 @@ impl Conv2dInputGrad {
         self.gate.then_some(2 * self.terms + usize::from(self.residual))
     }
 
-    fn is_plain(&self) -> bool {
-        !self.residual && !self.gate
+    /// One term, and nothing after it.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.terms == 1 && !self.has_ends()
+    }
+
+    fn has_ends(&self) -> bool {
+        self.residual || self.gate
     }
 }
 
@@ -123,11 +128,11 @@ impl Op for Conv2dInputGrad {
 
     fn batched(&self, g: &mut Graph, x: crate::Stacked) -> Result<Option<Vec<Var>>> {
         // Graphs are made of those without.
-        if self.is_plain() { at_once(self, g, x, 2 * self.terms) } else { Ok(None) }
+        if self.has_ends() { Ok(None) } else { at_once(self, g, x, 2 * self.terms) }
     }
 
     fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        gemm::expect_plain("conv2d_input_grad", "vjp", self.terms, !self.is_plain())?;
+        gemm::expect_plain("conv2d_input_grad", "vjp", self.terms, self.has_ends())?;
         let Some(u) = ct[0] else { return Ok(vec![None; 2]) };
         let [ct, w] = [0, 1].map(|i| g.shape(at.x[i]).to_vec());
         let kernel = member(&w, 4);
@@ -137,7 +142,7 @@ impl Op for Conv2dInputGrad {
     }
 
     fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        gemm::expect_plain("conv2d_input_grad", "jvp", self.terms, !self.is_plain())?;
+        gemm::expect_plain("conv2d_input_grad", "jvp", self.terms, self.has_ends())?;
         let left = dx[0].map(|dct| g.conv2d_input_grad(dct, at.x[1], self.conv, self.size)).transpose()?;
         let right = dx[1].map(|dw| g.conv2d_input_grad(at.x[0], dw, self.conv, self.size)).transpose()?;
         Ok(vec![super::sum_terms(g, left, right)?])
