@@ -5,17 +5,12 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Bench, assert_close, dot, each_case, evaluate, feeds, input_names, noise};
+use common::{Bench, assert_close, dot, each_case, evaluate, feeds, input_names, noise, unit};
 use hillshade::engine::{Case, Conv, DType, Drawn, Graph, Result, Sample, Session, Source, Var};
-
-fn unit(shape: &[usize]) -> Sample {
-    Sample::Range(shape.to_vec(), -1.0, 1.0)
-}
 
 /// A case's wanted values on the twin.
 fn truth(case: &Case) -> Vec<Vec<f64>> {
-    let b = Bench::new(case);
-    evaluate(&mut Session::twin(), &b.g, &b.y, &feeds(&input_names(&b.g), &b.drawn))
+    Bench::new(case).values(&mut Session::twin())
 }
 
 /// A case's operands, in f64.

@@ -10,8 +10,7 @@ const DESCENT: Sgd = Sgd { momentum: 0.0, nesterov: false, decay: 0.0 };
 
 /// A case's wanted values.
 fn values(session: &mut Session, case: &Case) -> Vec<Vec<f64>> {
-    let b = Bench::new(case);
-    evaluate(session, &b.g, &b.y, &feeds(&input_names(&b.g), &b.drawn))
+    Bench::new(case).values(session)
 }
 
 /// What chooses is a comparison here, so that both sides are taken; each operand in turn is broadcast.

@@ -5,7 +5,8 @@ pub mod golden;
 pub mod lab;
 
 use hillshade::engine::{
-    Case, Class, DType, Data, Drawn, Gpu, Graph, Options, Program, Session, Source, Var, Variant, ops,
+    Case, Class, DType, Data, Drawn, Gpu, Graph, Options, Plan, Program, Sample, Session, Source, Step, Var, Variant,
+    ops,
 };
 
 /// The device that kernels are tested on, with poisoned buffers.
@@ -65,6 +66,23 @@ impl Bench {
         let drawn = case.x.iter().enumerate().map(|(i, s)| s.draw(i as u32)).collect();
         Bench { g, x, drawn, y }
     }
+
+    /// The results on the drawn operands.
+    pub fn values(&self, session: &mut Session) -> Vec<Vec<f64>> {
+        evaluate(session, &self.g, &self.y, &feeds(&input_names(&self.g), &self.drawn))
+    }
+}
+
+/// Numbers in ±1 of a shape.
+pub fn unit(shape: &[usize]) -> Sample {
+    Sample::Range(shape.to_vec(), -1.0, 1.0)
+}
+
+/// The steps of a plan that compute something.
+pub fn applied(plan: &Plan) -> Vec<String> {
+    let names =
+        plan.steps.iter().filter_map(|s| if let Step::Apply { op, .. } = s { Some(format!("{op:?}")) } else { None });
+    names.collect()
 }
 
 /// A case's graph, its operands and its results.
