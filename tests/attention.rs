@@ -28,7 +28,7 @@ fn each_executor(
     let device = |class| Session::device(gpu_as(Some(class), false));
     let executors = [
         ("device", 3e-6, device(Class::GPU)),
-        ("software", 3e-6, device(Class::Software)),
+        ("software", 3e-6, device(Class::SOFTWARE)),
         ("host", 3e-6, Session::host()),
         ("twin", 1e-12, Session::twin()),
     ];
@@ -136,7 +136,7 @@ fn product(t: usize) -> Result<(Graph, Vec<Var>)> {
 /// Nothing of t·s elements is held in a value, its gradient or a Hessian product, and memory is linear in t.
 #[test]
 fn memory_is_linear() {
-    for class in [Class::GPU, Class::Software] {
+    for class in [Class::GPU, Class::SOFTWARE] {
         let plan = |t: usize| {
             let (g, outputs) = product(t).expect("there are rules");
             Plan::for_class(class, &g, &outputs, true).expect("it can be planned")

@@ -5,21 +5,20 @@ mod common;
 use common::*;
 use hillshade::engine::{Class, Data, Drawn, Plan, Session};
 
-/// The kernels of both classes, in f32 on the device, and the host are the twin, in f64.
+/// The kernels of all classes, in f32 on the device, and the host are the twin, in f64.
 #[test]
 fn kernels_and_host_match_twins() {
-    let [mut device, mut software] = [Class::GPU, Class::Software].map(|c| Session::device(gpu_as(Some(c), false)));
+    let classes = classes();
+    let mut devices: Vec<_> = classes.iter().map(|&c| Session::device(gpu_as(Some(c), false))).collect();
     let (mut host, mut twin) = (Session::host(), Session::twin());
     each_case(|case| {
         let b = Bench::new(case);
         let names = input_names(&b.g);
         let feeds = feeds(&names, &b.drawn);
         let want = evaluate(&mut twin, &b.g, &b.y, &feeds);
-        let differ = differs(&b);
-        for (name, session) in [("device", &mut device), ("software", &mut software), ("host", &mut host)] {
-            if name == "software" && !differ {
-                continue;
-            }
+        let own = devices.iter_mut().zip(&classes).filter(|(_, class)| is_first(&b, &classes, **class));
+        let own = own.map(|(session, class)| (format!("{class:?}"), session));
+        for (name, session) in own.chain([("host".into(), &mut host)]) {
             let got = evaluate(session, &b.g, &b.y, &feeds);
             for (i, (got, want)) in got.iter().zip(&want).enumerate() {
                 assert_close(&format!("{}, result {i}, {name}", case.what), got, want, case.tolerance);
@@ -28,21 +27,29 @@ fn kernels_and_host_match_twins() {
     });
 }
 
-/// Whether the classes' kernels differ.
-fn differs(b: &Bench) -> bool {
-    let [gpu, software] = [Class::GPU, Class::Software].map(|c| Plan::for_class(c, &b.g, &b.y, true));
-    gpu.expect("the graph compiles").to_string() != software.expect("the graph compiles").to_string()
+/// The classes whose kernels the device can run.
+fn classes() -> Vec<Class> {
+    let subgroups = gpu(false).adapter().subgroup >= 8;
+    [Class::GPU, Class::SOFTWARE].into_iter().chain(subgroups.then_some(Class::Software { subgroups })).collect()
+}
+
+/// Whether none of the classes before this one has the same kernels for a case.
+fn is_first(b: &Bench, classes: &[Class], class: Class) -> bool {
+    let plan = |class| Plan::for_class(class, &b.g, &b.y, true).expect("the graph compiles").to_string();
+    let own = plan(class);
+    classes.iter().take_while(|&&other| other != class).all(|&other| plan(other) != own)
 }
 
 /// Kernels compiled with all checks give the same bits as without.
 #[test]
 fn checked_kernels_agree() {
-    for class in [Class::GPU, Class::Software] {
+    let classes = classes();
+    for &class in &classes {
         let (mut unchecked, mut checked) =
             (Session::device(gpu_as(Some(class), false)), Session::device(gpu_as(Some(class), true)));
         each_case(|case| {
             let b = Bench::new(case);
-            if class == Class::Software && !differs(&b) {
+            if !is_first(&b, &classes, class) {
                 return;
             }
             let names = input_names(&b.g);

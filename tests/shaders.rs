@@ -45,9 +45,12 @@ static STEPS: LazyLock<Vec<(String, usize, Step)>> = LazyLock::new(|| {
     let mut steps = Vec::new();
     let mut plan = |what: &str, case: &Case| {
         let (g, _, y) = built(case);
-        for (class, buffers) in
-            [(Class::GPU, STORAGE_BUFFERS), (Class::GPU, MORE_BUFFERS), (Class::Software, STORAGE_BUFFERS)]
-        {
+        for (class, buffers) in [
+            (Class::GPU, STORAGE_BUFFERS),
+            (Class::GPU, MORE_BUFFERS),
+            (Class::SOFTWARE, STORAGE_BUFFERS),
+            (Class::Software { subgroups: true }, STORAGE_BUFFERS),
+        ] {
             let plan = Plan::for_adapter(class, buffers, &g, &y, true).expect("cases can be planned");
             let applied = plan.steps.into_iter().filter(|s| matches!(s, Step::Apply { .. }));
             steps.extend(applied.map(|s| (format!("{what} {class:?} {buffers}"), buffers, s)));
@@ -92,13 +95,13 @@ fn products(what: &str, g: &Graph, y: &[Var]) -> Vec<(String, usize, Step)> {
     steps
 }
 
-/// What a kernel takes beyond the portable minimum; only variants that are asked for do.
+/// What a kernel takes beyond the portable minimum; only those do that are asked for or whose adapter has it.
 fn capabilities(kernel: &str) -> Capabilities {
     match kernel {
         k if k.contains("_cooperative") => {
             Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX
         }
-        k if k.ends_with("_subgroups") => Capabilities::SUBGROUP,
+        k if k.ends_with("_subgroups") || k.ends_with("_lanes") => Capabilities::SUBGROUP,
         _ => Capabilities::empty(),
     }
 }

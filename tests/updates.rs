@@ -115,7 +115,7 @@ fn run(session: &mut Session, rule: Rule, graphs: &[Graph]) -> Vec<u32> {
 /// One dispatch, or as many as an adapter needs, does what one for each array does, to the bit.
 #[test]
 fn many_at_once_have_the_bits_of_one_at_a_time() {
-    let [gpu, software] = [Class::GPU, Class::Software].map(|class| Session::device(gpu_as(Some(class), false)));
+    let [gpu, software] = [Class::GPU, Class::SOFTWARE].map(|class| Session::device(gpu_as(Some(class), false)));
     let mut sessions = [("device", gpu), ("software", software), ("host", Session::host())];
     let all: Vec<usize> = (0..ARRAYS).collect();
     for rule in rules() {

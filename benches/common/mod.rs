@@ -9,7 +9,7 @@ use std::{
 };
 
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, measurement::WallTime};
-use hillshade::engine::{Ceilings, Class, Gpu, Session, block_on};
+use hillshade::engine::{Ceilings, Gpu, Session, block_on};
 use serde_json::json;
 
 /// An executor.
@@ -35,7 +35,7 @@ impl Side {
 
     /// Whether it computes on a GPU.
     pub fn is_gpu(&self) -> bool {
-        self.gpu.as_ref().is_some_and(|gpu| gpu.class() != Class::Software)
+        self.gpu.as_ref().is_some_and(|gpu| !gpu.class().is_software())
     }
 
     /// Whether dispatches can be timed by the device's own clock.

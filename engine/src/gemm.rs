@@ -31,10 +31,13 @@ pub(crate) enum Along {
     Other,
 }
 
-/// A product's kernels, one for GPUs and one for software adapters, with what they share.
+/// A product's kernels with what they share.
 #[derive(Debug, Clone)]
 pub(crate) struct Kernels<'a> {
+    /// For GPUs, and for software adapters.
     pub names: [&'static str; 2],
+    /// For software adapters with subgroups.
+    pub lanes: Option<&'static str>,
     /// The words after the six of the product itself.
     pub words: &'a [usize],
     /// Words of each pair of operands whose products are added up. A launch takes those of its first and its last pair.
@@ -66,6 +69,9 @@ const ENOUGH_TILES: [usize; 2] = [512, 128];
 /// Invocations in a workgroup of a software adapter.
 const TILE_LANES: usize = 8;
 
+/// Rows of the tile that those of a subgroup make together.
+pub(crate) const SHARED_ROWS: usize = 32;
+
 impl Product {
     /// The product's launches, and the sum of partial results when its long axis is split.
     pub(crate) fn launches(self, class: Class, kernels: Kernels) -> Launches {
@@ -76,7 +82,9 @@ impl Product {
     pub(crate) fn launches_among(self, class: Class, kernels: Kernels, len: usize) -> Launches {
         let (list, splits, sum_lanes) = match class {
             Class::Gpu(asked) => self.on_gpu(asked, &kernels),
-            Class::Software => self.tiled(&kernels),
+            Class::Software { subgroups } => {
+                self.tiled(&kernels, kernels.lanes.filter(|_| subgroups && self.fits_lanes()))
+            }
         };
         let mut launches = Launches { scratch: Vec::new(), list };
         sum_splits(&mut launches, [splits, len], sum_lanes);
@@ -100,23 +108,35 @@ impl Product {
         (vec![launch], splits, 256)
     }
 
-    /// In tiles that an invocation makes in registers. A second term is added to y by a launch of its own: both in one would
-    /// not fit the registers.
-    fn tiled(self, kernels: &Kernels) -> (Vec<Launch>, usize, u32) {
-        let quads = self.n.div_ceil(4).next_power_of_two().min(4);
-        let tiles = self.batches * self.m.div_ceil(8) * self.n.div_ceil(4 * quads);
-        let (launch, splits, out) = self.launch(kernels, kernels.names[1], tiles, ENOUGH_TILES, self.unit, TILE_LANES);
+    /// Whether eight invocations have work with one tile, and load by fours.
+    fn fits_lanes(self) -> bool {
+        let whole = self.fours == [true; 2] && [self.k, self.unit].iter().all(|k| k.is_multiple_of(4));
+        whole && self.m >= 24 && self.n >= 12
+    }
+
+    /// In tiles that an invocation makes in registers, or eight together by another kernel. A second term is added to y by a
+    /// launch of its own: both in one would not fit the registers.
+    fn tiled(self, kernels: &Kernels, together: Option<&'static str>) -> (Vec<Launch>, usize, u32) {
+        let (rows, quads, name, lanes) = match together {
+            Some(name) => (SHARED_ROWS, if self.n > 16 { 8 } else { 4 }, name, 1),
+            None => (8, self.n.div_ceil(4).next_power_of_two().min(4), kernels.names[1], TILE_LANES),
+        };
+        let tiles = self.batches * self.m.div_ceil(rows) * self.n.div_ceil(4 * quads);
+        let enough = [ENOUGH_TILES[0] * lanes / TILE_LANES, ENOUGH_TILES[1]];
+        let (launch, splits, out) = self.launch(kernels, name, tiles, enough, self.unit, lanes);
         let fours = |factor: usize| match (self.fours[factor], self.along[factor]) {
             (false, _) => 0,
             (true, Along::K) => 1,
             (true, Along::Other) => 2,
         };
         let launch = launch
-            .constant("QUADS", quads as f64)
             .constant("A_QUADS", fours(0))
             .constant("B_QUADS", fours(1))
-            .constant("Y_QUADS", self.n.is_multiple_of(4))
-            .constant("LANES", TILE_LANES as f64);
+            .constant("Y_QUADS", self.n.is_multiple_of(4));
+        let launch = match together {
+            Some(_) => launch.constant("WIDE", quads == 8),
+            None => launch.constant("QUADS", quads as f64).constant("LANES", TILE_LANES as f64),
+        };
         let term = |t: usize| {
             let launch = launch.clone().constant("ACCUMULATE", t > 0).params(kernels.words_of([t, t]));
             let launch = kernels.bias.into_iter().fold(launch, |launch, bias| launch.constant("BIAS", bias && t == 0));
@@ -175,7 +195,8 @@ pub(crate) fn matmul(
     let lengths = [if a[2] == 1 { k } else { m }, if b[2] == 1 { n } else { k }];
     let kernels = Kernels {
         names: ["matmul", "matmul_tiles"],
-        words: &[a, b].concat(),
+        lanes: Some("matmul_lanes"),
+        words: &[&a[..], &b, &[m * n]].concat(),
         terms: &vec![Vec::new(); terms],
         bias: Some(bias),
     };

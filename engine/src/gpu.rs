@@ -36,12 +36,23 @@ pub enum Class {
     /// one variant, where that is asked for.
     Gpu(Option<Variant>),
     /// A CPU under a graphics interface: each lane loads for itself, barriers are loops, divisions are slow.
-    Software,
+    Software {
+        /// Whether eight neighbours are in one subgroup, so that what they load can go around.
+        subgroups: bool,
+    },
 }
 
 impl Class {
     /// A GPU with the products of the table.
     pub const GPU: Self = Class::Gpu(None);
+
+    /// A software adapter of which nothing is asked.
+    pub const SOFTWARE: Self = Class::Software { subgroups: false };
+
+    /// Whether it is a software adapter.
+    pub fn is_software(self) -> bool {
+        matches!(self, Class::Software { .. })
+    }
 }
 
 impl Default for Class {
@@ -63,6 +74,8 @@ pub struct Adapter {
     pub kind: &'static str,
     /// What the adapter can do beyond the portable minimum.
     pub tier: Tier,
+    /// The fewest invocations that a subgroup has; 0 without subgroups.
+    pub subgroup: u32,
     /// Its cooperative matrices of 16-bit floats with sums in f32, if it has such as the kernels take.
     pub cooperative: Option<Cooperative>,
     /// Limits by name: those that programs meet.
@@ -79,7 +92,10 @@ impl Adapter {
 
     /// What it computes with.
     pub fn class(&self) -> Class {
-        if self.is_software() { Class::Software } else { Class::GPU }
+        match self.is_software() {
+            true => Class::Software { subgroups: self.subgroup >= 8 },
+            false => Class::GPU,
+        }
     }
 
     fn describe(adapter: &wgpu::Adapter) -> Self {
@@ -104,6 +120,7 @@ impl Adapter {
             driver: [info.driver, info.driver_info].join(" ").trim().into(),
             kind,
             tier,
+            subgroup: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_min_size } else { 0 },
             cooperative: Cooperative::of(adapter),
             limits: vec![
                 ("buffer bytes", limits.max_buffer_size),

@@ -94,7 +94,7 @@ impl Attention {
         planes: usize,
         bind: &[Bind],
     ) -> Launch {
-        let own = if class == Class::Software { ROWS / 4 } else { ROWS };
+        let own = if class.is_software() { ROWS / 4 } else { ROWS };
         let fours = e.d.div_ceil(4);
         let bytes = |columns: usize| 16 * columns * (fours + 1) + 4 * planes * own * (columns + 1);
         let columns = [32, 16].into_iter().find(|&c| bytes(c) <= 16 << 10).unwrap_or(8);

@@ -11,7 +11,7 @@ pub(crate) fn rows(x: &[usize]) -> [usize; 2] {
 /// The chunks into which a device divides the rows: rows of each, and their number.
 pub(crate) fn chunks(class: Class, [rows, channels]: [usize; 2]) -> [usize; 2] {
     let tiles = channels.div_ceil(32);
-    let most = if class == Class::Software { 128usize } else { 512 };
+    let most = if class.is_software() { 128usize } else { 512 };
     let chunks = rows.div_ceil(64).min(most.div_ceil(tiles));
     let chunk = rows.div_ceil(chunks);
     [chunk, rows.div_ceil(chunk)]
@@ -19,7 +19,7 @@ pub(crate) fn chunks(class: Class, [rows, channels]: [usize; 2]) -> [usize; 2] {
 
 /// Lanes that share columns of which `across` are neighbours: on a software adapter each lane has its own.
 pub(crate) fn lanes(class: Class, across: usize) -> usize {
-    if class == Class::Software { across.max(8) } else { 256 }
+    if class.is_software() { across.max(8) } else { 256 }
 }
 
 /// A launch of a kernel that imports `channels`.
@@ -57,7 +57,7 @@ pub(crate) fn each_of_stacks(
     members: usize,
     bind: &[Bind],
 ) -> Launch {
-    let down = if class == Class::Software && channels.is_multiple_of(4) { 16 } else { 1 };
+    let down = if class.is_software() && channels.is_multiple_of(4) { 16 } else { 1 };
     Launch::new(kernel, (members * rows.div_ceil(down) * channels).div_ceil(256))
         .constant("DOWN", down as f64)
         .params([word(rows * channels), word(channels), (rows as f32).to_bits(), word(members)])

@@ -26,7 +26,7 @@ pub(crate) fn launches(class: Class, kernel: &'static str, x: &Type, twice: bool
     let stage = |n: usize, chunk: usize, chunks: usize, bind: [Bind; 2]| {
         let lanes = match class {
             Class::Gpu(_) => across * (chunk.next_power_of_two()).clamp(2, 256 / across),
-            Class::Software => lanes(class, across),
+            Class::Software { .. } => lanes(class, across),
         };
         Launch::new(kernel, columns * chunks)
             .constant("LANES", lanes as f64)

@@ -69,7 +69,7 @@ impl LayerNorm {
     pub(crate) fn launch_rows(&self, class: Class, kernel: &'static str, size: [usize; 2], bind: &[Bind]) -> Launch {
         let (lanes, width) = match class {
             Class::Gpu(_) => (256, size[1].div_ceil(4).next_power_of_two().clamp(8, 256)),
-            Class::Software => (8, 8),
+            Class::Software { .. } => (8, 8),
         };
         Launch::new(kernel, size[0].div_ceil(lanes / width))
             .constant("LANES", lanes as f64)

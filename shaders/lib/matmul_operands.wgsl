@@ -4,10 +4,10 @@
 
 override BIAS: bool = false;
 
-// Strides of a: from batch to batch, along i, along k. Of b: from batch to batch, along k, along j.
+// Strides of a: from batch to batch, along i, along k. Of b: from batch to batch, along k, along j. Of y: from batch to batch.
 struct Params {
     m: u32, n: u32, k: u32, batches: u32, splits: u32, k_chunk: u32,
-    a_batch: u32, a_i: u32, a_k: u32, b_batch: u32, b_k: u32, b_j: u32,
+    a_batch: u32, a_i: u32, a_k: u32, b_batch: u32, b_k: u32, b_j: u32, y_batch: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -27,5 +27,5 @@ fn place_b(k: u32, j: u32) -> u32 { return k * params.b_k + j * params.b_j; }
 fn store(batch: u32, split: u32, i: u32, j: u32, v: f32) {
     var sum = v;
     if BIAS && split == 0 { sum += bias[j]; }
-    y[((split * params.batches + batch) * params.m + i) * params.n + j] = sum;
+    y[(split * params.batches + batch) * params.y_batch + i * params.n + j] = sum;
 }

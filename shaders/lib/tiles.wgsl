@@ -9,68 +9,14 @@
 //   place_a, place_b               where a segment begins: for a row, or OUTSIDE; for column 0
 //   store, store4
 
-#import index
-#import unfold
+#import four_rows
 
 // Fours of columns in a tile, 1, 2 or 4.
 override QUADS: u32 = 4;
-// Where four neighbours are loaded at once: 0 nowhere, 1 along k, 2 along i or j.
-override A_QUADS: u32 = 0;
-override B_QUADS: u32 = 0;
-// Whether rows of y are multiples of four.
-override Y_QUADS: bool = false;
 override LANES: u32 = 8;
-
-struct Tile { batch: u32, split: u32, i: u32, j: u32 }
 
 // l and h hold the first four rows and the others: l1[i] is columns 4 to 7 of row i.
 struct Sums { l0: mat4x4f, l1: mat4x4f, l2: mat4x4f, l3: mat4x4f, h0: mat4x4f, h1: mat4x4f, h2: mat4x4f, h3: mat4x4f }
-
-// Addresses of a for four rows, and which of them have none.
-struct Fours { at: vec4u, outside: vec4<bool> }
-
-struct Rows { c0: vec3u, c1: vec3u, c2: vec3u, c3: vec3u }
-
-// The last row stands in for those behind it.
-fn row_after(at: vec3u, i: u32) -> vec3u { return select(at, after(at, row_extents()), i < params.m); }
-
-fn rows_from(first: vec3u, i: u32) -> Rows {
-    let c1 = row_after(first, i + 1);
-    let c2 = row_after(c1, i + 2);
-    return Rows(first, c1, c2, row_after(c2, i + 3));
-}
-
-fn place_rows(batch: u32, rows: Rows, segment: vec3u) -> Fours {
-    var at: vec4u;
-    if A_QUADS == 2 {
-        at = vec4u(place_a(batch, rows.c0, segment));
-    } else {
-        at = vec4u(place_a(batch, rows.c0, segment), place_a(batch, rows.c1, segment),
-                   place_a(batch, rows.c2, segment), place_a(batch, rows.c3, segment));
-    }
-    let outside = at == vec4u(OUTSIDE);
-    return Fours(select(at, vec4u(), outside), outside);
-}
-
-// a of four rows at one k.
-fn a_column(rows: Fours, k: u32) -> vec4f {
-    let at = rows.at + vec4u(k * a_k());
-    if A_QUADS == 2 { return select(load_a4(at.x), vec4f(), rows.outside); }
-    let v = vec4f(load_a(at.x), load_a(at.y), load_a(at.z), load_a(at.w));
-    return select(v, vec4f(), rows.outside);
-}
-
-// a of four rows, each at four k.
-fn a_block(rows: Fours, k: u32) -> mat4x4f {
-    if A_QUADS == 1 {
-        return mat4x4f(select(load_a4(rows.at.x + k), vec4f(), rows.outside.x),
-                       select(load_a4(rows.at.y + k), vec4f(), rows.outside.y),
-                       select(load_a4(rows.at.z + k), vec4f(), rows.outside.z),
-                       select(load_a4(rows.at.w + k), vec4f(), rows.outside.w));
-    }
-    return transpose(mat4x4f(a_column(rows, k), a_column(rows, k + 1),
-                             a_column(rows, k + 2), a_column(rows, k + 3)));
-}
 
 // b of four columns at one k.
 fn b_row(columns: vec4u, k: u32) -> vec4f {
@@ -94,8 +40,6 @@ fn place_columns(j: u32) -> vec4u {
     if B_QUADS == 2 { return vec4u(min(j, params.n - 4)); }
     return min(vec4u(j) + vec4u(0, 1, 2, 3), vec4u(params.n - 1)) * b_j();
 }
-
-fn outer(b: vec4f, a: vec4f) -> mat4x4f { return mat4x4f(b * a.x, b * a.y, b * a.z, b * a.w); }
 
 fn sum_tile(tile: Tile) -> Sums {
     var acc: Sums;
@@ -161,27 +105,9 @@ fn sum_tile(tile: Tile) -> Sums {
     return acc;
 }
 
-fn put(tile: Tile, j: u32, i: u32, v: vec4f) {
-    if i >= params.m || j >= params.n { return; }
-    if Y_QUADS {
-        store4(tile.batch, tile.split, i, j, v);
-        return;
-    }
-    store(tile.batch, tile.split, i, j, v.x);
-    if j + 1 < params.n { store(tile.batch, tile.split, i, j + 1, v.y); }
-    if j + 2 < params.n { store(tile.batch, tile.split, i, j + 2, v.z); }
-    if j + 3 < params.n { store(tile.batch, tile.split, i, j + 3, v.w); }
-}
-
-fn put_rows(tile: Tile, j: u32, l: mat4x4f, h: mat4x4f) {
-    put(tile, j, tile.i, l[0]);
-    put(tile, j, tile.i + 1, l[1]);
-    put(tile, j, tile.i + 2, l[2]);
-    put(tile, j, tile.i + 3, l[3]);
-    put(tile, j, tile.i + 4, h[0]);
-    put(tile, j, tile.i + 5, h[1]);
-    put(tile, j, tile.i + 6, h[2]);
-    put(tile, j, tile.i + 7, h[3]);
+fn put_eight(tile: Tile, j: u32, l: mat4x4f, h: mat4x4f) {
+    put_rows(tile, tile.i, j, l);
+    put_rows(tile, tile.i + 4, j, h);
 }
 
 @compute @workgroup_size(LANES)
@@ -194,10 +120,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let tile = Tile(pieces / params.splits, pieces % params.splits, t % tiles.x * 8, rest % tiles.y * 4 * QUADS);
     if tile.batch >= params.batches { return; }
     let acc = sum_tile(tile);
-    put_rows(tile, tile.j, acc.l0, acc.h0);
-    if QUADS > 1 { put_rows(tile, tile.j + 4, acc.l1, acc.h1); }
+    put_eight(tile, tile.j, acc.l0, acc.h0);
+    if QUADS > 1 { put_eight(tile, tile.j + 4, acc.l1, acc.h1); }
     if QUADS > 2 {
-        put_rows(tile, tile.j + 8, acc.l2, acc.h2);
-        put_rows(tile, tile.j + 12, acc.l3, acc.h3);
+        put_eight(tile, tile.j + 8, acc.l2, acc.h2);
+        put_eight(tile, tile.j + 12, acc.l3, acc.h3);
     }
 }

@@ -42,7 +42,7 @@ fn launch(
 }
 
 fn of(class: Class) -> usize {
-    usize::from(class == Class::Software)
+    usize::from(class.is_software())
 }
 
 /// The operands of the first and of the last term.

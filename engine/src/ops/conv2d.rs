@@ -187,6 +187,7 @@ impl Op for Conv2d {
         let fours = [g.ci, g.co].map(|channels| channels.is_multiple_of(4));
         let kernels = Kernels {
             names: ["conv2d", "conv2d_tiles"],
+            lanes: Some("conv2d_lanes"),
             words: &words(&g, y[0]),
             terms: &steps(x, self.terms),
             bias: Some(self.bias),

@@ -109,6 +109,7 @@ impl Op for Conv2dInputGrad {
         }
         let kernels = Kernels {
             names: ["conv2d_input_grad", "conv2d_input_grad_tiles"],
+            lanes: Some("conv2d_input_grad_lanes"),
             words: &words(&g, y[0]),
             terms: &steps(x, self.terms),
             bias: None,

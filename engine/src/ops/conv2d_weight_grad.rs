@@ -72,6 +72,7 @@ impl Op for Conv2dWeightGrad {
         let fours = [g.ci, g.co].map(|channels| channels.is_multiple_of(4));
         let kernels = Kernels {
             names: ["conv2d_weight_grad", "conv2d_weight_grad_tiles"],
+            lanes: None,
             words: &words(&g, y[0]),
             terms: &steps(x, self.terms),
             bias: None,

@@ -10,13 +10,16 @@ use super::{Tiling, tiles::PARTS};
 use crate::{
     Bind, Class, Launch, Launches,
     finish::Endings,
-    gemm::{Along, Kernels, Product},
+    gemm::{Along, Kernels, Product, SHARED_ROWS},
     op::word,
 };
 
 /// Elements that a chunk's tiles have in each component, as a rule and at most.
 const CHUNK: usize = 1 << 14;
 const LONG_CHUNK: usize = 1 << 18;
+
+/// Elements between components: a line of a cache.
+const GAP: usize = 16;
 
 /// Elements of a scratch buffer beyond which a convolution is made in another way: 128 MiB, what every device binds.
 const MOST: usize = 1 << 25;
@@ -33,6 +36,8 @@ struct Factor {
     rows: usize,
     columns: usize,
     inside: bool,
+    /// Whether members are products of their own, which like components lie evenly apart.
+    batched: bool,
 }
 
 impl Factor {
@@ -44,8 +49,16 @@ impl Factor {
         }
     }
 
+    /// Elements from a component to the next, a few more than it has: components a power of two apart would compete for the
+    /// same lines of the cache.
     fn component(self) -> usize {
-        self.members * self.rows * self.columns
+        let gap = if self.batched { 0 } else { GAP };
+        self.members * self.rows * self.columns + gap
+    }
+
+    /// Elements from a product's batch to the next.
+    fn batch(self) -> usize {
+        if self.batched { self.rows * self.columns } else { self.component() }
     }
 }
 
@@ -93,11 +106,10 @@ impl Tiling {
         let [down, across] = self.count();
         let [ci, co] = self.channels;
         let fits = [ci, co].iter().all(|&c| c >= FEW && c.is_multiple_of(4));
-        // An odd number: components a power of two apart would compete for the same lines of the cache.
         let (tiles, width) = (n * down * across, members * ci.max(co));
-        let chunk = (CHUNK / width).max(least.min(LONG_CHUNK / width)) | 1;
+        let chunk = (CHUNK / width).max(least.min(LONG_CHUNK / width)).next_multiple_of(SHARED_ROWS);
         let chunks = (0..tiles).step_by(chunk).map(move |first| first..(first + chunk).min(tiles));
-        (class == Class::Software && fits).then_some(chunks)
+        (class.is_software() && fits).then_some(chunks)
     }
 
     /// A launch over some tiles of each of so many members, whose images have `n` each.
@@ -136,10 +148,12 @@ impl Tiling {
         let chunks = self.chunks(class, size, 8)?;
         let [ci, co] = self.channels;
         let (mut scratch, mut list) = (Scratch::default(), Vec::new());
-        let factor =
-            |stack, rows, columns, inside| Factor { members: if stack { members } else { 1 }, rows, columns, inside };
+        let factor = |stack, rows, columns, batched: bool| {
+            let members = if stack { members } else { 1 };
+            Factor { members, rows, columns, inside: !batched, batched }
+        };
         for (term, &[x_stack, w_stack]) in stacks.iter().enumerate() {
-            let w = factor(w_stack, ci, co, !(x_stack && w_stack));
+            let w = factor(w_stack, ci, co, x_stack && w_stack);
             let right = scratch.take(RIGHT + term, PARTS * w.component());
             let kernel = through_kernels("winograd_kernel", w, w, [Bind::In(2 * term + 1), right]);
             list.push(kernel.constant("MIRROR", mirror));
@@ -147,18 +161,20 @@ impl Tiling {
         for chunk in chunks {
             let mut results = Vec::new();
             for (term, &[x_stack, w_stack]) in stacks.iter().enumerate() {
-                let inside = !(x_stack && w_stack);
-                let x = factor(x_stack, chunk.len(), ci, inside);
-                let y = factor(true, chunk.len(), co, inside);
+                let both = x_stack && w_stack;
+                let x = factor(x_stack, chunk.len(), ci, both);
+                let w = factor(w_stack, ci, co, both);
+                let y = factor(true, chunk.len(), co, both);
                 let left = scratch.take(LEFT, PARTS * x.component());
                 let to = scratch.take(RIGHT + stacks.len() + term, PARTS * y.component());
                 list.push(self.components(n, &chunk, x, true, [Bind::In(2 * term), left]));
                 let columns = if w_stack { members * co } else { co };
-                let size = match inside {
-                    true => [x.members * chunk.len(), columns, ci, PARTS],
-                    false => [chunk.len(), co, ci, PARTS * members],
+                let size = match both {
+                    false => [x.members * chunk.len(), columns, ci, PARTS],
+                    true => [chunk.len(), co, ci, PARTS * members],
                 };
-                list.extend(products(class, size, false, [left, Bind::Scratch(RIGHT + term), to]));
+                let operands = [(x, left), (w, Bind::Scratch(RIGHT + term)), (y, to)];
+                list.extend(products(class, size, false, operands));
                 results.push((to, y));
             }
             let (first, last) = (results[0], results[results.len() - 1]);
@@ -193,30 +209,33 @@ impl Tiling {
         let (mut scratch, mut list) = (Scratch::default(), Vec::new());
         // Channels of x are rows: of all members, if it is a stack.
         let sums: Vec<_> = (stacks.iter().enumerate())
-            .map(|(term, &[x_stack, _])| {
-                let dw = Factor { members, rows: ci, columns: co, inside: !x_stack };
+            .map(|(term, &[x_stack, ct_stack])| {
+                let batched = x_stack && ct_stack;
+                let dw = Factor { members, rows: ci, columns: co, inside: !x_stack, batched };
                 (scratch.take(RIGHT + 1 + term, PARTS * dw.component()), dw)
             })
             .collect();
         for chunk in chunks {
             for (term, &[x_stack, ct_stack]) in stacks.iter().enumerate() {
-                let inside = !(x_stack && ct_stack);
+                let both = x_stack && ct_stack;
                 let of = |stack, columns| Factor {
                     members: if stack { members } else { 1 },
                     rows: chunk.len(),
                     columns,
-                    inside,
+                    inside: !both,
+                    batched: both,
                 };
                 let (x, ct) = (of(x_stack, ci), of(ct_stack, co));
                 let left = scratch.take(LEFT, PARTS * x.component());
                 let right = scratch.take(RIGHT, PARTS * ct.component());
                 list.push(self.components(n, &chunk, x, true, [Bind::In(2 * term), left]));
                 list.push(self.components(n, &chunk, ct, false, [Bind::In(2 * term + 1), right]));
-                let size = match inside {
-                    true => [x.members * ci, ct.members * co, chunk.len(), PARTS],
-                    false => [ci, co, chunk.len(), PARTS * members],
+                let size = match both {
+                    false => [x.members * ci, ct.members * co, chunk.len(), PARTS],
+                    true => [ci, co, chunk.len(), PARTS * members],
                 };
-                let mut added = products(class, size, true, [left, right, sums[term].0]);
+                let (to, dw) = sums[term];
+                let mut added = products(class, size, true, [(x, left), (ct, right), (dw, to)]);
                 for (name, value) in added.iter_mut().flat_map(|launch| &mut launch.constants) {
                     if *name == "ACCUMULATE" && chunk.start > 0 {
                         *value = 1.0;
@@ -242,12 +261,15 @@ fn through_kernels(kernel: &'static str, w: Factor, other: Factor, bind: [Bind; 
         .bind(bind)
 }
 
-/// The launches of matrix products `[batches, m, k] [batches, k, n]`, the left factors transposed if `ta`.
-fn products(class: Class, [m, n, k, batches]: [usize; 4], ta: bool, [left, right, to]: [Bind; 3]) -> Vec<Launch> {
+/// The launches of matrix products `[batches, m, k] [batches, k, n]`, the left factors transposed if `ta`, of two factors and
+/// for results that lie like a third.
+fn products(class: Class, [m, n, k, batches]: [usize; 4], ta: bool, operands: [(Factor, Bind); 3]) -> Vec<Launch> {
     let (a_i, a_k) = if ta { (1, m) } else { (k, 1) };
+    let [a, b, y] = operands.map(|(factor, _)| factor.batch());
     let kernels = Kernels {
         names: ["matmul", "matmul_tiles"],
-        words: &[m * k, a_i, a_k, k * n, n, 1],
+        lanes: Some("matmul_lanes"),
+        words: &[a, a_i, a_k, b, n, 1, y],
         terms: &[Vec::new()],
         bias: Some(false),
     };
@@ -258,9 +280,8 @@ fn products(class: Class, [m, n, k, batches]: [usize; 4], ta: bool, [left, right
     let mut list = product.launches(class, kernels).list;
     for bind in list.iter_mut().flat_map(|launch| &mut launch.bind) {
         *bind = match bind {
-            Bind::In(0) => left,
-            Bind::In(_) => right,
-            Bind::Out(_) | Bind::Scratch(_) => to,
+            Bind::In(i @ 0..=1) => operands[*i].1,
+            _ => operands[2].1,
         };
     }
     list

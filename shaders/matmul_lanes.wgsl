@@ -1,0 +1,5 @@
+// y[i, j] = Σₖ a[i, k] b[k, j] (+ bias[j]) for each batch, on software adapters. A split is one
+// segment.
+
+#import lanes
+#import matmul_rows
