@@ -31,7 +31,7 @@ fn make(tile: Tile) {
     let c1 = column(tile, 1);
     let c2 = column(tile, 2);
     let c3 = column(tile, 3);
-    let at = tile.number * params.tile_step + tile.member * params.member_step + tile.channel;
+    let at = params.begin + tile.number * params.tile_step + tile.member * params.member_step + tile.channel;
     let row = 6 * params.part_step;
     put(at, Four(c0.a0, c1.a0, c2.a0, c3.a0));
     put(at + row, Four(c0.a1, c1.a1, c2.a1, c3.a1));

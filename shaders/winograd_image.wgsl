@@ -35,7 +35,7 @@ fn make(tile: Tile) {
     let c3 = column(tile, 3);
     let c4 = column(tile, 4);
     let c5 = column(tile, 5);
-    let at = tile.number * params.tile_step + tile.member * params.member_step + tile.channel;
+    let at = params.begin + tile.number * params.tile_step + tile.member * params.member_step + tile.channel;
     let row = 6 * params.part_step;
     put(at, Six(c0.a0, c1.a0, c2.a0, c3.a0, c4.a0, c5.a0));
     put(at + row, Six(c0.a1, c1.a1, c2.a1, c3.a1, c4.a1, c5.a1));

@@ -32,7 +32,7 @@ fn make(spot: Spot) {
     let c0 = of_kernel(Three(load(spot, 0), load(spot, 3), load(spot, 6)));
     let c1 = of_kernel(Three(load(spot, 1), load(spot, 4), load(spot, 7)));
     let c2 = of_kernel(Three(load(spot, 2), load(spot, 5), load(spot, 8)));
-    let at = spot.row * params.row_step + spot.member * params.member_step + spot.four;
+    let at = params.begin + spot.row * params.row_step + spot.member * params.member_step + spot.four;
     let row = 6 * params.part_step;
     put(at, Three(c0.a0, c1.a0, c2.a0));
     put(at + row, Three(c0.a1, c1.a1, c2.a1));

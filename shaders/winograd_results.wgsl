@@ -1,28 +1,22 @@
 // Results [members, n, height, width, channels] (+ bias) (+ residual) (then 0 where gate ≤ 0, or where they are negative) of
-// sums of products, of one or two terms; the residual has the members of the results, the gate is one for all.
+// sums of products; the residual has the members of the results, the gate is one for all.
 
 #import winograd_tiles
 
-override TERMS: u32 = 1;
 override BIAS: bool = false;
 override RESIDUAL: bool = false;
 override GATE: bool = false;
 override RELU: bool = false;
 
 @group(0) @binding(1) var<storage, read> m: array<vec4f>;
-@group(0) @binding(2) var<storage, read> other: array<vec4f>;
-@group(0) @binding(3) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(4) var<storage, read> residual: array<vec4f>;
-@group(0) @binding(5) var<storage, read> gate: array<vec4f>;
-@group(0) @binding(6) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(3) var<storage, read> residual: array<vec4f>;
+@group(0) @binding(4) var<storage, read> gate: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec4f>;
 
-fn load(at: vec2u, part: u32) -> vec4f {
-    let own = m[at.x + part * params.part_step];
-    if TERMS == 1 { return own; }
-    return own + other[at.y + part * params.part_step];
-}
+fn load(at: u32, part: u32) -> vec4f { return m[at + part * params.part_step]; }
 
-fn column(at: vec2u, j: u32) -> Four {
+fn column(at: u32, j: u32) -> Four {
     return of_results(Six(load(at, j), load(at, j + 6), load(at, j + 12),
                           load(at, j + 18), load(at, j + 24), load(at, j + 30)));
 }
@@ -54,8 +48,7 @@ fn put(tile: Tile, row: u32, x: Six) {
 }
 
 fn make(tile: Tile) {
-    let at = vec2u(tile.channel) + tile.number * vec2u(params.tile_step, params.other_tile_step)
-        + tile.member * vec2u(params.member_step, params.other_member_step);
+    let at = params.begin + tile.number * params.tile_step + tile.member * params.member_step + tile.channel;
     let c0 = column(at, 0);
     let c1 = column(at, 1);
     let c2 = column(at, 2);

@@ -29,7 +29,7 @@ fn put(spot: Spot, row: u32, x: Six) {
 }
 
 fn make(spot: Spot) {
-    let at = vec2u(spot.four) + spot.row * vec2u(params.row_step, params.other_row_step)
+    let at = vec2u(params.begin + spot.four) + spot.row * vec2u(params.row_step, params.other_row_step)
         + spot.member * vec2u(params.member_step, params.other_member_step);
     let c0 = column(at, 0);
     let c1 = column(at, 1);

@@ -1,5 +1,5 @@
 // What the kernels of Winograd convolutions share that go through a convolution's weights: an invocation has a row of a
-// member of a stack, and four columns. Components lie part_step apart; steps are in fours. The kernel defines make(spot).
+// member of a stack, and four columns. Components begin at begin and lie part_step apart; both are in fours, as are steps. The kernel defines make(spot).
 
 #import index
 #import winograd
@@ -8,7 +8,7 @@ override LANES: u32 = 64;
 
 struct Params {
     rows: u32, fours: u32, members: u32,
-    part_step: u32, row_step: u32, member_step: u32, other_row_step: u32, other_member_step: u32,
+    begin: u32, part_step: u32, row_step: u32, member_step: u32, other_row_step: u32, other_member_step: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -1,5 +1,5 @@
 // What the kernels of Winograd convolutions share that go through an image's tiles: an invocation has a tile of a member of
-// a stack, and four of its channels. Components lie part_step apart; steps are in fours. The kernel defines make(tile).
+// a stack, and four of its channels. Components begin at begin and lie part_step apart; both are in fours, as are steps. The kernel defines make(tile).
 
 #import index
 #import winograd
@@ -11,7 +11,7 @@ struct Params {
     first: u32, tiles: u32, all_tiles: u32, down: u32, across: u32, members: u32,
     // Fours of channels, and the image's extents.
     fours: u32, height: u32, width: u32, pad_y: u32, pad_x: u32,
-    part_step: u32, tile_step: u32, member_step: u32, other_tile_step: u32, other_member_step: u32,
+    begin: u32, part_step: u32, tile_step: u32, member_step: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -18,7 +18,7 @@ use crate::{
 const CHUNK: usize = 1 << 14;
 const LONG_CHUNK: usize = 1 << 18;
 
-/// Elements between components: a line of a cache.
+/// Elements between components, a line of a cache: those a power of two apart would compete for the same lines.
 const GAP: usize = 16;
 
 /// Elements of a scratch buffer beyond which a convolution is made in another way: 128 MiB, what every device binds.
@@ -36,8 +36,8 @@ struct Factor {
     rows: usize,
     columns: usize,
     inside: bool,
-    /// Whether members are products of their own, which like components lie evenly apart.
-    batched: bool,
+    /// Elements after those of a member, or of all members that lie inside.
+    gap: usize,
 }
 
 impl Factor {
@@ -45,20 +45,25 @@ impl Factor {
     fn steps(self) -> [usize; 2] {
         match self.inside {
             true => [self.members * self.columns, self.columns],
-            false => [self.columns, self.rows * self.columns],
+            false => [self.columns, self.rows * self.columns + self.gap],
         }
     }
 
-    /// Elements from a component to the next, a few more than it has: components a power of two apart would compete for the
-    /// same lines of the cache.
     fn component(self) -> usize {
-        let gap = if self.batched { 0 } else { GAP };
-        self.members * self.rows * self.columns + gap
+        match self.inside {
+            true => self.members * self.rows * self.columns + self.gap,
+            false => self.members * self.steps()[1],
+        }
     }
 
-    /// Elements from a product's batch to the next.
-    fn batch(self) -> usize {
-        if self.batched { self.rows * self.columns } else { self.component() }
+    /// Elements of all components.
+    fn len(self) -> usize {
+        PARTS * self.component()
+    }
+
+    /// For products of so many members: by how many of them one is shared, and from one to the next.
+    fn batches(self, members: usize) -> [usize; 2] {
+        [members / self.members, self.steps()[1]]
     }
 }
 
@@ -90,9 +95,10 @@ pub struct Ends {
     pub endings: Endings,
 }
 
-/// The buffers of left and of right factors; those of the terms' products follow.
+/// The buffers of left and of right factors, and of their products, if need be from here on.
 const LEFT: usize = 0;
 const RIGHT: usize = 1;
+const SUMS: usize = 2;
 
 impl Tiling {
     /// The ranges of tiles, of at least so many, in which a class of adapters goes through `n` images of each member; `None`
@@ -128,10 +134,18 @@ impl Tiling {
             .params([fours, size[0], size[1], self.padding[0], self.padding[1]].map(word))
     }
 
-    fn components(&self, n: usize, tiles: &Range<usize>, factor: Factor, image: bool, bind: [Bind; 2]) -> Launch {
+    /// The components of a factor, from `begin` on.
+    fn components(
+        &self,
+        n: usize,
+        tiles: &Range<usize>,
+        (factor, begin): (Factor, usize),
+        image: bool,
+        bind: [Bind; 2],
+    ) -> Launch {
         let kernel = if image { "winograd_image" } else { "winograd_cotangent" };
         let [row, member] = factor.steps();
-        let steps = [factor.component(), row, member, 0, 0].map(|step| word(step / 4));
+        let steps = [begin, factor.component(), row, member].map(|step| word(step / 4));
         self.through_tiles(kernel, n, factor.members, tiles, image).params(steps).bind(bind)
     }
 
@@ -148,49 +162,61 @@ impl Tiling {
         let chunks = self.chunks(class, size, 8)?;
         let [ci, co] = self.channels;
         let (mut scratch, mut list) = (Scratch::default(), Vec::new());
-        let factor = |stack, rows, columns, batched: bool| {
+        let factor = |stack, rows, columns| {
             let members = if stack { members } else { 1 };
-            Factor { members, rows, columns, inside: !batched, batched }
+            Factor { members, rows, columns, inside: false, gap: GAP }
         };
-        for (term, &[x_stack, w_stack]) in stacks.iter().enumerate() {
-            let w = factor(w_stack, ci, co, x_stack && w_stack);
-            let right = scratch.take(RIGHT + term, PARTS * w.component());
-            let kernel = through_kernels("winograd_kernel", w, w, [Bind::In(2 * term + 1), right]);
+        let of_terms = |rows, columns, i: usize| {
+            let mut begin = 0;
+            let mut next = |stack: &[bool; 2]| {
+                let factor = factor(stack[i], rows, columns);
+                let own = (factor, begin);
+                begin += factor.len();
+                own
+            };
+            let all: Vec<_> = stacks.iter().map(&mut next).collect();
+            (all, begin)
+        };
+        let (w, len) = of_terms(ci, co, 1);
+        let right = scratch.take(RIGHT, len);
+        for (term, &(w, begin)) in w.iter().enumerate() {
+            let kernel = through_kernels("winograd_kernel", (w, begin), w, [Bind::In(2 * term + 1), right]);
             list.push(kernel.constant("MIRROR", mirror));
         }
         for chunk in chunks {
-            let mut results = Vec::new();
-            for (term, &[x_stack, w_stack]) in stacks.iter().enumerate() {
-                let both = x_stack && w_stack;
-                let x = factor(x_stack, chunk.len(), ci, both);
-                let w = factor(w_stack, ci, co, both);
-                let y = factor(true, chunk.len(), co, both);
-                let left = scratch.take(LEFT, PARTS * x.component());
-                let to = scratch.take(RIGHT + stacks.len() + term, PARTS * y.component());
+            let (x, len) = of_terms(chunk.len(), ci, 0);
+            let left = scratch.take(LEFT, len);
+            for (term, &x) in x.iter().enumerate() {
                 list.push(self.components(n, &chunk, x, true, [Bind::In(2 * term), left]));
-                let columns = if w_stack { members * co } else { co };
-                let size = match both {
-                    false => [x.members * chunk.len(), columns, ci, PARTS],
-                    true => [chunk.len(), co, ci, PARTS * members],
-                };
-                let operands = [(x, left), (w, Bind::Scratch(RIGHT + term)), (y, to)];
-                list.extend(products(class, size, false, operands));
-                results.push((to, y));
             }
-            let (first, last) = (results[0], results[results.len() - 1]);
-            let [own, others] = [first.1.steps(), last.1.steps()];
-            let steps = [first.1.component(), own[0], own[1], others[0], others[1]].map(|step| word(step / 4));
+            let y = factor(true, chunk.len(), co);
+            let sums = scratch.take(SUMS, y.len());
+            let mut words = vec![ci, y.steps()[1]];
+            for term in [0, stacks.len() - 1] {
+                for (factor, begin) in [x[term], w[term]] {
+                    words.extend([&[begin][..], &factor.batches(members)].concat());
+                }
+            }
+            let kernels = Kernels {
+                names: ["winograd_tiles"; 2],
+                lanes: Some("winograd_lanes"),
+                words: &words,
+                terms: &[Vec::new()],
+                bias: None,
+            };
+            let size = [chunk.len(), co, stacks.len() * ci, PARTS * members];
+            list.extend(products(class, size, false, kernels, [left, right, sums]));
+            let steps = [0, y.component(), y.steps()[0], y.steps()[1]].map(|step| word(step / 4));
             let Endings { residual, gate, relu } = ends.endings;
-            let bind = [ends.bias, residual, gate].map(|i| Bind::In(i.unwrap_or(0)));
+            let [bias, other, gated] = [ends.bias, residual, gate].map(|i| Bind::In(i.unwrap_or(0)));
             list.push(
                 self.through_tiles("winograd_results", n, members, &chunk, false)
                     .params(steps)
-                    .constant("TERMS", stacks.len() as f64)
                     .constant("BIAS", ends.bias.is_some())
                     .constant("RESIDUAL", residual.is_some())
                     .constant("GATE", gate.is_some())
                     .constant("RELU", relu)
-                    .bind([first.0, last.0, bind[0], bind[1], bind[2], Bind::Out(0)]),
+                    .bind([sums, bias, other, gated, Bind::Out(0)]),
             );
         }
         scratch.launches(list)
@@ -209,33 +235,37 @@ impl Tiling {
         let (mut scratch, mut list) = (Scratch::default(), Vec::new());
         // Channels of x are rows: of all members, if it is a stack.
         let sums: Vec<_> = (stacks.iter().enumerate())
-            .map(|(term, &[x_stack, ct_stack])| {
-                let batched = x_stack && ct_stack;
-                let dw = Factor { members, rows: ci, columns: co, inside: !x_stack, batched };
-                (scratch.take(RIGHT + 1 + term, PARTS * dw.component()), dw)
+            .map(|(term, &[x_stack, _])| {
+                let dw = Factor { members, rows: ci, columns: co, inside: !x_stack, gap: 0 };
+                (scratch.take(SUMS + term, dw.len()), dw)
             })
             .collect();
         for chunk in chunks {
             for (term, &[x_stack, ct_stack]) in stacks.iter().enumerate() {
                 let both = x_stack && ct_stack;
-                let of = |stack, columns| Factor {
-                    members: if stack { members } else { 1 },
-                    rows: chunk.len(),
-                    columns,
-                    inside: !both,
-                    batched: both,
+                let of = |stack, columns| {
+                    let members = if stack { members } else { 1 };
+                    Factor { members, rows: chunk.len(), columns, inside: !both, gap: GAP }
                 };
                 let (x, ct) = (of(x_stack, ci), of(ct_stack, co));
-                let left = scratch.take(LEFT, PARTS * x.component());
-                let right = scratch.take(RIGHT, PARTS * ct.component());
-                list.push(self.components(n, &chunk, x, true, [Bind::In(2 * term), left]));
-                list.push(self.components(n, &chunk, ct, false, [Bind::In(2 * term + 1), right]));
+                let left = scratch.take(LEFT, x.len());
+                let right = scratch.take(RIGHT, ct.len());
+                list.push(self.components(n, &chunk, (x, 0), true, [Bind::In(2 * term), left]));
+                list.push(self.components(n, &chunk, (ct, 0), false, [Bind::In(2 * term + 1), right]));
                 let size = match both {
                     false => [x.members * ci, ct.members * co, chunk.len(), PARTS],
                     true => [ci, co, chunk.len(), PARTS * members],
                 };
                 let (to, dw) = sums[term];
-                let mut added = products(class, size, true, [(x, left), (ct, right), (dw, to)]);
+                let [a, b, y] = [x, ct, dw].map(|factor| if both { factor.steps()[1] } else { factor.component() });
+                let kernels = Kernels {
+                    names: ["matmul", "matmul_tiles"],
+                    lanes: Some("matmul_lanes"),
+                    words: &[a, 1, size[0], b, size[1], 1, y],
+                    terms: &[Vec::new()],
+                    bias: Some(false),
+                };
+                let mut added = products(class, size, true, kernels, [left, right, to]);
                 for (name, value) in added.iter_mut().flat_map(|launch| &mut launch.constants) {
                     if *name == "ACCUMULATE" && chunk.start > 0 {
                         *value = 1.0;
@@ -245,34 +275,30 @@ impl Tiling {
             }
         }
         let (first, last) = (sums[0], sums[sums.len() - 1]);
-        let taps = through_kernels("winograd_taps", first.1, last.1, [first.0, last.0]).bind([Bind::Out(0)]);
+        let taps = through_kernels("winograd_taps", (first.1, 0), last.1, [first.0, last.0]).bind([Bind::Out(0)]);
         list.push(taps.constant("TERMS", stacks.len() as f64));
         scratch.launches(list)
     }
 }
 
-/// A launch over the rows of a kernel, four columns at a time.
-fn through_kernels(kernel: &'static str, w: Factor, other: Factor, bind: [Bind; 2]) -> Launch {
+/// A launch over the rows of a kernel, four columns at a time, whose components are from `begin` on.
+fn through_kernels(kernel: &'static str, (w, begin): (Factor, usize), other: Factor, bind: [Bind; 2]) -> Launch {
     let (Factor { members, rows, columns, .. }, [own, others]) = (w, [w.steps(), other.steps()]);
-    let steps = [w.component(), own[0], own[1], others[0], others[1]].map(|step| word(step / 4));
+    let steps = [begin, w.component(), own[0], own[1], others[0], others[1]].map(|step| word(step / 4));
     Launch::new(kernel, (members * rows * columns / 4).div_ceil(64))
         .params([rows, columns / 4, members].map(word))
         .params(steps)
         .bind(bind)
 }
 
-/// The launches of matrix products `[batches, m, k] [batches, k, n]`, the left factors transposed if `ta`, of two factors and
-/// for results that lie like a third.
-fn products(class: Class, [m, n, k, batches]: [usize; 4], ta: bool, operands: [(Factor, Bind); 3]) -> Vec<Launch> {
-    let (a_i, a_k) = if ta { (1, m) } else { (k, 1) };
-    let [a, b, y] = operands.map(|(factor, _)| factor.batch());
-    let kernels = Kernels {
-        names: ["matmul", "matmul_tiles"],
-        lanes: Some("matmul_lanes"),
-        words: &[a, a_i, a_k, b, n, 1, y],
-        terms: &[Vec::new()],
-        bias: Some(false),
-    };
+/// The launches of matrix products `[batches, m, k] [batches, k, n]`, the left factors transposed if `ta`, of these operands.
+fn products(
+    class: Class,
+    [m, n, k, batches]: [usize; 4],
+    ta: bool,
+    kernels: Kernels,
+    [left, right, to]: [Bind; 3],
+) -> Vec<Launch> {
     let along = [if ta { Along::Other } else { Along::K }, Along::Other];
     let fours = [(if ta { m } else { k }).is_multiple_of(4), n.is_multiple_of(4)];
     // Chunks are pieces of the sum already: it is not split into others.
@@ -280,8 +306,9 @@ fn products(class: Class, [m, n, k, batches]: [usize; 4], ta: bool, operands: [(
     let mut list = product.launches(class, kernels).list;
     for bind in list.iter_mut().flat_map(|launch| &mut launch.bind) {
         *bind = match bind {
-            Bind::In(i @ 0..=1) => operands[*i].1,
-            _ => operands[2].1,
+            Bind::In(0) => left,
+            Bind::In(_) => right,
+            Bind::Out(_) | Bind::Scratch(_) => to,
         };
     }
     list

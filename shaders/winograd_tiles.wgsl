@@ -1,0 +1,4 @@
+// Products of Winograd's components, on software adapters.
+
+#import tiles
+#import winograd_rows
