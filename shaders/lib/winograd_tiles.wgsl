@@ -5,6 +5,8 @@
 #import winograd
 
 override LANES: u32 = 64;
+// Whether members of a tile lie together, or tiles of a member: neighbours take what lies together.
+override INSIDE: bool = false;
 
 struct Params {
     // The first tile of each member and how many; how many a member has, and an image.
@@ -29,11 +31,12 @@ fn pixel(tile: Tile, y: u32, x: u32) -> u32 {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = flat_group(group, groups) * LANES + lane;
-    // Members vary faster than tiles, since so they lie.
     let of_all = i / params.fours;
-    let number = of_all / params.members;
-    if number >= params.tiles { return; }
-    let member = of_all - number * params.members;
+    let inner = select(params.tiles, params.members, INSIDE);
+    let outer = of_all / inner;
+    let number = select(of_all - outer * inner, outer, INSIDE);
+    let member = select(outer, of_all - outer * inner, INSIDE);
+    if number >= params.tiles || member >= params.members { return; }
     let at = member * params.all_tiles + params.first + number;
     let each = params.down * params.across;
     let within = at % each;

@@ -202,8 +202,9 @@ impl Graph {
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
-    let sizes = [[1, 1, 1, 1], [1, 65, 33, 17], [3, 7, 67, 5], [1, 5, 3, 2053], [2, 70, 9, 1], [1, 13, 130, 64], [2, 20, 36, 1028]];
-    for [batches, m, n, k] in sizes {
+    let odd = [[1, 1, 1, 1], [1, 65, 33, 17], [3, 7, 67, 5], [1, 5, 3, 2053], [2, 70, 9, 1]];
+    let fours = [[1, 13, 130, 64], [2, 20, 36, 1028], [2, 44, 20, 24], [3, 36, 19, 8]];
+    for [batches, m, n, k] in odd.into_iter().chain(fours) {
         for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
             let a = if ta { [batches, k, m] } else { [batches, m, k] };
             let b = if tb { [batches, n, k] } else { [batches, k, n] };

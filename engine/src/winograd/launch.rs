@@ -146,7 +146,10 @@ impl Tiling {
         let kernel = if image { "winograd_image" } else { "winograd_cotangent" };
         let [row, member] = factor.steps();
         let steps = [begin, factor.component(), row, member].map(|step| word(step / 4));
-        self.through_tiles(kernel, n, factor.members, tiles, image).params(steps).bind(bind)
+        self.through_tiles(kernel, n, factor.members, tiles, image)
+            .params(steps)
+            .constant("INSIDE", factor.inside)
+            .bind(bind)
     }
 
     /// `y = Σ x ⋆ w`, of operands (x, w) for each term, and its ends, where this is how a class makes it. `stacks` says for
