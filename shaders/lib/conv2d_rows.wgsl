@@ -1,5 +1,5 @@
-// y = x ⋆ w (+ bias), as a matrix product on software adapters: rows are output pixels (image, y, x),
-// a segment is a tap (0, ky, kx) with its channels, columns are output channels of a group.
+// y = x ⋆ w (+ bias), as a matrix product for loops of software adapters: rows are output pixels (image, y, x), a segment
+// is a tap (0, ky, kx) with its channels, columns are output channels of a group.
 
 #import conv
 #import factors

@@ -1,8 +1,8 @@
 // The loop of a matrix product for software adapters with subgroups: y[i, j] = Σₖ a[i, k] b[k, j], for each batch.
-// Eight invocations of one subgroup make 32 × 16 or 32 × 32 outputs in registers, four rows each. Rows of a are loaded by the
-// one that has them; b is loaded once by all together, each a piece, and goes around. The sums are in the order of tiles,
-// which says what the kernel defines. Columns come in fours, four of b are loaded at once, and segments are multiples of
-// four long.
+// Eight invocations of one subgroup make 32 × 16 or 32 × 32 outputs in registers, four rows each. Rows of a are loaded by
+// the one that has them; b is loaded once by all together, each a piece, and goes around. Sums are added up in the order
+// of tiles.wgsl, which says what the kernel defines. Both factors are loaded by fours, and segments are multiples of four
+// long.
 
 #import four_rows
 

@@ -1,5 +1,6 @@
 // What the kernels of Winograd convolutions share that go through a convolution's weights: an invocation has a row of a
-// member of a stack, and four columns. Components begin at begin and lie part_step apart; both are in fours, as are steps. The kernel defines make(spot).
+// member of a stack, and four columns. Components begin at begin and lie part_step apart; both are in fours, as are steps. The
+// kernel defines make(spot).
 
 #import index
 #import winograd

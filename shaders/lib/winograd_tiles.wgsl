@@ -1,5 +1,6 @@
 // What the kernels of Winograd convolutions share that go through an image's tiles: an invocation has a tile of a member of
-// a stack, and four of its channels. Components begin at begin and lie part_step apart; both are in fours, as are steps. The kernel defines make(tile).
+// a stack, and four of its channels. Components begin at begin and lie part_step apart; both are in fours, as are steps. The
+// kernel defines make(tile).
 
 #import index
 #import winograd
