@@ -29,7 +29,7 @@ fn piece(at: vec2u, k: u32) -> Piece {
     return Piece(load_b4(at.x + step), load_b4(at.y + step));
 }
 
-// b of four columns, at four k.
+// b of four columns, at four k. Whose numbers go around must be constants, so the four blocks are written out.
 fn block0(b: Piece) -> mat4x4f {
     if B_QUADS == 2 {
         return mat4x4f(subgroupBroadcast(b.v, 0u), subgroupBroadcast(b.v, 4u),
