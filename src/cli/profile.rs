@@ -67,6 +67,9 @@ pub struct Options {
     /// Runs of which the median one is shown.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Show the very first run, in which some drivers compile every kernel that they meet.
+    #[arg(long)]
+    first: bool,
     /// Write the shown run as a trace for Perfetto or chrome://tracing.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -253,16 +256,22 @@ fn trace(profile: &Profile, executor: &str) -> Vec<u8> {
 }
 
 pub fn run(options: &Options) -> Result<()> {
+    let began = Instant::now();
     let mut subject = subject(options, options.executor.open()?)?;
     let executor = subject.session().executor();
+    let prepared = began.elapsed().as_secs_f64();
+    let first = if options.first { Some(subject.profile()?) } else { None };
+    if first.is_none() {
+        subject.run()?;
+    }
+    let finished = began.elapsed().as_secs_f64();
     let ceilings = block_on(Ceilings::measure(subject.session()))?;
-    subject.run()?;
     let rounds = options.rounds.max(1);
     let mut plain = (0..rounds).map(|_| subject.run()).collect::<Result<Vec<_>>>()?;
     plain.sort_by(|a, b| a.done.total_cmp(&b.done));
     let mut profiles = (0..rounds).map(|_| subject.profile()).collect::<Result<Vec<_>>>()?;
     profiles.sort_by_key(Profile::length);
-    let (plain, profile) = (&plain[rounds / 2], &profiles[rounds / 2]);
+    let (plain, profile) = (&plain[rounds / 2], first.as_ref().unwrap_or(&profiles[rounds / 2]));
 
     print(format_args!(
         "{}, batch {}, on {executor}\n\
@@ -273,6 +282,7 @@ pub fn run(options: &Options) -> Result<()> {
         ceilings.matmul / 1e9,
         ceilings.copy / 1e9
     ))?;
+    print(format_args!("first run done {finished:.2} s after the start, {prepared:.2} s of them to prepare it"))?;
     let ms = |ns: u64| ns as f64 / 1e6;
     print(format_args!(
         "one run: {:.2} ms, of which {:.2} ms until it was handed over; timed: {:.2} ms, {:.2} ms idle between {} parts\n",

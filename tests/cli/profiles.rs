@@ -1,5 +1,7 @@
 //! `hillshade profile`.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::{Home, adapters};
@@ -52,9 +54,16 @@ fn a_device_stamps_its_dispatches() {
     if adapters(&home).is_empty() {
         return println!("no adapter here");
     }
-    let text = home.run("profile cnn --size 8x8x1 --batch 5 --rounds 1 --rows 0 --adapter 0").ok().out;
-    let rows = rows(&text);
-    assert!(rows.iter().any(|r| r.2.starts_with("conv2d_weight_grad")) && rows.iter().any(|r| r.1 > 0.0), "{text}");
+    let profile = |option| format!("profile cnn --size 8x8x1 --batch 5 --rounds 1 --rows 0 --adapter 0 {option}");
+    let [usual, first] = ["", "--first"].map(|option| home.run(&profile(option)).ok().out);
+    assert!(first.contains("first run done "), "{first}");
+    let [usual, first] = [usual, first].map(|text| rows(&text));
+    assert!(
+        usual.iter().any(|r| r.2.starts_with("conv2d_weight_grad")) && usual.iter().any(|r| r.1 > 0.0),
+        "{usual:?}"
+    );
+    let calls = |rows: &[(u64, f64, String)]| rows.iter().map(|r| (r.2.clone(), r.0)).collect::<BTreeMap<_, _>>();
+    assert_eq!(calls(&usual), calls(&first));
 }
 
 #[test]
