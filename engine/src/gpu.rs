@@ -37,10 +37,13 @@ pub enum Class {
     Gpu(Option<Variant>),
     /// A CPU under a graphics interface: each lane loads for itself, barriers are loops, divisions are slow.
     Software {
-        /// Whether eight neighbours are in one subgroup, so that what they load can go around.
+        /// Whether eight neighbours are in one subgroup, so that what they load can go around; left out where they are not.
         subgroups: bool,
     },
 }
+
+/// Invocations of a subgroup that make products together.
+const NEIGHBOURS: u32 = 8;
 
 impl Class {
     /// A GPU with the products of the table.
@@ -93,7 +96,7 @@ impl Adapter {
     /// What it computes with.
     pub fn class(&self) -> Class {
         match self.is_software() {
-            true => Class::Software { subgroups: self.subgroup >= 8 },
+            true => Class::Software { subgroups: self.subgroup >= NEIGHBOURS },
             false => Class::GPU,
         }
     }
@@ -323,7 +326,12 @@ impl Gpu {
     pub fn class(&self) -> Class {
         match self.inner.products.0 {
             Some(variant) => Class::Gpu(Some(variant)),
-            None => self.inner.options.class.unwrap_or(self.inner.adapter.class()),
+            None => match self.inner.options.class {
+                Some(Class::Software { subgroups }) => {
+                    Class::Software { subgroups: subgroups && self.inner.adapter.subgroup >= NEIGHBOURS }
+                }
+                class => class.unwrap_or(self.inner.adapter.class()),
+            },
         }
     }
 

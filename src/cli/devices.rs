@@ -21,7 +21,7 @@ pub fn run(options: &Options) -> Result<()> {
                 let limits: serde_json::Map<_, _> = a.limits.iter().map(|&(k, v)| (k.into(), v.into())).collect();
                 json!({
                     "name": a.name, "backend": a.backend, "driver": a.driver, "kind": a.kind,
-                    "tier": a.tier.to_string(), "limits": limits, "features": a.features,
+                    "tier": a.tier.to_string(), "subgroup": a.subgroup, "limits": limits, "features": a.features,
                     "cooperative": a.cooperative.map(|c| json!({"side": c.side, "subgroup": c.subgroup})),
                 })
             })
@@ -36,6 +36,9 @@ pub fn run(options: &Options) -> Result<()> {
             "{i}  {}\n   backend   {}\n   kind      {}\n   driver    {}\n   tier      {}",
             a.name, a.backend, a.kind, a.driver, a.tier
         ))?;
+        if a.subgroup > 0 {
+            print(format_args!("   subgroups of {} invocations or more", a.subgroup))?;
+        }
         if let Some(c) = a.cooperative {
             print(format_args!("   matrices  {0}×{0}×{0}, f16 to f32, by subgroups of {1}", c.side, c.subgroup))?;
         }
