@@ -1,9 +1,11 @@
-// loss = lse - logits[label], lse = log Σ e^logits, for each row; 0 for a label beyond the classes. One workgroup per row.
+// loss = lse - logits[label], lse = log Σ e^logits, for each row; 0 for a label beyond the classes. WIDTH lanes share a row, a
+// workgroup makes LANES / WIDTH of them.
 
 #import index
 #import math
 
 override LANES: u32 = 64;
+override WIDTH: u32 = 64;
 
 struct Params { rows: u32, classes: u32 }
 
@@ -13,7 +15,7 @@ struct Params { rows: u32, classes: u32 }
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>;
 
-// Largest logit so far and Σ e^(logit - largest).
+// A lane's largest logit and Σ e^(logit - largest).
 var<workgroup> by_lane: array<vec2f, LANES>;
 
 fn combine(a: vec2f, b: vec2f) -> vec2f {
@@ -24,26 +26,26 @@ fn combine(a: vec2f, b: vec2f) -> vec2f {
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-    let row = flat_group(group, groups);
-    var acc = vec2f(-3.4028235e38, 0.0);
-    if row < params.rows {
-        for (var j = lane; j < params.classes; j += LANES) {
-            acc = combine(acc, vec2f(logits[row * params.classes + j], 1.0));
-        }
-    }
-    by_lane[lane] = acc;
+    let row = flat_group(group, groups) * (LANES / WIDTH) + lane / WIDTH;
+    let begin = min(row, params.rows) * params.classes;
+    let end = select(begin, begin + params.classes, row < params.rows);
+    var part = vec2f(-3.4028235e38, 0.0);
+    for (var i = begin + lane % WIDTH; i < end; i += WIDTH) { part.x = max(part.x, logits[i]); }
+    for (var i = begin + lane % WIDTH; i < end; i += WIDTH) { part.y += exp_f32(logits[i] - part.x); }
+    by_lane[lane] = part;
     workgroupBarrier();
-    for (var half = LANES / 2; half > 0; half /= 2) {
-        if lane < half { by_lane[lane] = combine(by_lane[lane], by_lane[lane + half]); }
+    for (var half = WIDTH / 2; half > 0; half /= 2) {
+        if lane % WIDTH < half { by_lane[lane] = combine(by_lane[lane], by_lane[lane + half]); }
         workgroupBarrier();
     }
-    if lane == 0 && row < params.rows {
-        let log_sum = log_f32(by_lane[0].y);
+    if lane % WIDTH == 0 && row < params.rows {
+        let all = by_lane[lane];
+        let log_sum = log_f32(all.y);
         let label = labels[row];
         var loss = 0.0;
         // The largest logit is taken off first: at ±1e4 its digits would hide those of the logarithm.
-        if label < params.classes { loss = (by_lane[0].x - logits[row * params.classes + label]) + log_sum; }
+        if label < params.classes { loss = (all.x - logits[begin + label]) + log_sum; }
         y[row] = loss;
-        lse[row] = by_lane[0].x + log_sum;
+        lse[row] = all.x + log_sum;
     }
 }

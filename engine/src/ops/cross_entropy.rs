@@ -48,9 +48,17 @@ impl Op for CrossEntropy {
         Ok(vec![Type::f32([n]); 2])
     }
 
-    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
-        Launch::new("cross_entropy", x[0].shape[0])
-            .params([x[0].shape[0], x[0].shape[1]].map(word))
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
+        let [rows, classes] = [x[0].shape[0], x[0].shape[1]];
+        // On a software adapter barriers cost more than lanes with unlike rows.
+        let (lanes, width) = match class {
+            Class::Gpu(_) => (64, classes.div_ceil(4).next_power_of_two().min(64)),
+            Class::Software { .. } => (8, if classes < 128 { 1 } else { 8 }),
+        };
+        Launch::new("cross_entropy", rows.div_ceil(lanes / width))
+            .constant("LANES", lanes as f64)
+            .constant("WIDTH", width as f64)
+            .params([rows, classes].map(word))
             .bind([Bind::In(0), Bind::In(1), Bind::Out(0), Bind::Out(1)])
             .into()
     }
