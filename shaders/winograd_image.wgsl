@@ -1,46 +1,33 @@
 // Components of tiles of 6 × 6 pixels, of images [members, n, height, width, channels].
 
 #import winograd_tiles
+#import winograd_components
 
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> v: array<vec4f>;
 
-// Outside the image these wrap to large numbers, which the comparison refuses too.
-fn load(tile: Tile, row: u32, column: u32) -> vec4f {
-    let iy = tile.y + row - params.pad_y;
-    let ix = tile.x + column - params.pad_x;
-    let inside = iy < params.height && ix < params.width;
-    return select(vec4f(), x[pixel(tile, select(0u, iy, inside), select(0u, ix, inside))], inside);
+struct Rows { l0: Line, l1: Line, l2: Line, l3: Line, l4: Line, l5: Line }
+
+fn load(tile: Tile, row: Line, column: Line) -> vec4f {
+    let inside = row.inside & column.inside;
+    return select(vec4f(), x[tile.image + select(0, row.at + column.at, inside)], inside);
 }
 
-fn column(tile: Tile, j: u32) -> Six {
-    return of_image(Six(load(tile, 0, j), load(tile, 1, j), load(tile, 2, j),
-                        load(tile, 3, j), load(tile, 4, j), load(tile, 5, j)));
+fn column(tile: Tile, rows: Rows, j: u32) -> Six {
+    let column = column_at(tile.x + j - params.pad_x);
+    return of_image(Six(load(tile, rows.l0, column), load(tile, rows.l1, column), load(tile, rows.l2, column),
+                        load(tile, rows.l3, column), load(tile, rows.l4, column), load(tile, rows.l5, column)));
 }
 
-fn put(at: u32, x: Six) {
-    let row = of_image(x);
-    v[at] = row.a0;
-    v[at + params.part_step] = row.a1;
-    v[at + 2 * params.part_step] = row.a2;
-    v[at + 3 * params.part_step] = row.a3;
-    v[at + 4 * params.part_step] = row.a4;
-    v[at + 5 * params.part_step] = row.a5;
+struct Columns { c0: Six, c1: Six, c2: Six, c3: Six, c4: Six, c5: Six }
+
+fn row_of(c: Columns, r: u32) -> Six {
+    return of_image(Six(six_at(c.c0, r), six_at(c.c1, r), six_at(c.c2, r),
+                        six_at(c.c3, r), six_at(c.c4, r), six_at(c.c5, r)));
 }
 
 fn make(tile: Tile) {
-    let c0 = column(tile, 0);
-    let c1 = column(tile, 1);
-    let c2 = column(tile, 2);
-    let c3 = column(tile, 3);
-    let c4 = column(tile, 4);
-    let c5 = column(tile, 5);
-    let at = params.begin + tile.number * params.tile_step + tile.member * params.member_step + tile.channel;
-    let row = 6 * params.part_step;
-    put(at, Six(c0.a0, c1.a0, c2.a0, c3.a0, c4.a0, c5.a0));
-    put(at + row, Six(c0.a1, c1.a1, c2.a1, c3.a1, c4.a1, c5.a1));
-    put(at + 2 * row, Six(c0.a2, c1.a2, c2.a2, c3.a2, c4.a2, c5.a2));
-    put(at + 3 * row, Six(c0.a3, c1.a3, c2.a3, c3.a3, c4.a3, c5.a3));
-    put(at + 4 * row, Six(c0.a4, c1.a4, c2.a4, c3.a4, c4.a4, c5.a4));
-    put(at + 5 * row, Six(c0.a5, c1.a5, c2.a5, c3.a5, c4.a5, c5.a5));
+    let y = tile.y - params.pad_y;
+    let rows = Rows(row_at(y), row_at(y + 1), row_at(y + 2), row_at(y + 3), row_at(y + 4), row_at(y + 5));
+    put(Columns(column(tile, rows, 0), column(tile, rows, 1), column(tile, rows, 2),
+                column(tile, rows, 3), column(tile, rows, 4), column(tile, rows, 5)), tile.component);
 }

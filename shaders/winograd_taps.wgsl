@@ -19,15 +19,6 @@ fn column(at: vec2u, j: u32) -> Three {
                        load(at, j + 18), load(at, j + 24), load(at, j + 30)));
 }
 
-fn put(spot: Spot, row: u32, x: Six) {
-    let taps = of_taps(x);
-    let step = params.rows * params.fours;
-    let at = (spot.member * 9 + 3 * row) * step + spot.row * params.fours + spot.four;
-    dw[at] = taps.a0;
-    dw[at + step] = taps.a1;
-    dw[at + 2 * step] = taps.a2;
-}
-
 fn make(spot: Spot) {
     let at = vec2u(params.begin + spot.four) + spot.row * vec2u(params.row_step, params.other_row_step)
         + spot.member * vec2u(params.member_step, params.other_member_step);
@@ -37,7 +28,14 @@ fn make(spot: Spot) {
     let c3 = column(at, 3);
     let c4 = column(at, 4);
     let c5 = column(at, 5);
-    put(spot, 0, Six(c0.a0, c1.a0, c2.a0, c3.a0, c4.a0, c5.a0));
-    put(spot, 1, Six(c0.a1, c1.a1, c2.a1, c3.a1, c4.a1, c5.a1));
-    put(spot, 2, Six(c0.a2, c1.a2, c2.a2, c3.a2, c4.a2, c5.a2));
+    let step = params.rows * params.fours;
+    let first = spot.member * 9 * step + spot.row * params.fours + spot.four;
+    for (var r = 0u; r < 3; r++) {
+        let taps = of_taps(Six(three_at(c0, r), three_at(c1, r), three_at(c2, r),
+                               three_at(c3, r), three_at(c4, r), three_at(c5, r)));
+        let to = first + 3 * r * step;
+        dw[to] = taps.a0;
+        dw[to + step] = taps.a1;
+        dw[to + 2 * step] = taps.a2;
+    }
 }

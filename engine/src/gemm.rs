@@ -66,6 +66,9 @@ const ENOUGH: [usize; 2] = [128, 512];
 /// The same for the invocations of a software adapter.
 const ENOUGH_TILES: [usize; 2] = [512, 128];
 
+/// Tiles that are few for a software adapter, whose vectors make eight at once.
+const FEW_TILES: usize = 64;
+
 /// Invocations in a workgroup of a software adapter.
 const TILE_LANES: usize = 8;
 
@@ -108,10 +111,19 @@ impl Product {
         (vec![launch], splits, 256)
     }
 
-    /// Whether eight invocations have work with one tile, and load by fours.
+    /// Whether eight invocations have work with one tile, and load by fours: of the right factor at least along k.
     fn fits_lanes(self) -> bool {
-        let whole = self.fours == [true; 2] && [self.k, self.unit].iter().all(|k| k.is_multiple_of(4));
-        whole && self.m >= 24 && self.n >= 12
+        let whole = [self.k, self.unit].iter().all(|k| k.is_multiple_of(4));
+        let fours = self.fours[0] && (self.fours[1] || self.along[1] == Along::Other);
+        whole && fours && self.m >= 24 && self.n >= 12
+    }
+
+    /// Fours of columns in a tile of one invocation. Short sums for few tiles are made in narrow ones: more invocations have
+    /// work, and a driver has less to compile.
+    fn quads(self) -> usize {
+        let widest = self.n.div_ceil(4).next_power_of_two().min(4);
+        let tiles = self.batches * self.m.div_ceil(8) * self.n.div_ceil(4 * widest);
+        if tiles < FEW_TILES && self.k < 2 * ENOUGH_TILES[1] { 1 } else { widest }
     }
 
     /// In tiles that an invocation makes in registers, or eight together by another kernel. A second term is added to y by a
@@ -119,7 +131,7 @@ impl Product {
     fn tiled(self, kernels: &Kernels, together: Option<&'static str>) -> (Vec<Launch>, usize, u32) {
         let (rows, quads, name, lanes) = match together {
             Some(name) => (SHARED_ROWS, if self.n > 16 { 8 } else { 4 }, name, 1),
-            None => (8, self.n.div_ceil(4).next_power_of_two().min(4), kernels.names[1], TILE_LANES),
+            None => (8, self.quads(), kernels.names[1], TILE_LANES),
         };
         let tiles = self.batches * self.m.div_ceil(rows) * self.n.div_ceil(4 * quads);
         let enough = [ENOUGH_TILES[0] * lanes / TILE_LANES, ENOUGH_TILES[1]];

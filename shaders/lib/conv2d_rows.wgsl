@@ -3,6 +3,7 @@
 
 #import conv
 #import factors
+#import runs
 
 override BIAS: bool = false;
 
@@ -25,17 +26,12 @@ fn place_b(batch: u32, tap: vec3u) -> u32 {
     return step_to(batch, params.b_step) + (row * params.groups + group_of(batch)) * params.co;
 }
 
-fn store(batch: u32, split: u32, i: u32, j: u32, v: f32) {
-    let channel = group_of(batch) * params.co + j;
-    let at = (result_of(batch, split) * params.m + i) * params.co * params.groups + channel;
-    var sum = v;
-    if BIAS && split == 0 { sum += bias[channel]; }
-    put_at(at, sum);
+fn place_out(batch: u32, split: u32, i: u32) -> u32 {
+    return (result_of(batch, split) * params.m + i) * params.co * params.groups + group_of(batch) * params.co;
 }
 
-fn store4(batch: u32, split: u32, i: u32, j: u32, v: vec4f) {
-    let c = group_of(batch) * params.co + j;
-    var sum = v;
-    if BIAS && split == 0 { sum += vec4f(bias[c], bias[c + 1], bias[c + 2], bias[c + 3]); }
-    put4_at((result_of(batch, split) * params.m + i) * params.co * params.groups + c, sum);
+fn begin(batch: u32, split: u32, j: vec4u) -> vec4f {
+    if !BIAS || split > 0 { return vec4f(); }
+    let c = vec4u(group_of(batch) * params.co) + j;
+    return vec4f(bias[c.x], bias[c.y], bias[c.z], bias[c.w]);
 }

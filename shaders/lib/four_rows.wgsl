@@ -1,4 +1,4 @@
-// What the loops of matrix products for software adapters share: four rows of a, and four rows of results.
+// What the loops of matrix products for software adapters share: four rows of factors and of results.
 
 #import index
 #import unfold
@@ -11,7 +11,7 @@ override Y_QUADS: bool = false;
 
 struct Tile { batch: u32, split: u32, i: u32, j: u32 }
 
-// Addresses of a for four rows, and which of them have none.
+// Four addresses of a, and which of them are none.
 struct Fours { at: vec4u, outside: vec4<bool> }
 
 struct Rows { c0: vec3u, c1: vec3u, c2: vec3u, c3: vec3u }
@@ -25,55 +25,27 @@ fn rows_from(first: vec3u, i: u32) -> Rows {
     return Rows(first, c1, c2, row_after(c2, i + 3));
 }
 
-fn place_rows(batch: u32, rows: Rows, segment: vec3u) -> Fours {
-    var at: vec4u;
-    if A_QUADS == 2 {
-        at = vec4u(place_a(batch, rows.c0, segment));
-    } else {
-        at = vec4u(place_a(batch, rows.c0, segment), place_a(batch, rows.c1, segment),
-                   place_a(batch, rows.c2, segment), place_a(batch, rows.c3, segment));
-    }
-    let outside = at == vec4u(OUTSIDE);
-    return Fours(select(at, vec4u(), outside), outside);
-}
-
-// a of four rows at one k.
-fn a_column(rows: Fours, k: u32) -> vec4f {
-    let at = rows.at + vec4u(k * a_k());
-    if A_QUADS == 2 { return select(load_a4(at.x), vec4f(), rows.outside); }
-    let v = vec4f(load_a(at.x), load_a(at.y), load_a(at.z), load_a(at.w));
-    return select(v, vec4f(), rows.outside);
-}
-
-// a of four rows, each at four k.
-fn a_block(rows: Fours, k: u32) -> mat4x4f {
-    if A_QUADS == 1 {
-        return mat4x4f(select(load_a4(rows.at.x + k), vec4f(), rows.outside.x),
-                       select(load_a4(rows.at.y + k), vec4f(), rows.outside.y),
-                       select(load_a4(rows.at.z + k), vec4f(), rows.outside.z),
-                       select(load_a4(rows.at.w + k), vec4f(), rows.outside.w));
-    }
-    return transpose(mat4x4f(a_column(rows, k), a_column(rows, k + 1),
-                             a_column(rows, k + 2), a_column(rows, k + 3)));
-}
-
-fn put(tile: Tile, j: u32, i: u32, v: vec4f) {
-    if i >= params.m || j >= params.n { return; }
-    if Y_QUADS {
-        store4(tile.batch, tile.split, i, j, v);
-        return;
-    }
-    store(tile.batch, tile.split, i, j, v.x);
-    if j + 1 < params.n { store(tile.batch, tile.split, i, j + 1, v.y); }
-    if j + 2 < params.n { store(tile.batch, tile.split, i, j + 2, v.z); }
-    if j + 3 < params.n { store(tile.batch, tile.split, i, j + 3, v.w); }
-}
-
 fn outer(b: vec4f, a: vec4f) -> mat4x4f { return mat4x4f(b * a.x, b * a.y, b * a.z, b * a.w); }
 
-fn put_rows(tile: Tile, i: u32, j: u32, rows: mat4x4f) {
-    put(tile, j, i, rows[0]);
-    put(tile, j, i + 1, rows[1]);
-    put(tile, j, i + 2, rows[2]);
-    put(tile, j, i + 3, rows[3]);
+fn row_of(rows: mat4x4f, r: u32) -> vec4f {
+    return select(select(rows[3], rows[2], r == 2), select(rows[1], rows[0], r == 0), r < 2);
+}
+
+// Four rows of what columns j to j + 3 begin with.
+fn begun(tile: Tile, j: u32) -> mat4x4f {
+    let v = begin(tile.batch, tile.split, min(vec4u(j) + vec4u(0, 1, 2, 3), vec4u(params.n - 1)));
+    return mat4x4f(v, v, v, v);
+}
+
+// Columns j to j + 3 of the row of y that begins at row.
+fn put(row: u32, j: u32, v: vec4f) {
+    if j >= params.n { return; }
+    if Y_QUADS {
+        put4_at(row + j, v);
+        return;
+    }
+    put_at(row + j, v.x);
+    if j + 1 < params.n { put_at(row + j + 1, v.y); }
+    if j + 2 < params.n { put_at(row + j + 2, v.z); }
+    if j + 3 < params.n { put_at(row + j + 3, v.w); }
 }

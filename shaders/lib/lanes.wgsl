@@ -1,8 +1,7 @@
 // The loop of a matrix product for software adapters with subgroups: y[i, j] = Σₖ a[i, k] b[k, j], for each batch.
 // Eight invocations of one subgroup make 32 × 16 or 32 × 32 outputs in registers, four rows each. Rows of a are loaded by
 // the one that has them; b is loaded once by all together, each a piece, and goes around. Sums are added up in the order
-// of tiles.wgsl, which says what the kernel defines. Both factors are loaded by fours, and segments are multiples of four
-// long.
+// of tiles.wgsl, which says what the kernel defines. Segments are multiples of four long, and a is loaded by fours.
 
 #import four_rows
 
@@ -12,26 +11,37 @@ override WIDE: bool = false;
 // Four rows of sixteen columns, and of sixteen more.
 struct Sums { c0: mat4x4f, c1: mat4x4f, c2: mat4x4f, c3: mat4x4f, d0: mat4x4f, d1: mat4x4f, d2: mat4x4f, d3: mat4x4f }
 
-// What an invocation loads of sixteen columns at four k. If columns are neighbours, those with (k, 4 j) are (lane / 4,
-// lane % 4), and of two k later; else those of column lane, and of eight columns later.
+// What an invocation loads of sixteen columns at four k. If neighbours along k are loaded at once, those of column lane, and
+// of eight columns later; else fours of columns (lane / 4, lane % 4) at (k, j), and at two k later.
 struct Piece { v: vec4f, w: vec4f }
 
-fn place_piece(lane: u32, j: u32) -> vec2u {
-    if B_QUADS == 2 {
-        let column = min(j + lane % 4 * 4, params.n - 4) + lane / 4 * b_k();
-        return vec2u(column, column + 2 * b_k());
+// The columns of a piece, from column 0.
+struct Columns { v: vec4u, w: vec4u }
+
+fn place_columns(lane: u32, j: u32) -> Columns {
+    if B_QUADS == 1 {
+        return Columns(vec4u(min(j + lane, params.n - 1) * b_j()), vec4u(min(j + lane + 8, params.n - 1) * b_j()));
     }
-    return min(vec2u(j + lane, j + lane + 8), vec2u(params.n - 1)) * b_j();
+    let first = j + lane % 4 * 4;
+    var columns = vec4u(min(first, params.n - 4));
+    if B_QUADS == 0 { columns = min(vec4u(first) + vec4u(0, 1, 2, 3), vec4u(params.n - 1)) * b_j(); }
+    let v = columns + vec4u(lane / 4 * b_k());
+    return Columns(v, v + vec4u(2 * b_k()));
 }
 
-fn piece(at: vec2u, k: u32) -> Piece {
-    let step = select(k, k * b_k(), B_QUADS == 2);
-    return Piece(load_b4(at.x + step), load_b4(at.y + step));
+fn load_columns(at: vec4u) -> vec4f {
+    if B_QUADS == 0 { return vec4f(load_b(at.x), load_b(at.y), load_b(at.z), load_b(at.w)); }
+    return load_b4(at.x);
+}
+
+fn piece(columns: Columns, begin: u32, k: u32) -> Piece {
+    let at = vec4u(begin + select(k * b_k(), k, B_QUADS == 1));
+    return Piece(load_columns(columns.v + at), load_columns(columns.w + at));
 }
 
 // b of four columns, at four k. Whose numbers go around must be constants, so the four blocks are written out.
 fn block0(b: Piece) -> mat4x4f {
-    if B_QUADS == 2 {
+    if B_QUADS != 1 {
         return mat4x4f(subgroupBroadcast(b.v, 0u), subgroupBroadcast(b.v, 4u),
                        subgroupBroadcast(b.w, 0u), subgroupBroadcast(b.w, 4u));
     }
@@ -40,7 +50,7 @@ fn block0(b: Piece) -> mat4x4f {
 }
 
 fn block1(b: Piece) -> mat4x4f {
-    if B_QUADS == 2 {
+    if B_QUADS != 1 {
         return mat4x4f(subgroupBroadcast(b.v, 1u), subgroupBroadcast(b.v, 5u),
                        subgroupBroadcast(b.w, 1u), subgroupBroadcast(b.w, 5u));
     }
@@ -49,7 +59,7 @@ fn block1(b: Piece) -> mat4x4f {
 }
 
 fn block2(b: Piece) -> mat4x4f {
-    if B_QUADS == 2 {
+    if B_QUADS != 1 {
         return mat4x4f(subgroupBroadcast(b.v, 2u), subgroupBroadcast(b.v, 6u),
                        subgroupBroadcast(b.w, 2u), subgroupBroadcast(b.w, 6u));
     }
@@ -58,7 +68,7 @@ fn block2(b: Piece) -> mat4x4f {
 }
 
 fn block3(b: Piece) -> mat4x4f {
-    if B_QUADS == 2 {
+    if B_QUADS != 1 {
         return mat4x4f(subgroupBroadcast(b.v, 3u), subgroupBroadcast(b.v, 7u),
                        subgroupBroadcast(b.w, 3u), subgroupBroadcast(b.w, 7u));
     }
@@ -75,32 +85,42 @@ fn add_up(sums: mat4x4f, b: mat4x4f, a: mat4x4f) -> mat4x4f {
 
 fn sum_tile(tile: Tile, lane: u32) -> Sums {
     var acc: Sums;
+    acc.c0 = begun(tile, tile.j);
+    acc.c1 = begun(tile, tile.j + 4);
+    acc.c2 = begun(tile, tile.j + 8);
+    acc.c3 = begun(tile, tile.j + 12);
+    if WIDE {
+        acc.d0 = begun(tile, tile.j + 16);
+        acc.d1 = begun(tile, tile.j + 20);
+        acc.d2 = begun(tile, tile.j + 24);
+        acc.d3 = begun(tile, tile.j + 28);
+    }
     let rows = rows_from(unfold(min(tile.i, params.m - 1), row_extents()), tile.i);
-    let c = place_piece(lane, tile.j);
-    let d = place_piece(lane, tile.j + 16);
+    let c = place_columns(lane, tile.j);
+    let d = place_columns(lane, tile.j + 16);
     let from_k = tile.split * params.k_chunk;
     let end = min(from_k + params.k_chunk, params.k);
-    var segment = unfold(from_k / run(), segment_extents());
+    var segment = segment_at(from_k);
     for (var k0 = from_k; k0 < end; k0 += run()) {
         let places = place_rows(tile.batch, rows, segment);
-        let b0 = vec2u(place_b(tile.batch, segment));
+        let b0 = place_b(tile.batch, segment);
         let length = min(run(), end - k0);
         for (var k = 0u; k < length; k += 4) {
             let a = a_block(places, k);
-            let b = piece(b0 + c, k);
+            let b = piece(c, b0, k);
             acc.c0 = add_up(acc.c0, block0(b), a);
             acc.c1 = add_up(acc.c1, block1(b), a);
             acc.c2 = add_up(acc.c2, block2(b), a);
             acc.c3 = add_up(acc.c3, block3(b), a);
             if WIDE {
-                let b = piece(b0 + d, k);
+                let b = piece(d, b0, k);
                 acc.d0 = add_up(acc.d0, block0(b), a);
                 acc.d1 = add_up(acc.d1, block1(b), a);
                 acc.d2 = add_up(acc.d2, block2(b), a);
                 acc.d3 = add_up(acc.d3, block3(b), a);
             }
         }
-        segment = after(segment, segment_extents());
+        segment = segment_after(segment);
     }
     return acc;
 }
@@ -117,14 +137,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let tile = Tile(pieces / params.splits, pieces % params.splits, i, rest % tiles.y * columns);
     if tile.batch >= params.batches { return; }
     let acc = sum_tile(tile, lane);
-    put_rows(tile, i, tile.j, acc.c0);
-    put_rows(tile, i, tile.j + 4, acc.c1);
-    put_rows(tile, i, tile.j + 8, acc.c2);
-    put_rows(tile, i, tile.j + 12, acc.c3);
-    if WIDE {
-        put_rows(tile, i, tile.j + 16, acc.d0);
-        put_rows(tile, i, tile.j + 20, acc.d1);
-        put_rows(tile, i, tile.j + 24, acc.d2);
-        put_rows(tile, i, tile.j + 28, acc.d3);
+    let end = min(i + 4, params.m);
+    for (var row = i; row < end; row++) {
+        let r = row - i;
+        let at = place_out(tile.batch, tile.split, row);
+        put(at, tile.j, row_of(acc.c0, r));
+        put(at, tile.j + 4, row_of(acc.c1, r));
+        put(at, tile.j + 8, row_of(acc.c2, r));
+        put(at, tile.j + 12, row_of(acc.c3, r));
+        if WIDE {
+            put(at, tile.j + 16, row_of(acc.d0, r));
+            put(at, tile.j + 20, row_of(acc.d1, r));
+            put(at, tile.j + 24, row_of(acc.d2, r));
+            put(at, tile.j + 28, row_of(acc.d3, r));
+        }
     }
 }

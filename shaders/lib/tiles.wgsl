@@ -7,7 +7,8 @@
 //   row_extents, segment_extents   the inner two extents of the three coordinates of rows and segments
 //   run                            elements of a segment
 //   place_a, place_b               where a segment begins: for a row, or OUTSIDE; for column 0
-//   store, store4
+//   place_out              where a row of y begins
+//   begin                  what four columns of a row begin with
 
 #import four_rows
 
@@ -43,6 +44,16 @@ fn place_columns(j: u32) -> vec4u {
 
 fn sum_tile(tile: Tile) -> Sums {
     var acc: Sums;
+    acc.l0 = begun(tile, tile.j);
+    if QUADS > 1 { acc.l1 = begun(tile, tile.j + 4); }
+    if QUADS > 2 {
+        acc.l2 = begun(tile, tile.j + 8);
+        acc.l3 = begun(tile, tile.j + 12);
+    }
+    acc.h0 = acc.l0;
+    acc.h1 = acc.l1;
+    acc.h2 = acc.l2;
+    acc.h3 = acc.l3;
     let l = rows_from(unfold(tile.i, row_extents()), tile.i);
     let h = rows_from(row_after(l.c3, tile.i + 4), tile.i + 4);
     let j0 = place_columns(tile.j);
@@ -51,7 +62,7 @@ fn sum_tile(tile: Tile) -> Sums {
     let j3 = place_columns(tile.j + 12);
     let from_k = tile.split * params.k_chunk;
     let end = min(from_k + params.k_chunk, params.k);
-    var segment = unfold(from_k / run(), segment_extents());
+    var segment = segment_at(from_k);
     for (var k0 = from_k; k0 < end; k0 += run()) {
         let la = place_rows(tile.batch, l, segment);
         let ha = place_rows(tile.batch, h, segment);
@@ -100,14 +111,20 @@ fn sum_tile(tile: Tile) -> Sums {
                 }
             }
         }
-        segment = after(segment, segment_extents());
+        segment = segment_after(segment);
     }
     return acc;
 }
 
-fn put_eight(tile: Tile, j: u32, l: mat4x4f, h: mat4x4f) {
-    put_rows(tile, tile.i, j, l);
-    put_rows(tile, tile.i + 4, j, h);
+fn put_row(tile: Tile, row: u32, v0: vec4f, v1: vec4f, v2: vec4f, v3: vec4f) {
+    if row >= params.m { return; }
+    let at = place_out(tile.batch, tile.split, row);
+    put(at, tile.j, v0);
+    if QUADS > 1 { put(at, tile.j + 4, v1); }
+    if QUADS > 2 {
+        put(at, tile.j + 8, v2);
+        put(at, tile.j + 12, v3);
+    }
 }
 
 @compute @workgroup_size(LANES)
@@ -120,10 +137,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let tile = Tile(pieces / params.splits, pieces % params.splits, t % tiles.x * 8, rest % tiles.y * 4 * QUADS);
     if tile.batch >= params.batches { return; }
     let acc = sum_tile(tile);
-    put_eight(tile, tile.j, acc.l0, acc.h0);
-    if QUADS > 1 { put_eight(tile, tile.j + 4, acc.l1, acc.h1); }
-    if QUADS > 2 {
-        put_eight(tile, tile.j + 8, acc.l2, acc.h2);
-        put_eight(tile, tile.j + 12, acc.l3, acc.h3);
+    let rows = min(params.m - tile.i, 4u);
+    for (var r = 0u; r < rows; r++) {
+        put_row(tile, tile.i + r, row_of(acc.l0, r), row_of(acc.l1, r), row_of(acc.l2, r), row_of(acc.l3, r));
+        put_row(tile, tile.i + 4 + r, row_of(acc.h0, r), row_of(acc.h1, r), row_of(acc.h2, r), row_of(acc.h3, r));
     }
 }

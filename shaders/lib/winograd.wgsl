@@ -14,6 +14,15 @@ struct Four { a0: vec4f, a1: vec4f, a2: vec4f, a3: vec4f }
 
 struct Six { a0: vec4f, a1: vec4f, a2: vec4f, a3: vec4f, a4: vec4f, a5: vec4f }
 
+// An item by its number: rows are gone through by loops, since drivers take long to compile what is written out.
+fn three_at(x: Three, r: u32) -> vec4f { return select(select(x.a2, x.a1, r == 1), x.a0, r == 0); }
+
+fn four_at(x: Four, r: u32) -> vec4f { return select(select(x.a3, x.a2, r == 2), select(x.a1, x.a0, r == 0), r < 2); }
+
+fn six_at(x: Six, r: u32) -> vec4f {
+    return select(select(x.a5, x.a4, r == 4), four_at(Four(x.a0, x.a1, x.a2, x.a3), r), r < 4);
+}
+
 // Bᵀ: what an image's six neighbours are transformed to.
 fn of_image(x: Six) -> Six {
     let e = x.a4 - 2.0 * x.a2;

@@ -6,40 +6,48 @@
 #import winograd
 
 override LANES: u32 = 64;
-// Whether members of a tile lie together, or tiles of a member: neighbours take what lies together.
-override INSIDE: bool = false;
 
 struct Params {
-    // The first tile of each member and how many; how many a member has, and an image.
-    first: u32, tiles: u32, all_tiles: u32, down: u32, across: u32, members: u32,
+    // The first tile of each member and how many; how many images a member has, and tiles an image.
+    first: u32, tiles: u32, images: u32, down: u32, across: u32, members: u32,
     // Fours of channels, and the image's extents.
     fours: u32, height: u32, width: u32, pad_y: u32, pad_x: u32,
     begin: u32, part_step: u32, tile_step: u32, member_step: u32,
+    // Whether members of a tile lie together, or else tiles of a member: neighbours take what lies together.
+    inside: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 
-// Of an image: of all members, the pixel in the corner, four channels. Numbers of the tile, from the first on, and of the
-// member.
-struct Tile { image: u32, y: u32, x: u32, channel: u32, number: u32, member: u32 }
+// Where its image begins, of all members and of one, and its first component; the pixel in the corner.
+struct Tile { image: u32, own: u32, component: u32, y: u32, x: u32 }
 
-// Where a pixel's channels are.
-fn pixel(tile: Tile, y: u32, x: u32) -> u32 {
-    return ((tile.image * params.height + y) * params.width + x) * params.fours + tile.channel;
-}
+// A row or a column of an image: where it begins, and whether it is there.
+struct Line { at: u32, inside: bool }
+
+// Numbers outside the image, also those that wrap, are refused by one comparison.
+fn row_at(y: u32) -> Line { return Line(y * params.width * params.fours, y < params.height); }
+fn column_at(x: u32) -> Line { return Line(x * params.fours, x < params.width); }
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = flat_group(group, groups) * LANES + lane;
     let of_all = i / params.fours;
-    let inner = select(params.tiles, params.members, INSIDE);
+    let four = i - of_all * params.fours;
+    let inside = params.inside == 1;
+    let inner = select(params.tiles, params.members, inside);
     let outer = of_all / inner;
-    let number = select(of_all - outer * inner, outer, INSIDE);
-    let member = select(outer, of_all - outer * inner, INSIDE);
+    let number = select(of_all - outer * inner, outer, inside);
+    let member = select(outer, of_all - outer * inner, inside);
     if number >= params.tiles || member >= params.members { return; }
-    let at = member * params.all_tiles + params.first + number;
     let each = params.down * params.across;
-    let within = at % each;
-    make(Tile(at / each, within / params.across * 4, within % params.across * 4, i % params.fours, number, member));
+    let image = (params.first + number) / each;
+    let within = params.first + number - image * each;
+    let down = within / params.across;
+    let across = within - down * params.across;
+    let len = params.height * params.width * params.fours;
+    let own = image * len + four;
+    let component = params.begin + number * params.tile_step + member * params.member_step + four;
+    make(Tile(member * params.images * len + own, own, component, 4 * down, 4 * across));
 }

@@ -307,6 +307,8 @@ pub(crate) fn geometries() -> Vec<Shapes> {
         // Pixels that no window meets, since stride and dilation have a common divisor.
         ([1, 9, 8, 4], [3, 2, 1, 4], conv([2, 2], [2, 1], [2, 4], 4)),
         ([2, 9, 8, 4], [3, 2, 4, 8], conv([2, 2], [2, 1], [2, 4], 1)),
+        // Output channels without fours.
+        ([2, 9, 8, 4], [3, 3, 4, 14], Conv::padded(1).strided(2)),
     ]
 }
 
@@ -387,6 +389,9 @@ pub(crate) fn cases() -> Vec<Case> {
         let build = move |g: &mut Graph, x: &[Var]| g.apply_all(Conv2d { terms, bias, ..Conv2d::new(Conv::padded(1)) }, x);
         all.push(Case::new(format!("conv2d {terms} terms, bias {bias}"), x, build).order(0));
     }
+    let long = vec![unit(&[2, 9, 8, 64]), unit(&[3, 3, 64, 20]), unit(&[20])];
+    let build = |g: &mut Graph, x: &[Var]| g.apply_all(Conv2d { bias: true, ..Conv2d::new(Conv::padded(1).strided(2)) }, x);
+    all.push(Case::new("conv2d of many channels, bias", long, build).order(0));
     let biased = vec![unit(&[3, 2, 5, 4, 16]), unit(&[3, 3, 16, 16]), unit(&[16])];
     let build = |g: &mut Graph, x: &[Var]| g.apply_all(Conv2d { bias: true, ..Conv2d::new(Conv::padded(1)) }, x);
     all.push(Case::new("conv2d of a stack, bias", biased, build).tolerance(3e-6).order(0));

@@ -72,13 +72,14 @@ impl Op for Conv2dWeightGrad {
         let fours = [g.ci, g.co].map(|channels| channels.is_multiple_of(4));
         let kernels = Kernels {
             names: ["conv2d_weight_grad", "conv2d_weight_grad_tiles"],
-            lanes: None,
+            lanes: Some("conv2d_weight_grad_lanes"),
             words: &words(&g, y[0]),
             terms: &steps(x, self.terms),
             bias: None,
         };
         let batches = members(y[0]) * self.conv.groups;
-        let product = Product { m, n, k, batches, along: [Along::Other; 2], fours, unit: 1 };
+        let unit = if k.is_multiple_of(4) { 4 } else { 1 };
+        let product = Product { m, n, k, batches, along: [Along::Other; 2], fours, unit };
         on_stacks(product.launches(class, kernels), y[0])
     }
 

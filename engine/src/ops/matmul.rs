@@ -203,7 +203,7 @@ impl Graph {
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     let odd = [[1, 1, 1, 1], [1, 65, 33, 17], [3, 7, 67, 5], [1, 5, 3, 2053], [2, 70, 9, 1]];
-    let fours = [[1, 13, 130, 64], [2, 20, 36, 1028], [2, 44, 20, 24], [3, 36, 19, 8]];
+    let fours = [[1, 13, 130, 64], [2, 20, 36, 1028], [2, 44, 20, 24], [3, 36, 19, 8], [2, 44, 21, 24]];
     for [batches, m, n, k] in odd.into_iter().chain(fours) {
         for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
             let a = if ta { [batches, k, m] } else { [batches, m, k] };
@@ -214,22 +214,33 @@ pub(crate) fn cases() -> Vec<Case> {
     }
     let x = vec![unit(&[3, 5, 7]), unit(&[7, 9])];
     all.push(Case::new("matmul one right factor", x, |g, x| Ok(vec![g.matmul(x[0], x[1])?])));
-    for (terms, bias) in [(2, false), (1, true), (2, true)] {
-        let mut x = Vec::new();
-        for _ in 0..terms {
-            x.extend([unit(&[2, 67, 19]), unit(&[2, 19, 35])]);
+    // Short sums, and long ones, which are split.
+    for [batches, m, n, k] in [[2, 67, 35, 19], [1, 26, 36, 1028]] {
+        for (terms, bias) in [(2, false), (1, true), (2, true)] {
+            let mut x = Vec::new();
+            for _ in 0..terms {
+                x.extend([unit(&[batches, m, k]), unit(&[batches, k, n])]);
+            }
+            x.extend(bias.then(|| unit(&[n])));
+            let build = move |g: &mut Graph, x: &[Var]| g.apply_all(Matmul { ta: false, tb: false, terms, bias }, x);
+            all.push(Case::new(format!("matmul [{m}, {k}, {n}], {terms} terms, bias {bias}"), x, build).order(0));
         }
-        x.extend(bias.then(|| unit(&[35])));
-        let build = move |g: &mut Graph, x: &[Var]| g.apply_all(Matmul { ta: false, tb: false, terms, bias }, x);
-        all.push(Case::new(format!("matmul {terms} terms, bias {bias}"), x, build).order(0));
     }
     all
 }
 
-/// Its timed cases: all transposes, sizes off the tile, few rows, few columns, a long sum, batches; and one for GPUs.
+/// Its timed cases: all transposes, sizes off the tile, few rows, few columns, columns without fours, a long sum, batches; and
+/// one for GPUs.
 pub(crate) fn timed() -> Vec<Case> {
     let all = [(false, false), (true, false), (false, true), (true, true)];
-    let plain = [[1, 385, 515, 513], [1, 8, 1024, 1031], [1, 4099, 10, 256], [20, 130, 65, 67], [1, 4096, 4096, 4096]];
+    let plain = [
+        [1, 385, 515, 513],
+        [1, 8, 1024, 1031],
+        [1, 4099, 10, 256],
+        [1, 2048, 65, 128],
+        [20, 130, 65, 67],
+        [1, 4096, 4096, 4096],
+    ];
     let square = all.map(|transposed| ([1, 512, 512, 512], transposed));
     let plain = plain.map(|extents| (extents, (false, false)));
     let case = |([batches, m, n, k], (ta, tb)): ([usize; 4], (bool, bool))| {

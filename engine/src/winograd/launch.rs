@@ -130,7 +130,7 @@ impl Tiling {
         let ([down, across], [ci, co]) = (self.count(), self.channels);
         let (fours, size) = if image { (ci / 4, self.size) } else { (co / 4, self.out) };
         Launch::new(kernel, (members * tiles.len() * fours).div_ceil(64))
-            .params([tiles.start, tiles.len(), n * down * across, down, across, members].map(word))
+            .params([tiles.start, tiles.len(), n, down, across, members].map(word))
             .params([fours, size[0], size[1], self.padding[0], self.padding[1]].map(word))
     }
 
@@ -148,7 +148,7 @@ impl Tiling {
         let steps = [begin, factor.component(), row, member].map(|step| word(step / 4));
         self.through_tiles(kernel, n, factor.members, tiles, image)
             .params(steps)
-            .constant("INSIDE", factor.inside)
+            .params([factor.inside.into()])
             .bind(bind)
     }
 
@@ -215,6 +215,7 @@ impl Tiling {
             list.push(
                 self.through_tiles("winograd_results", n, members, &chunk, false)
                     .params(steps)
+                    .params([0])
                     .constant("BIAS", ends.bias.is_some())
                     .constant("RESIDUAL", residual.is_some())
                     .constant("GATE", gate.is_some())
