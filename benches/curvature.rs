@@ -1,8 +1,9 @@
 //! Products with the Hessian and the Gauss-Newton matrix of ResNet-20 beside its gradient, on the host and on the device:
-//! wall time, peak memory, and eight directions at once. One table, all of it from one run.
+//! wall time, peak memory, and eight directions at once. One table, all of it from one run. Ratios are medians over rounds, of
+//! two things that were timed one after the other: a machine's speed may drift.
 //!
-//! `HILLSHADE_ADAPTER` picks the device; `-- host` or `-- device` runs one side, `--batch 128` changes the batch, and
-//! `--model cnn` the network (on images of 32×32×3).
+//! `HILLSHADE_ADAPTER` picks the device; `-- host` or `-- device` runs one side, `-- full` or `-- eval` one mode of batch norm,
+//! `--batch 128` changes the batch, and `--model cnn` the network (on images of 32×32×3).
 
 use std::time::Instant;
 
@@ -13,17 +14,39 @@ use hillshade::{
 };
 
 /// Rounds that are timed, after one that is not.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 
-/// Rows of one direction: the gradient and two products with each of two matrices, cold and warm.
-const SINGLE: usize = 5;
+/// Where it is timed.
+const SIDES: [&str; 2] = ["host", "device"];
 
 /// Directions of the last rows, Hessian products cold and warm.
 const STACK: usize = 8;
 
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Milliseconds that something takes.
+fn time(mut f: impl FnMut() -> Result<()>) -> Result<f64> {
+    let begin = Instant::now();
+    f()?;
+    Ok(begin.elapsed().as_secs_f64() * 1e3)
+}
+
+/// Two times of every round, one after the other.
+#[derive(Default)]
+struct Pairs(Vec<[f64; 2]>);
+
+impl Pairs {
+    fn second(&self) -> f64 {
+        median(self.0.iter().map(|pair| pair[1]))
+    }
+
+    fn ratio(&self) -> f64 {
+        median(self.0.iter().map(|pair| pair[1] / pair[0]))
+    }
 }
 
 /// Waves for images: what is computed does not matter, but nothing may vanish.
@@ -76,39 +99,40 @@ fn measure(name: &str, open: &dyn Fn() -> Session, mode: BatchNorm, model: &str,
         product(a, &mut session, 1)?;
         bytes.push(a.peak_bytes());
     }
-    let mut times = vec![Vec::new(); SINGLE + 2];
+    let mut gradients = Vec::new();
+    let mut singles: Vec<Pairs> = operators.iter().map(|_| Pairs::default()).collect();
+    let mut stacks = [Pairs::default(), Pairs::default()];
     for round in 0..=ROUNDS {
-        let mut clock = |slot: usize, begin: Instant| {
-            if round > 0 {
-                times[slot].push(begin.elapsed().as_secs_f64() * 1e3);
-            }
-        };
-        let begin = Instant::now();
-        gradient.run(&mut session)?;
-        block_on(session.get(gradient.state()))?;
-        clock(0, begin);
         for (i, (_, a)) in operators.iter_mut().enumerate() {
-            let begin = Instant::now();
-            product(a, &mut session, 1)?;
-            clock(i + 1, begin);
+            let of_gradient = time(|| {
+                gradient.run(&mut session)?;
+                block_on(session.get(gradient.state()))?;
+                Ok(())
+            })?;
+            let of_one = time(|| product(a, &mut session, 1))?;
+            if round > 0 {
+                gradients.push(of_gradient);
+                singles[i].0.push([of_gradient, of_one]);
+            }
         }
-        for (slot, (_, a)) in operators[..2].iter_mut().enumerate() {
-            let begin = Instant::now();
-            product(a, &mut session, STACK)?;
-            clock(SINGLE + slot, begin);
+        for ((_, a), stack) in operators.iter_mut().zip(&mut stacks) {
+            let one_by_one = time(|| (0..STACK).try_for_each(|_| product(a, &mut session, 1)))?;
+            let at_once = time(|| product(a, &mut session, STACK))?;
+            if round > 0 {
+                stack.0.push([one_by_one, at_once]);
+            }
         }
     }
-    let medians: Vec<f64> = times.iter_mut().map(|t| median(t)).collect();
     println!("{name}, {model}, batch {batch}, batch norm {mode}");
-    let line = |what: &str, ms: f64, bytes: u64| {
-        let (ratio, memory) = (ms / medians[0], bytes as f64 / gradient.peak_bytes() as f64);
+    let line = |what: &str, ms: f64, ratio: f64, bytes: u64| {
+        let memory = bytes as f64 / gradient.peak_bytes() as f64;
         println!("  {what:<24} {ms:10.1} ms {ratio:6.2} × gradient {:9.1} MB {memory:6.2} ×", bytes as f64 / 1e6);
     };
-    line("gradient", medians[0], gradient.peak_bytes());
-    for (((what, _), ms), bytes) in operators.iter().zip(&medians[1..]).zip(bytes) {
-        line(what, *ms, bytes);
+    line("gradient", median(gradients.into_iter()), 1.0, gradient.peak_bytes());
+    for (((what, _), pairs), bytes) in operators.iter().zip(&singles).zip(bytes) {
+        line(what, pairs.second(), pairs.ratio(), bytes);
     }
-    let [cold, warm] = [0, 1].map(|i| medians[SINGLE + i] / STACK as f64 / medians[1 + i]);
+    let [cold, warm] = stacks.map(|pairs| pairs.ratio());
     println!(
         "  {STACK} Hessian products at once: {cold:.2} of {STACK} single cold ones, {warm:.2} of {STACK} single warm ones"
     );
@@ -120,13 +144,16 @@ fn main() -> Result<()> {
     let value = |name: &str| arguments.iter().position(|a| a == name).and_then(|i| arguments.get(i + 1));
     let batch = value("--batch").and_then(|b| b.parse().ok()).unwrap_or(32);
     let model = value("--model").map_or("resnet20", String::as_str);
-    let wanted =
-        |name: &str| !arguments.iter().any(|a| a == "host" || a == "device") || arguments.iter().any(|a| a == name);
-    for mode in [BatchNorm::Full, BatchNorm::Eval] {
-        if wanted("host") {
+    let named = |name: &str| arguments.iter().any(|a| a == name);
+    let wanted = |name: &str, among: [&str; 2]| named(name) || !among.iter().any(|other| named(other));
+    for (mode, name) in [(BatchNorm::Full, "full"), (BatchNorm::Eval, "eval")] {
+        if !wanted(name, ["full", "eval"]) {
+            continue;
+        }
+        if wanted("host", SIDES) {
             measure("host", &Session::host, mode, model, batch)?;
         }
-        if wanted("device")
+        if wanted("device", SIDES)
             && let Ok(gpu) = block_on(Gpu::open())
         {
             measure(&gpu.adapter().to_string(), &|| Session::device(gpu.clone()), mode, model, batch)?;
