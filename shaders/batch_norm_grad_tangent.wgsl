@@ -12,20 +12,33 @@
 @group(0) @binding(8) var<storage, read_write> y: array<vec4f>;
 
 fn scale(k: u32, c: vec4u) -> vec4f {
-    let at = c + stack_channel + k * params.channels * params.members;
+    let at = c + k * params.channels * params.members;
     return vec4f(scales[at.x], scales[at.y], scales[at.z], scales[at.w]);
 }
 
-struct Own { mean: vec4f, rstd: vec4f, s0: vec4f, s1: vec4f, s2: vec4f, s3: vec4f, s4: vec4f }
+struct Scales { s0: vec4f, s1: vec4f, s2: vec4f, s3: vec4f, s4: vec4f }
+
+fn scales_of(c: vec4u) -> Scales { return Scales(scale(0, c), scale(1, c), scale(2, c), scale(3, c), scale(4, c)); }
+
+// Scales of a member, and of its partner.
+struct Own { mean: vec4f, rstd: vec4f, member: Scales, partner: Scales }
 
 fn own(c: vec4u) -> Own {
     let m = vec4f(mean[c.x], mean[c.y], mean[c.z], mean[c.w]);
     let r = vec4f(rstd[c.x], rstd[c.y], rstd[c.z], rstd[c.w]);
-    return Own(m, r, scale(0, c), scale(1, c), scale(2, c), scale(3, c), scale(4, c));
+    let member = scales_of(c + stack_channel);
+    var partner = member;
+    if PAIRS { partner = scales_of(c + partner_channel); }
+    return Own(m, r, member, partner);
+}
+
+fn put(at: u32, g: vec4f, normed: vec4f, s: Scales) {
+    y[at] = s.s0 * g + s.s1 * dct[at] + s.s2 * dx[at] + s.s3 * normed + s.s4;
 }
 
 fn f(i: u32, own: Own) {
     let normed = (x[i] - own.mean) * own.rstd;
-    let at = stack_at + i;
-    y[at] = own.s0 * ct[i] + own.s1 * dct[at] + own.s2 * dx[at] + own.s3 * normed + own.s4;
+    let g = ct[i];
+    put(stack_at + i, g, normed, own.member);
+    if PAIRS { put(partner_at + i, g, normed, own.partner); }
 }

@@ -11,7 +11,8 @@
 @group(0) @binding(6) var<storage, read> dct: array<f32>;
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;
 
-struct Acc { g: vec3f, dg: vec2f }
+// Σ g and Σ g x̂; Σ g dx, Σ dg and Σ dg x̂ of a member, and of its partner.
+struct Acc { g: vec2f, own: vec3f, partner: vec3f }
 
 fn identity() -> Acc { return Acc(); }
 
@@ -20,21 +21,31 @@ alias Own = vec2f;
 
 fn own(channel: u32) -> Own { return vec2f(mean[channel], rstd[channel]); }
 
+fn row_of(g: f32, normed: f32, at: u32) -> vec3f { return vec3f(g * dx[at], dct[at] * vec2f(1.0, normed)); }
+
 fn add_row(a: Acc, at: u32, own: Own) -> Acc {
     let normed = (x[at] - own.x) * own.y;
-    return Acc(a.g + ct[at] * vec3f(1.0, normed, dx[stack_at + at]), a.dg + dct[stack_at + at] * vec2f(1.0, normed));
+    let g = ct[at];
+    var partner = a.partner;
+    if PAIRS { partner += row_of(g, normed, partner_at + at); }
+    return Acc(a.g + g * vec2f(1.0, normed), a.own + row_of(g, normed, stack_at + at), partner);
 }
 
 fn close(a: Acc) -> Acc { return a; }
 
-fn combine(a: Acc, b: Acc) -> Acc { return Acc(a.g + b.g, a.dg + b.dg); }
+fn combine(a: Acc, b: Acc) -> Acc { return Acc(a.g + b.g, a.own + b.own, a.partner + b.partner); }
 
-fn put(a: Acc, chunk: u32, channel: u32) {
+fn put_sums(g: vec2f, own: vec3f, chunk: u32, channel: u32) {
     let at = chunk * params.channels + channel;
     let step = all_chunks() * params.channels;
-    y[at] = a.g.x;
-    y[at + step] = a.g.y;
-    y[at + 2 * step] = a.g.z;
-    y[at + 3 * step] = a.dg.x;
-    y[at + 4 * step] = a.dg.y;
+    y[at] = g.x;
+    y[at + step] = g.y;
+    y[at + 2 * step] = own.x;
+    y[at + 3 * step] = own.y;
+    y[at + 4 * step] = own.z;
+}
+
+fn put(a: Acc, chunk: u32, channel: u32) {
+    put_sums(a.g, a.own, chunk, channel);
+    if PAIRS { put_sums(a.g, a.partner, chunk + params.chunks, channel); }
 }

@@ -8,9 +8,10 @@
 @group(0) @binding(4) var<storage, read> u: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
-alias Acc = vec2f;
+// Of a member, and of its partner.
+alias Acc = vec4f;
 
-fn identity() -> Acc { return vec2f(); }
+fn identity() -> Acc { return vec4f(); }
 
 // Mean and rstd.
 alias Own = vec2f;
@@ -18,14 +19,22 @@ alias Own = vec2f;
 fn own(channel: u32) -> Own { return vec2f(mean[channel], rstd[channel]); }
 
 fn add_row(a: Acc, at: u32, own: Own) -> Acc {
-    return a + u[stack_at + at] * vec2f(1.0, (x[at] - own.x) * own.y);
+    let factors = vec2f(1.0, (x[at] - own.x) * own.y);
+    var partner = vec2f();
+    if PAIRS { partner = u[partner_at + at] * factors; }
+    return a + vec4f(u[stack_at + at] * factors, partner);
 }
 
 fn close(a: Acc) -> Acc { return a; }
 
 fn combine(a: Acc, b: Acc) -> Acc { return a + b; }
 
+fn put_sums(sums: vec2f, chunk: u32, channel: u32) {
+    y[chunk * params.channels + channel] = sums.x;
+    y[(all_chunks() + chunk) * params.channels + channel] = sums.y;
+}
+
 fn put(a: Acc, chunk: u32, channel: u32) {
-    y[chunk * params.channels + channel] = a.x;
-    y[(all_chunks() + chunk) * params.channels + channel] = a.y;
+    put_sums(a.xy, chunk, channel);
+    if PAIRS { put_sums(a.zw, chunk + params.chunks, channel); }
 }

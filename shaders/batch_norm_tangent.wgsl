@@ -16,22 +16,37 @@ override GATE: bool = false;
 @group(0) @binding(8) var<storage, read_write> y: array<vec4f>;
 
 fn scale(k: u32, c: vec4u) -> vec4f {
-    let at = c + stack_channel + k * params.channels * params.members;
+    let at = c + k * params.channels * params.members;
     return vec4f(scales[at.x], scales[at.y], scales[at.z], scales[at.w]);
 }
 
-struct Own { mean: vec4f, rstd: vec4f, s0: vec4f, s1: vec4f, s2: vec4f }
+struct Scales { s0: vec4f, s1: vec4f, s2: vec4f }
+
+fn scales_of(c: vec4u) -> Scales { return Scales(scale(0, c), scale(1, c), scale(2, c)); }
+
+// Scales of a member, and of its partner.
+struct Own { mean: vec4f, rstd: vec4f, member: Scales, partner: Scales }
 
 fn own(c: vec4u) -> Own {
     let m = vec4f(mean[c.x], mean[c.y], mean[c.z], mean[c.w]);
     let r = vec4f(rstd[c.x], rstd[c.y], rstd[c.z], rstd[c.w]);
-    return Own(m, r, scale(0, c), scale(1, c), scale(2, c));
+    let member = scales_of(c + stack_channel);
+    var partner = member;
+    if PAIRS { partner = scales_of(c + partner_channel); }
+    return Own(m, r, member, partner);
+}
+
+fn put(at: u32, normed: vec4f, open: vec4<bool>, s: Scales) {
+    var v = s.s0 * dx[at] + s.s1 * normed + s.s2;
+    if RESIDUAL { v += residual[at]; }
+    if GATE { v = select(vec4f(), v, open); }
+    y[at] = v;
 }
 
 fn f(i: u32, own: Own) {
-    let at = stack_at + i;
-    var v = own.s0 * dx[at] + own.s1 * ((x[i] - own.mean) * own.rstd) + own.s2;
-    if RESIDUAL { v += residual[at]; }
-    if GATE { v = select(vec4f(), v, gate[i] > vec4f()); }
-    y[at] = v;
+    let normed = (x[i] - own.mean) * own.rstd;
+    var open: vec4<bool>;
+    if GATE { open = gate[i] > vec4f(); }
+    put(stack_at + i, normed, open, own.member);
+    if PAIRS { put(partner_at + i, normed, open, own.partner); }
 }

@@ -27,6 +27,12 @@ pub(crate) fn over_rows(class: Class, kernel: &'static str, size: [usize; 2], bi
     over_stacks(class, kernel, size, 1, bind)
 }
 
+/// The turns in which a launch goes through members of stacks, and whether each takes two of them.
+fn turns(members: usize) -> (usize, bool) {
+    let pairs = members.is_multiple_of(2);
+    (if pairs { members / 2 } else { members }, pairs)
+}
+
 /// A launch of a kernel that imports `channels`, for so many members of stacks.
 pub(crate) fn over_stacks(
     class: Class,
@@ -37,9 +43,11 @@ pub(crate) fn over_stacks(
 ) -> Launch {
     let across = size[1].next_power_of_two().min(32);
     let [chunk, chunks] = chunks(class, size);
-    Launch::new(kernel, size[1].div_ceil(across) * chunks * members)
+    let (turns, pairs) = turns(members);
+    Launch::new(kernel, size[1].div_ceil(across) * chunks * turns)
         .constant("LANES", lanes(class, across) as f64)
         .constant("ACROSS", across as f64)
+        .constant("PAIRS", pairs)
         .params([size[0], size[1], chunk, chunks, members].map(word))
         .bind(bind.iter().copied())
 }
@@ -58,8 +66,10 @@ pub(crate) fn each_of_stacks(
     bind: &[Bind],
 ) -> Launch {
     let down = if class.is_software() && channels.is_multiple_of(4) { 16 } else { 1 };
-    Launch::new(kernel, (members * rows.div_ceil(down) * channels).div_ceil(256))
+    let (turns, pairs) = turns(members);
+    Launch::new(kernel, (turns * rows.div_ceil(down) * channels).div_ceil(256))
         .constant("DOWN", down as f64)
+        .constant("PAIRS", pairs)
         .params([word(rows * channels), word(channels), (rows as f32).to_bits(), word(members)])
         .bind(bind.iter().copied())
 }

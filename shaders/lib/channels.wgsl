@@ -7,12 +7,16 @@
 
 override LANES: u32 = 256;
 override ACROSS: u32 = 32;
+// Whether members are taken in pairs, so that what is one for all is loaded once: the second begins at partner_at, and its
+// chunks are params.chunks later.
+override PAIRS: bool = false;
 
 struct Params { rows: u32, channels: u32, chunk: u32, chunks: u32, members: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 
 var<private> stack_at: u32;
+var<private> partner_at: u32;
 
 fn all_chunks() -> u32 { return params.chunks * params.members; }
 
@@ -26,9 +30,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let channel = (tile % tiles) * ACROSS + lane % ACROSS;
     let piece = tile / tiles;
     let chunk = piece % params.chunks;
-    stack_at = piece / params.chunks * params.rows * params.channels;
+    let member = piece / params.chunks * select(1u, 2u, PAIRS);
+    stack_at = member * params.rows * params.channels;
+    partner_at = stack_at + params.rows * params.channels;
     let row = lane / ACROSS;
-    let mine = channel < params.channels && piece < all_chunks();
+    let mine = channel < params.channels && member < params.members;
 
     var acc = identity();
     if mine {
@@ -45,5 +51,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         if row < half { by_lane[lane] = combine(by_lane[lane], by_lane[lane + half * ACROSS]); }
         workgroupBarrier();
     }
-    if mine && row == 0 { put(by_lane[lane], piece, channel); }
+    if mine && row == 0 { put(by_lane[lane], member * params.chunks + chunk, channel); }
 }

@@ -8,12 +8,17 @@
 override LANES: u32 = 64;
 
 override DOWN: u32 = 1;
+// Whether members are taken in pairs, so that what is one for all is loaded once: the second begins at partner_at, its
+// channels at partner_channel.
+override PAIRS: bool = false;
 
 struct Params { len: u32, channels: u32, rows: f32, members: u32 }
 
 // In fours.
 var<private> stack_at: u32;
 var<private> stack_channel: u32;
+var<private> partner_at: u32;
+var<private> partner_channel: u32;
 
 @group(0) @binding(0) var<uniform> params: Params;
 
@@ -21,11 +26,14 @@ fn make(of_all: u32) {
     let fours = params.channels / 4;
     var each = (params.len + 3) / 4;
     if DOWN > 1 { each = (params.len / params.channels + DOWN - 1) / DOWN * fours; }
-    let member = of_all / each;
+    let turn = of_all / each;
+    let member = turn * select(1u, 2u, PAIRS);
     if member >= params.members { return; }
-    let i = of_all - member * each;
+    let i = of_all - turn * each;
     stack_at = member * (params.len / 4);
     stack_channel = member * params.channels;
+    partner_at = stack_at + params.len / 4;
+    partner_channel = stack_channel + params.channels;
     if DOWN == 1 {
         f(i, own((vec4u(4 * i) + vec4u(0, 1, 2, 3)) % params.channels));
         return;
