@@ -30,12 +30,15 @@ fn make(spot: Spot) {
     let c5 = column(at, 5);
     let step = params.rows * params.fours;
     let first = spot.member * 9 * step + spot.row * params.fours + spot.four;
-    for (var r = 0u; r < 3; r++) {
+    let end = first + 9 * step;
+    var r = 0u;
+    // As in winograd_components.
+    for (var to = first; to < end; to += 3 * step) {
         let taps = of_taps(Six(three_at(c0, r), three_at(c1, r), three_at(c2, r),
                                three_at(c3, r), three_at(c4, r), three_at(c5, r)));
-        let to = first + 3 * r * step;
         dw[to] = taps.a0;
         dw[to + step] = taps.a1;
         dw[to + 2 * step] = taps.a2;
+        r++;
     }
 }

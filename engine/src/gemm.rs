@@ -111,7 +111,8 @@ impl Product {
         (vec![launch], splits, 256)
     }
 
-    /// Whether eight invocations have work with one tile, and load by fours: of the right factor at least along k.
+    /// Whether eight invocations have work with one tile, and load by fours; columns of the right factor that lie side by side
+    /// need not.
     fn fits_lanes(self) -> bool {
         let whole = [self.k, self.unit].iter().all(|k| k.is_multiple_of(4));
         let fours = self.fours[0] && (self.fours[1] || self.along[1] == Along::Other);

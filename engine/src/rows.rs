@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The sum, in 16 partial sums, which fill vector registers.
-fn total<F: Real>(x: &[F]) -> F {
+pub(crate) fn total<F: Real>(x: &[F]) -> F {
     let mut sums = [F::zero(); 16];
     let chunks = x.chunks_exact(16);
     let rest: F = chunks.remainder().iter().copied().sum();
@@ -15,6 +15,17 @@ fn total<F: Real>(x: &[F]) -> F {
         sums.iter_mut().zip(chunk).for_each(|(sum, &x)| *sum += x);
     }
     sums.iter().copied().sum::<F>() + rest
+}
+
+/// The largest element.
+pub(crate) fn largest<F: Real>(x: &[F]) -> F {
+    let mut most = [F::neg_infinity(); 16];
+    let chunks = x.chunks_exact(16);
+    let rest = chunks.remainder().iter().copied().fold(F::neg_infinity(), F::max);
+    for chunk in chunks {
+        most.iter_mut().zip(chunk).for_each(|(most, &x)| *most = most.max(x));
+    }
+    most.into_iter().fold(rest, F::max)
 }
 
 /// The inner product, summed in the same way.

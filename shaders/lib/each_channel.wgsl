@@ -1,7 +1,8 @@
 // The loop of a pointwise kernel on arrays [rows, channels]: an invocation makes four neighbours in each of DOWN rows,
 // where DOWN is 1 unless channels come in fours. The kernel defines its bindings, Own (what elements of four channels
 // share), own(c), and f(i, own), which makes elements 4 i to 4 i + 3. Of stacks, whose members are of len elements, in
-// fours, f makes those from stack_at on, with the channels from stack_channel on.
+// fours, f makes those from stack_at on, with the channels from stack_channel on; a kernel that takes stacks takes them in
+// pairs too.
 
 #import index
 
@@ -16,8 +17,9 @@ struct Params { len: u32, channels: u32, rows: f32, members: u32 }
 
 // In fours.
 var<private> stack_at: u32;
-var<private> stack_channel: u32;
 var<private> partner_at: u32;
+
+var<private> stack_channel: u32;
 var<private> partner_channel: u32;
 
 @group(0) @binding(0) var<uniform> params: Params;

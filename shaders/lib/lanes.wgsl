@@ -1,7 +1,8 @@
 // The loop of a matrix product for software adapters with subgroups: y[i, j] = Σₖ a[i, k] b[k, j], for each batch.
 // Eight invocations of one subgroup make 32 × 16 or 32 × 32 outputs in registers, four rows each. Rows of a are loaded by
 // the one that has them; b is loaded once by all together, each a piece, and goes around. Sums are added up in the order
-// of tiles.wgsl, which says what the kernel defines. Segments are multiples of four long, and a is loaded by fours.
+// of tiles.wgsl, which says what the kernel defines. Segments are multiples of four long, or gone through by fours where the
+// kernel imports singles in place of runs, and a is loaded by fours.
 
 #import four_rows
 
@@ -34,8 +35,8 @@ fn load_columns(at: vec4u) -> vec4f {
     return load_b4(at.x);
 }
 
-fn piece(columns: Columns, begin: u32, k: u32) -> Piece {
-    let at = vec4u(begin + select(k * b_k(), k, B_QUADS == 1));
+fn piece(columns: Columns, column0: u32, k: u32) -> Piece {
+    let at = vec4u(column0 + select(k * b_k(), k, B_QUADS == 1));
     return Piece(load_columns(columns.v + at), load_columns(columns.w + at));
 }
 

@@ -3,12 +3,12 @@
 // over a tile are written out, since arrays of registers are not. The summed axis is a list of segments, along each of
 // which the factors have constant strides; the splits divide the segments, and every split writes its own partial result.
 //
-// The kernel imports factors, and defines Params (with m, n, k, batches, splits, k_chunk), the strides a_k, b_k, b_j,
+// The kernel imports factors and runs, and defines Params (with m, n, k, batches, splits, k_chunk), the strides a_k, b_k, b_j,
 //   row_extents, segment_extents   the inner two extents of the three coordinates of rows and segments
 //   run                            elements of a segment
 //   place_a, place_b               where a segment begins: for a row, or OUTSIDE; for column 0
-//   place_out              where a row of y begins
-//   begin                  what four columns of a row begin with
+//   place_out                      where a row of y begins
+//   begin                          what four columns of each row begin with
 
 #import four_rows
 

@@ -67,7 +67,7 @@ pub struct Options {
     /// Runs of which the median one is shown.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Show the very first run, in which some drivers compile every kernel that they meet.
+    /// Show the first run, in which some drivers compile the kernels that they have not met.
     #[arg(long)]
     first: bool,
     /// Write the shown run as a trace for Perfetto or chrome://tracing.
@@ -269,9 +269,16 @@ pub fn run(options: &Options) -> Result<()> {
     let rounds = options.rounds.max(1);
     let mut plain = (0..rounds).map(|_| subject.run()).collect::<Result<Vec<_>>>()?;
     plain.sort_by(|a, b| a.done.total_cmp(&b.done));
-    let mut profiles = (0..rounds).map(|_| subject.profile()).collect::<Result<Vec<_>>>()?;
-    profiles.sort_by_key(Profile::length);
-    let (plain, profile) = (&plain[rounds / 2], first.as_ref().unwrap_or(&profiles[rounds / 2]));
+    let plain = &plain[rounds / 2];
+    let timed = if options.first { "the first one, timed" } else { "timed" };
+    let profile = &match first {
+        Some(first) => first,
+        None => {
+            let mut profiles = (0..rounds).map(|_| subject.profile()).collect::<Result<Vec<_>>>()?;
+            profiles.sort_by_key(Profile::length);
+            profiles.swap_remove(rounds / 2)
+        }
+    };
 
     print(format_args!(
         "{}, batch {}, on {executor}\n\
@@ -285,7 +292,7 @@ pub fn run(options: &Options) -> Result<()> {
     print(format_args!("first run done {finished:.2} s after the start, {prepared:.2} s of them to prepare it"))?;
     let ms = |ns: u64| ns as f64 / 1e6;
     print(format_args!(
-        "one run: {:.2} ms, of which {:.2} ms until it was handed over; timed: {:.2} ms, {:.2} ms idle between {} parts\n",
+        "one run: {:.2} ms, of which {:.2} ms until it was handed over; {timed}: {:.2} ms, {:.2} ms idle between {} parts\n",
         plain.done * 1e3,
         plain.submitted * 1e3,
         ms(profile.length()),

@@ -192,7 +192,7 @@ impl Graph {
 pub(crate) fn cases() -> Vec<Case> {
     let single = SHAPES.iter().map(|&shape| (shape, None));
     single
-        .chain([(SHAPES[3], Some(3)), (&[4, 2, 17], Some(2)), (&[37, 20], Some(2))])
+        .chain([(SHAPES[3], Some(3)), (&[4, 2, 17], Some(2)), (&[37, 20], Some(4))])
         .map(|(shape, height)| {
             let c = [shape[shape.len() - 1]];
             let mut x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5), unit(&c), unit(shape)];

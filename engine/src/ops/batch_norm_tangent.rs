@@ -197,7 +197,7 @@ impl Graph {
 pub(crate) fn cases() -> Vec<Case> {
     let single = SHAPES.iter().map(|&shape| (shape, None));
     let shapes: Vec<_> =
-        single.chain([(SHAPES[3], Some(3)), (&[4, 2, 17], Some(2)), (&[37, 20], Some(2))]).collect();
+        single.chain([(SHAPES[3], Some(3)), (&[4, 2, 17], Some(2)), (&[37, 20], Some(4))]).collect();
     let fused = shapes.iter().flat_map(|&(shape, height)| {
         [(true, false), (false, true), (true, true)].map(|(residual, gate)| {
             let c = [shape[shape.len() - 1]];

@@ -307,8 +307,8 @@ pub(crate) fn geometries() -> Vec<Shapes> {
         // Pixels that no window meets, since stride and dilation have a common divisor.
         ([1, 9, 8, 4], [3, 2, 1, 4], conv([2, 2], [2, 1], [2, 4], 4)),
         ([2, 9, 8, 4], [3, 2, 4, 8], conv([2, 2], [2, 1], [2, 4], 1)),
-        // Output channels without fours.
-        ([2, 9, 8, 4], [3, 3, 4, 14], Conv::padded(1).strided(2)),
+        // Output channels without fours, and pixels enough to split the weight gradient's sums.
+        ([2, 26, 24, 4], [3, 3, 4, 14], Conv::padded(1).strided(2)),
     ]
 }
 

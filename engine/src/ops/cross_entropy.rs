@@ -5,8 +5,10 @@ use rayon::prelude::*;
 use crate::{
     At, Bind, OutMut, Case, Class, DType, Graph, Launch, Launches, Op, Operand, Real, Result, Sample, Type, Var,
     case::{range, unit},
+    functions::exponentials,
     map::SERIAL,
     op::{cpu, expect_dtypes, shape_error, word},
+    rows::{largest, total},
 };
 
 /// The op of [`Graph::cross_entropy`].
@@ -17,12 +19,22 @@ impl CrossEntropy {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let [loss, lse] = y else { unreachable!("cross_entropy has two results") };
         let classes = x[0].shape()[1];
-        let rows = x[0].floats().par_chunks(classes).zip(x[1].indices()).with_min_len(SERIAL.div_ceil(classes));
-        rows.zip(loss.floats_mut()).zip(lse.floats_mut()).for_each(|(((row, &label), loss), lse)| {
-            let most = row.iter().copied().fold(F::neg_infinity(), F::max);
-            let log_sum = row.iter().map(|&z| (z - most).exponential()).sum::<F>().ln();
-            *loss = row.get(label as usize).map_or(F::zero(), |&z| (most - z) + log_sum);
-            *lse = most + log_sum;
+        let rows = SERIAL.div_ceil(classes);
+        let labels = x[1].indices().par_chunks(rows);
+        let results = loss.floats_mut().par_chunks_mut(rows).zip(lse.floats_mut().par_chunks_mut(rows));
+        x[0].floats().par_chunks(rows * classes).zip(labels).zip(results).for_each(|((logits, labels), (loss, lse))| {
+            let mut powers = logits.to_vec();
+            for (powers, lse) in powers.chunks_mut(classes).zip(&mut *lse) {
+                *lse = largest(powers);
+                powers.iter_mut().for_each(|z| *z -= *lse);
+            }
+            exponentials(&mut powers, F::one(), F::zero());
+            let rows = logits.chunks(classes).zip(powers.chunks(classes)).zip(labels);
+            for (((logits, powers), &label), (loss, lse)) in rows.zip(loss.iter_mut().zip(lse)) {
+                let (most, log_sum) = (*lse, total(powers).ln());
+                *loss = logits.get(label as usize).map_or(F::zero(), |&z| (most - z) + log_sum);
+                *lse = most + log_sum;
+            }
         });
     }
 }
@@ -50,7 +62,7 @@ impl Op for CrossEntropy {
 
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let [rows, classes] = [x[0].shape[0], x[0].shape[1]];
-        // On a software adapter barriers cost more than lanes with unlike rows.
+        // On a software adapter a lane that has a row for itself needs no barriers.
         let (lanes, width) = match class {
             Class::Gpu(_) => (64, classes.div_ceil(4).next_power_of_two().min(64)),
             Class::Software { .. } => (8, if classes < 128 { 1 } else { 8 }),
