@@ -28,6 +28,7 @@ part() {
     part ./hillshade devices
     for test in tests/bin/*; do part "$test"; done
     if [ -z "${QUICK:-}" ]; then
+        part ./hillshade profile resnet20 --batch 32 --first
         part ./hillshade profile resnet20 --batch 128 --trace trace.json
         part ./hillshade profile resnet20 --batch 1024
         part ./hillshade profile resnet20 --batch 32 --what hvp
@@ -47,11 +48,12 @@ part() {
 exit "$failed"
 "#;
 
-/// An executable that cargo built: what it is, its name, where it lies.
+/// An executable that cargo built: what it is, its name, whether it runs tests, where it lies.
 #[derive(Debug, PartialEq)]
 struct Built {
     kind: String,
     name: String,
+    tests: bool,
     path: PathBuf,
 }
 
@@ -64,6 +66,7 @@ fn executables(messages: &str) -> Vec<Built> {
             Some(Built {
                 kind: target["kind"][0].as_str()?.into(),
                 name: target["name"].as_str()?.into(),
+                tests: m["profile"]["test"].as_bool()?,
                 path: m["executable"].as_str()?.into(),
             })
         })
@@ -76,7 +79,10 @@ fn place(built: &Built) -> Option<PathBuf> {
         "test" if LEFT_OUT.contains(&built.name.as_str()) => None,
         "test" => Some(Path::new("tests/bin").join(&built.name)),
         "bench" => Some(Path::new("benches/bin").join(&built.name)),
-        "bin" if ["hillshade", "xtask"].contains(&built.name.as_str()) => Some(built.name.clone().into()),
+        // A program's own tests have its name.
+        "bin" if !built.tests && ["hillshade", "xtask"].contains(&built.name.as_str()) => {
+            Some(built.name.clone().into())
+        }
         _ => None,
     }
 }
@@ -134,22 +140,27 @@ pub fn gather(cargo: &OsString, root: &Path, folder: &Path) -> Result<(), String
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn executables_go_where_the_script_looks() {
-        let line = |kind: &str, name: &str| {
-            format!(
-                r#"{{"reason":"compiler-artifact","target":{{"kind":["{kind}"],"name":"{name}"}},"executable":"/t/{name}-1"}}"#
-            )
+        let line = |kind: &str, name: &str, tests: bool| {
+            let artifact = json!({
+                "reason": "compiler-artifact", "target": {"kind": [kind], "name": name}, "profile": {"test": tests},
+                "executable": format!("/t/{name}-1"),
+            });
+            artifact.to_string()
         };
         let library = r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"engine"},"executable":null}"#;
-        let bins = [line("bin", "hillshade"), line("bin", "xtask")].join("\n");
-        let messages = [line("test", "ops"), line("test", "cli"), line("bench", "steps"), bins];
+        let bins = [line("bin", "hillshade", false), line("bin", "xtask", false), line("bin", "hillshade", true)];
+        let messages =
+            [line("test", "ops", true), line("test", "cli", true), line("bench", "steps", true), bins.join("\n")];
         let built = executables(&[&messages.join("\n"), library, "no JSON"].join("\n"));
         let places: Vec<_> = built.iter().map(place).collect();
         let at = |path: &str| Some(PathBuf::from(path));
-        assert_eq!(places, [at("tests/bin/ops"), None, at("benches/bin/steps"), at("hillshade"), at("xtask")]);
+        assert_eq!(places, [at("tests/bin/ops"), None, at("benches/bin/steps"), at("hillshade"), at("xtask"), None]);
         assert_eq!(built[0].path, Path::new("/t/ops-1"));
     }
 }
