@@ -1,6 +1,6 @@
 //! What can go wrong, said with what was asked and what was there.
 
-use crate::DType;
+use crate::tensor::dtype::DType;
 
 /// The engine's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

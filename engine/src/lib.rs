@@ -1,91 +1,123 @@
 //! The engine of Hillshade: graphs of tensor operations, their derivatives of any order, a compiler, and three executors.
+//!
+//! The rooms below are in the order in which they build on one another: a module uses those above it, never those below.
 
-mod array;
-mod batch;
-mod blocks;
-mod case;
-mod ceilings;
-mod channels;
-mod compile;
-mod conv;
-mod cooperative;
-mod cpu;
-mod depthwise;
-mod device;
-mod direct;
-mod error;
-mod feed;
-mod finish;
-mod functions;
-mod fuse;
-mod gemm;
-mod gpu;
-mod grad;
-mod graph;
-mod heads;
-mod kernel;
-mod ladder;
-mod lent;
-mod map;
-mod norm;
-mod op;
-pub mod ops;
-mod phases;
-mod plan;
-mod profile;
-mod real;
-mod reduce;
-mod rows;
-mod session;
-pub mod shape;
-mod split;
-mod stack;
-mod store;
-mod strided;
-mod tangent;
-mod update;
-mod winograd;
+pub mod error;
 
-pub use batch::Stacked;
-pub use case::{Case, Drawn, Sample};
-pub use ceilings::Ceilings;
-pub use conv::{Conv, Geometry};
-pub use cooperative::Cooperative;
-pub use direct::Direct;
-pub use error::{Error, Result};
-pub use feed::Data;
-pub use gpu::{Adapter, Class, Gpu, Options, Tier, adapters};
-pub use graph::{Graph, Node, Source, Var};
-pub use ladder::Variant;
-pub use map::{Map, Pointwise};
-pub use op::{At, Bind, Launch, Launches, Op, Operand, Type};
-pub use ops::{Adam, Attention, Pool, Sgd};
-pub use plan::{Named, Place, Plan, Step};
-pub use profile::{Profile, Span};
-pub use real::{In, Mat, OutMut, Real};
-pub use session::{Program, Session};
-pub use shape::Shape;
-pub use split::Split;
-pub use stack::{Stack, Term};
-pub use update::{Rule, Update};
-
-/// Element type of a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DType {
-    /// 32-bit float; f64 in the twin.
-    F32,
-    /// 32-bit index.
-    U32,
+/// What values are: element types, shapes, the geometry of convolutions, counter-based random numbers.
+pub mod tensor {
+    pub mod dtype;
+    pub mod geometry;
+    pub mod philox;
+    pub mod shape;
+    pub(crate) mod stack;
 }
 
-impl std::fmt::Display for DType {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.write_str(match self {
-            DType::F32 => "f32",
-            DType::U32 => "u32",
-        })
+/// Loops on the CPU, in f32 and f64: they know slices and extents, and neither graphs nor ops.
+pub(crate) mod cpu {
+    pub mod aligned;
+    pub mod buffer;
+    pub mod channels;
+    pub mod epilogue;
+    pub mod float;
+    pub mod math;
+    pub mod scratch;
+    pub mod stack;
+    pub mod sums;
+
+    /// Convolutions.
+    pub mod conv {
+        pub mod depthwise;
+        pub mod direct;
+        pub mod patches;
+        pub mod sums;
+        pub mod vectors;
+        pub mod winograd;
     }
 }
+
+/// Dispatches as data, and what kernels are chosen for.
+pub(crate) mod launch {
+    pub mod launch;
+    pub mod target;
+}
+
+/// Programs as data: graphs, ops, and the handles by which formulas are written.
+pub(crate) mod graph {
+    pub mod graph;
+    pub mod op;
+}
+
+/// What ops are tried on.
+pub(crate) mod testing {
+    pub mod cases;
+}
+
+pub mod ops;
+
+/// From graphs to plans: pruned, merged, fused, placed.
+pub(crate) mod compile {
+    pub mod fuse;
+    pub mod plan;
+    pub mod simplify;
+}
+
+/// Derivatives and other transformations of graphs.
+pub(crate) mod diff {
+    pub mod f16;
+    pub mod grad;
+    pub mod partial_eval;
+    pub mod vmap;
+}
+
+/// The device: the only room that names wgpu, beside its executor.
+pub(crate) mod device {
+    pub mod gpu;
+    pub mod pipeline;
+    pub mod timestamps;
+}
+
+/// Executors and what is measured on them.
+pub(crate) mod run {
+    pub mod ceilings;
+    pub mod cpu;
+    pub mod device;
+    pub mod inputs;
+    pub mod profile;
+    pub mod self_test;
+    pub mod session;
+}
+
+pub use compile::plan::{Named, Place, Plan, Step};
+pub use cpu::{
+    buffer::{In, Operand, OutMut},
+    float::{Mat, Real},
+    stack::{Stack, Term},
+};
+pub use device::gpu::{Adapter, Gpu, Options, adapters};
+pub use diff::partial_eval::Split;
+pub use error::{Error, Result};
+pub use graph::{
+    graph::{Graph, Node, Source, Var},
+    op::{At, Op, Stacked},
+};
+pub use launch::{
+    launch::{Bind, Launch, Launches},
+    target::{Class, Cooperative, Tier, Variant},
+};
+pub use ops::{Adam, Attention, Map, Pointwise, Pool, Rule, Sgd, Update};
+pub use run::{
+    ceilings::Ceilings,
+    inputs::Data,
+    profile::{Profile, Span},
+    session::{Program, Session},
+};
+pub use tensor::{
+    dtype::{DType, Type},
+    geometry::{Conv, Geometry},
+    shape::{self, Shape},
+};
+pub use testing::cases::{Case, Drawn, Sample};
 
 /// Waits for a future on this thread; not in the browser, where nothing may block.
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,7 +1,7 @@
 //! The handwritten WGSL kernels of Hillshade, as text.
 //!
-//! Kernels are the `.wgsl` files at the top of this crate, one entry point `main` each; a new file is listed by itself.
-//! `#import name` pastes `lib/name.wgsl` once. Nothing else is assembled: variants are `override` constants.
+//! Kernels are the `.wgsl` files in the folders of this crate, one entry point `main` each; a new file is listed by itself.
+//! `#import name` pastes the text of that name below `lib/` once. Nothing else is assembled: variants are `override` constants.
 
 include!(concat!(env!("OUT_DIR"), "/texts.rs"));
 

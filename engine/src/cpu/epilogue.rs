@@ -1,0 +1,74 @@
+//! What convolutions may end with while their results are at hand: an array that is added, a gate, a ReLU.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::cpu::{float::Real, stack::Stack};
+
+/// A residual, which may be a stack, what makes results zero where it is not positive, one for all members, or a ReLU in
+/// place of that.
+#[derive(Debug, Clone, Copy)]
+pub struct Finish<'a, F> {
+    pub residual: Option<Stack<'a, F>>,
+    pub gate: Option<&'a [F]>,
+    pub relu: bool,
+}
+
+impl<F: Real> Finish<'_, F> {
+    /// None of them.
+    #[cfg(test)]
+    pub(crate) const NONE: Self = Finish { residual: None, gate: None, relu: false };
+
+    /// Finishes a member's results from element `start` on.
+    pub(crate) fn apply(&self, member: usize, start: usize, y: &mut [F]) {
+        let range = start..start + y.len();
+        let residual = self.residual.map(|residual| &residual.member(member)[range.clone()]);
+        let gate = self.gate.map(|gate| &gate[range]);
+        match (residual, gate, self.relu) {
+            (None, None, false) => {}
+            (Some(r), None, false) => Arch::new().dispatch(Ends::<F, true, NOTHING> { arrays: [r, r], y }),
+            (Some(r), None, true) => Arch::new().dispatch(Ends::<F, true, RELU> { arrays: [r, r], y }),
+            (Some(r), Some(g), _) => Arch::new().dispatch(Ends::<F, true, GATE> { arrays: [r, g], y }),
+            (None, Some(g), _) => Arch::new().dispatch(Ends::<F, false, GATE> { arrays: [g, g], y }),
+            (None, None, true) => Arch::new().dispatch(Rectified(y)),
+        }
+    }
+}
+
+/// What comes after the residual.
+const NOTHING: u8 = 0;
+const GATE: u8 = 1;
+const RELU: u8 = 2;
+
+/// The loop, over a residual and a gate.
+struct Ends<'a, F, const RESIDUAL: bool, const LAST: u8> {
+    arrays: [&'a [F]; 2],
+    y: &'a mut [F],
+}
+
+impl<F: Real, const RESIDUAL: bool, const LAST: u8> WithSimd for Ends<'_, F, RESIDUAL, LAST> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let [residual, gate] = self.arrays;
+        for ((y, &residual), &gate) in self.y.iter_mut().zip(residual).zip(gate) {
+            let sum = if RESIDUAL { *y + residual } else { *y };
+            let sum = if LAST == RELU && sum < F::zero() { F::zero() } else { sum };
+            *y = if LAST != GATE || gate > F::zero() { sum } else { F::zero() };
+        }
+    }
+}
+
+/// The loop of a ReLU alone. Not a number stays so.
+struct Rectified<'a, F>(&'a mut [F]);
+
+impl<F: Real> WithSimd for Rectified<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for y in self.0 {
+            *y = if *y < F::zero() { F::zero() } else { *y };
+        }
+    }
+}

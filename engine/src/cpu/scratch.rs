@@ -1,0 +1,66 @@
+//! Buffers that a thread keeps from one loop to the next: new memory costs a fault for every page of it, which can take longer
+//! than the loop.
+
+use std::{
+    cell::RefCell,
+    ops::{Deref, DerefMut},
+};
+
+use crate::cpu::aligned::Array;
+
+/// Buffers that a thread keeps, and the longest that it does: of a longer one the loop takes longer than the faults.
+const KEPT: usize = 12;
+const LONGEST: usize = 1 << 22;
+
+thread_local! {
+    static FREE: RefCell<Vec<Array<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A buffer of some length, with whatever was left in it.
+pub(crate) struct Lent {
+    data: Array<f32>,
+    len: usize,
+}
+
+impl Lent {
+    /// The shortest one of this thread that is long enough, or a new one.
+    pub(crate) fn new(len: usize) -> Self {
+        let kept = FREE.with_borrow_mut(|free| {
+            let fits = free.iter().enumerate().filter(|(_, data)| data.len() >= len);
+            let best = fits.min_by_key(|(_, data)| data.len()).map(|(i, _)| i);
+            best.map(|i| free.swap_remove(i))
+        });
+        Lent { data: kept.unwrap_or_else(|| Array::zeros(len)), len }
+    }
+}
+
+impl Drop for Lent {
+    /// Gives it back; of too many the shortest goes.
+    fn drop(&mut self) {
+        let data = std::mem::replace(&mut self.data, Array::zeros(0));
+        if data.len() > LONGEST {
+            return;
+        }
+        FREE.with_borrow_mut(|free| {
+            free.push(data);
+            if free.len() > KEPT {
+                let shortest = free.iter().enumerate().min_by_key(|(_, data)| data.len()).map_or(0, |(i, _)| i);
+                free.swap_remove(shortest);
+            }
+        });
+    }
+}
+
+impl Deref for Lent {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.data[..self.len]
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.data[..self.len]
+    }
+}

@@ -1,0 +1,67 @@
+//! Operands that may be stacks: several values of one type along a leading axis, where others have one for all.
+
+use std::ops::Range;
+
+use crate::{
+    cpu::{buffer::Operand, float::Real},
+    tensor::stack::member,
+};
+
+/// A value on the CPU, or a stack of values.
+#[derive(Debug, Clone, Copy)]
+pub struct Stack<'a, F> {
+    data: &'a [F],
+    /// Elements of a member.
+    len: usize,
+}
+
+/// The factors of a product on the CPU.
+pub type Term<'a, F> = [Stack<'a, F>; 2];
+
+impl<'a, F: Real> Stack<'a, F> {
+    /// An operand whose members have `rank` axes.
+    pub(crate) fn new(x: &Operand<'a, F>, rank: usize) -> Self {
+        Stack { data: x.floats(), len: member(x.shape(), rank).iter().product() }
+    }
+
+    /// One value for all.
+    pub(crate) fn one(data: &'a [F]) -> Self {
+        Stack { data, len: data.len() }
+    }
+
+    /// A stack of members of `len` elements.
+    pub(crate) fn of(data: &'a [F], len: usize) -> Self {
+        Stack { data, len }
+    }
+
+    /// The stack of some of its members.
+    pub(crate) fn part(self, members: &Range<usize>) -> Self {
+        Stack { data: &self.data[members.start * self.len..members.end * self.len], ..self }
+    }
+
+    /// Whether there is one value for all.
+    pub fn is_one(&self) -> bool {
+        self.data.len() == self.len
+    }
+
+    /// The member of this number, or the one for all.
+    pub fn member(&self, i: usize) -> &'a [F] {
+        &self.data[if self.is_one() { 0 } else { i * self.len }..][..self.len]
+    }
+}
+
+/// The factors of each term of an op's operands, whose members have `rank` axes.
+pub(crate) fn terms<'a, F: Real>(x: &[Operand<'a, F>], terms: usize, rank: usize) -> Vec<Term<'a, F>> {
+    x.chunks_exact(2).take(terms).map(|t| [Stack::new(&t[0], rank), Stack::new(&t[1], rank)]).collect()
+}
+
+/// What each of several tasks makes of every member of `y`: the same stretch of at most `len` elements.
+pub(crate) fn stretches<F>(y: &mut [F], members: usize, len: usize) -> Vec<Vec<&mut [F]>> {
+    let each = y.len() / members;
+    let mut tasks: Vec<Vec<&mut [F]>> = Vec::new();
+    tasks.resize_with(each.div_ceil(len), || Vec::with_capacity(members));
+    for member in y.chunks_mut(each) {
+        tasks.iter_mut().zip(member.chunks_mut(len)).for_each(|(task, stretch)| task.push(stretch));
+    }
+    tasks
+}

@@ -1,0 +1,95 @@
+//! What reverse mode reads of the values before it, stored as 16-bit floats until then.
+
+use crate::{
+    error::Result,
+    graph::{
+        graph::{Graph, Node, Source, Var},
+        op::At,
+    },
+    ops::shape::half::Half,
+    tensor::dtype::DType,
+};
+
+/// How many times smaller than what it is made of a value is that is stored as it is: a statistic, or a loss.
+const REDUCED: usize = 8;
+
+/// Operands and results of a node as its derivative rule reads them.
+#[derive(Debug)]
+pub(crate) struct Read {
+    x: Vec<Var>,
+    y: Vec<Var>,
+}
+
+impl Read {
+    pub(crate) fn at(&self) -> At<'_> {
+        At { x: &self.x, y: &self.y }
+    }
+
+    /// The node's own operands and results.
+    pub(crate) fn exactly(node: &Node) -> Self {
+        Read { x: node.x.clone(), y: node.y.clone() }
+    }
+}
+
+impl Graph {
+    /// Whether, from here on, [`Graph::vjp`] and [`Graph::grad`] read the values that ops made before them as 16-bit floats
+    /// ([`Graph::half`]). Between the two passes of a training step such a value takes half the memory, for as it is it
+    /// ends where the first pass needs it no longer; the results of the first pass do not change.
+    ///
+    /// Inputs, states and literals are read as they are, and so are values that are eight times smaller than what they are
+    /// made of, such as statistics and losses, and the operands of these. Derivatives of what was read go on through the
+    /// values themselves. Values above 65,504 are infinite where they are read, which the gradient shows.
+    pub fn store_half(&mut self, on: bool) {
+        self.halves = on;
+    }
+
+    /// What the rule of a node reads. Each rule has its own, so that a value is taken back where it is first read and not
+    /// where a rule was first asked; the compiler merges what is equal.
+    pub(crate) fn read_back(&mut self, n: usize) -> Result<Read> {
+        let node = self.nodes()[n].clone();
+        if node.y.iter().all(|&y| self.is_reduced(y)) {
+            return Ok(Read::exactly(&node));
+        }
+        let x = node.x.iter().map(|&x| self.stored(x)).collect::<Result<Vec<_>>>()?;
+        // Results are compared with operands: both are rounded, or neither.
+        let rounded = x.iter().zip(&node.x).all(|(&a, &b)| a != b || self.ty(a).dtype != DType::F32);
+        let y = match rounded {
+            true => node.y.iter().map(|&y| self.stored(y)).collect::<Result<_>>()?,
+            false => node.y.clone(),
+        };
+        Ok(Read { x, y })
+    }
+
+    /// The value as it is read back.
+    fn stored(&mut self, v: Var) -> Result<Var> {
+        let n = self.node_index(v);
+        let node = self.nodes()[n].clone();
+        match &node.source {
+            Source::Op(op) if op.is_view() => {
+                let x = node.x.iter().map(|&x| self.stored(x)).collect::<Result<Vec<_>>>()?;
+                Ok(if x == node.x { v } else { self.push(op.clone(), &x)?[0] })
+            }
+            Source::Op(_) if self.ty(v).dtype == DType::F32 && !node.x.is_empty() && !self.is_reduced(v) => {
+                self.place_beside(Some(n));
+                let words = self.half(v);
+                self.place_beside(None);
+                let shape = self.shape(v).to_vec();
+                self.float(words?, &shape)
+            }
+            _ => Ok(v),
+        }
+    }
+
+    /// Whether a value is much smaller than what ops made that it is made of.
+    fn is_reduced(&self, v: Var) -> bool {
+        let made = |x: &&Var| matches!(self.node_of(**x).source, Source::Op(_)) && self.ty(**x).dtype == DType::F32;
+        let most = self.node_of(v).x.iter().filter(made).map(|&x| self.ty(x).count()).max();
+        most.is_some_and(|most| REDUCED * self.ty(v).count() <= most)
+    }
+
+    /// Whether a value has derivatives: floats, and the words that stand for them.
+    pub(crate) fn has_derivatives(&self, x: Var) -> bool {
+        let made_half = || matches!(&self.node_of(x).source, Source::Op(op) if op.as_any().is::<Half>());
+        self.ty(x).dtype == DType::F32 || made_half()
+    }
+}

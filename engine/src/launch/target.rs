@@ -1,0 +1,116 @@
+//! What kernels are chosen for: tiers and classes of devices, variants of matrix products.
+
+use std::fmt;
+
+/// How capable an adapter is; every kernel has a portable variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// WebGPU's default limits, f32.
+    Portable,
+    /// Subgroups.
+    Native,
+    /// Cooperative matrices.
+    Cooperative,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Tier::Portable => "portable",
+            Tier::Native => "native",
+            Tier::Cooperative => "cooperative matrix",
+        })
+    }
+}
+
+/// What a device computes with, by which ops choose among their kernels. All of them are right everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// A GPU: neighbouring lanes load neighbouring memory at once, and workgroups share theirs. Its matrix products are all of
+    /// one variant, where that is asked for.
+    Gpu(Option<Variant>),
+    /// A CPU under a graphics interface: each lane loads for itself, barriers are loops, divisions are slow.
+    Software {
+        /// Whether eight neighbours are in one subgroup, so that what they load can go around; left out where they are not.
+        subgroups: bool,
+    },
+}
+
+/// Invocations of a subgroup that make products together.
+pub(crate) const NEIGHBOURS: u32 = 8;
+
+impl Class {
+    /// A GPU with the products of the table.
+    pub const GPU: Self = Class::Gpu(None);
+
+    /// A software adapter of which nothing is asked.
+    pub const SOFTWARE: Self = Class::Software { subgroups: false };
+
+    /// Whether it is a software adapter.
+    pub fn is_software(self) -> bool {
+        matches!(self, Class::Software { .. })
+    }
+}
+
+impl Default for Class {
+    fn default() -> Self {
+        Class::GPU
+    }
+}
+
+/// A loop of matrix products on GPUs. Every one is right for every product; convolutions that have no kernel with it
+/// take that of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Variant {
+    /// One output for each invocation, nothing shared.
+    Naive,
+    /// 4 × 4 outputs for each invocation, from tiles in shared memory, a number at a time.
+    Shared,
+    /// Up to 8 × 8 outputs for each invocation; all memory is moved by fours.
+    Registers,
+    /// The same with two buffers in shared memory, one of which is filled while the other is read.
+    Buffered,
+    /// Nothing shared: what an invocation loads goes around in its subgroup. For adapters with subgroups.
+    Subgroups,
+    /// For few rows or few columns: the summed axis is divided among the invocations.
+    Vector,
+    /// Cooperative matrices: factors are rounded to 16-bit floats, sums are f32. For adapters with such matrices.
+    Cooperative(Cooperative),
+}
+
+impl Variant {
+    /// All of them, the last one with its default sizes.
+    pub fn all() -> [Variant; 7] {
+        use Variant::*;
+        [Naive, Shared, Registers, Buffered, Subgroups, Vector, Cooperative(Default::default())]
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Variant::Naive => "naive",
+            Variant::Shared => "shared",
+            Variant::Registers => "registers",
+            Variant::Buffered => "buffered",
+            Variant::Subgroups => "subgroups",
+            Variant::Vector => "vector",
+            Variant::Cooperative(_) => "f16",
+        })
+    }
+}
+
+/// How an adapter multiplies cooperative matrices of 16-bit floats with sums in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cooperative {
+    /// Rows and columns of a matrix, 8 or 16.
+    pub side: u32,
+    /// The most invocations of a subgroup, whose work a matrix is.
+    pub subgroup: u32,
+}
+
+impl Default for Cooperative {
+    fn default() -> Self {
+        Cooperative { side: 16, subgroup: 32 }
+    }
+}

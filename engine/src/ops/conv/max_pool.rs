@@ -1,0 +1,188 @@
+//! The largest element of each window.
+
+use rayon::prelude::*;
+
+use crate::{
+    cpu::{
+        buffer::{Operand, OutMut},
+        float::Real,
+    },
+    error::Result,
+    graph::{
+        graph::{Graph, Var},
+        op::{At, Op, cpu},
+    },
+    launch::{
+        launch::{Bind, Launch, Launches, word},
+        target::Class,
+    },
+    tensor::{
+        dtype::{DType, Type, expect_dtypes, shape_error},
+        geometry::{Conv, Geometry},
+    },
+    testing::cases::{Case, unit},
+};
+
+/// Windows of a pooling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// Height and width of a window.
+    pub kernel: [usize; 2],
+    /// Step from window to window.
+    pub stride: [usize; 2],
+    /// Margin on either side, which no window takes its maximum from.
+    pub padding: [usize; 2],
+}
+
+impl Pool {
+    /// Square windows side by side.
+    pub fn square(size: usize) -> Self {
+        Pool { kernel: [size; 2], stride: [size; 2], padding: [0; 2] }
+    }
+
+    /// As a convolution with one group for each channel.
+    pub(crate) fn geometry(&self, x: &[usize]) -> Option<Geometry> {
+        let [_, _, _, channels] = <[usize; 4]>::try_from(x).ok()?;
+        // With more margin than this a window could lie outside the image.
+        if (0..2).any(|axis| 2 * self.padding[axis] > self.kernel[axis]) {
+            return None;
+        }
+        let conv = Conv { stride: self.stride, padding: self.padding, dilation: [1, 1], groups: channels };
+        Geometry::new(conv, x, &[self.kernel[0], self.kernel[1], 1, channels])
+    }
+}
+
+/// The words of the pooling kernels: a product of `len` elements, and the geometry.
+pub(crate) fn words(len: usize, g: &Geometry) -> Vec<u32> {
+    let product = [len, 0, 0, g.conv.groups, 1, 0].map(word);
+    let stack = [g.conv.groups, 1, 0, 0, 0, 0].map(word);
+    product.into_iter().chain(g.words().map(word)).chain(stack).collect()
+}
+
+/// The op of [`Graph::max_pool`].
+#[derive(Debug)]
+pub struct MaxPool(Pool);
+
+impl MaxPool {
+    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
+        let g = self.0.geometry(x[0].shape()).expect("the shape rule held");
+        let (data, channels) = (x[0].floats(), g.conv.groups);
+        let [y, argmax] = y else { unreachable!("max_pool has two results") };
+        let line = g.out[1] * channels;
+        let lines = y.floats_mut().par_chunks_mut(line).zip(argmax.indices_mut().par_chunks_mut(line));
+        lines.enumerate().for_each(|(line, (y, argmax))| {
+            y.fill(F::neg_infinity());
+            argmax.fill(0);
+            for (i, (y, argmax)) in y.chunks_mut(channels).zip(argmax.chunks_mut(channels)).enumerate() {
+                g.each_tap(line * g.out[1] + i, |_, pixel| {
+                    let x = &data[pixel * channels..][..channels];
+                    for (c, ((y, argmax), &x)) in y.iter_mut().zip(&mut *argmax).zip(x).enumerate() {
+                        if x > *y || x.is_nan() {
+                            (*y, *argmax) = (x, (pixel * channels + c) as u32);
+                        }
+                    }
+                });
+            }
+        });
+    }
+}
+
+impl Op for MaxPool {
+    cpu!();
+
+    fn name(&self) -> &'static str {
+        "max_pool"
+    }
+
+    fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
+        expect_dtypes("max_pool", x, &[DType::F32])?;
+        let g = self.0.geometry(&x[0].shape).ok_or_else(|| {
+            let rule = format!("x is [n, h, w, c], the window fits, half of it at most is margin ({:?})", self.0);
+            shape_error("max_pool", rule, x)
+        })?;
+        Ok(vec![Type::f32(g.y()), Type::u32(g.y())])
+    }
+
+    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
+        let g = self.0.geometry(&x[0].shape).expect("the shape rule held");
+        let len = y[0].count();
+        Launch::new("max_pool", len.div_ceil(64))
+            .params(words(len, &g))
+            .bind([Bind::In(0), Bind::Out(0), Bind::Out(1)])
+            .into()
+    }
+
+    fn flops(&self, _: &[&Type], y: &[&Type]) -> u64 {
+        (self.0.kernel[0] * self.0.kernel[1] * y[0].count()) as u64
+    }
+
+    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        let size = [g.shape(at.x[0])[1], g.shape(at.x[0])[2]];
+        Ok(vec![ct[0].map(|ct| g.max_pool_grad(ct, at.y[1], self.0, size)).transpose()?])
+    }
+
+    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        let dy = dx[0].map(|dx| g.max_pool_take(dx, at.y[1])).transpose()?;
+        Ok(vec![dy, None])
+    }
+}
+
+impl Graph {
+    /// `y = max` over windows, and where in `x` (as a flat index, u32) each maximum was found first.
+    ///
+    /// | | shape |
+    /// |---|---|
+    /// | x | `[n, height, width, c]` |
+    /// | y, argmax | `[n, ⌊(height + 2p − k)/s⌋ + 1, …, c]` |
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when the window does not fit.
+    pub fn max_pool(&mut self, x: Var, pool: Pool) -> Result<[Var; 2]> {
+        let y = self.apply_all(MaxPool(pool), &[x])?;
+        Ok([y[0], y[1]])
+    }
+
+    /// `x` at the places that [`Graph::max_pool`] found: its tangent.
+    pub(crate) fn max_pool_take(&mut self, x: Var, argmax: Var) -> Result<Var> {
+        let flat = self.reshape(x, &[self.ty(x).count()])?;
+        self.gather(flat, argmax)
+    }
+}
+
+/// Shapes and windows on which pooling is tried.
+pub(crate) fn pools() -> Vec<([usize; 4], Pool)> {
+    vec![
+        ([2, 8, 6, 5], Pool::square(2)),
+        ([1, 7, 9, 3], Pool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] }),
+        ([2, 5, 7, 67], Pool { kernel: [2, 3], stride: [1, 2], padding: [0, 1] }),
+        ([1, 2, 2, 1], Pool::square(2)),
+    ]
+}
+
+/// Its test cases.
+pub(crate) fn cases() -> Vec<Case> {
+    pools()
+        .into_iter()
+        .map(|(x, pool)| {
+            Case::new(format!("max_pool {x:?} {pool:?}"), vec![unit(&x)], move |g, x| {
+                Ok(g.max_pool(x[0], pool)?.to_vec())
+            })
+        })
+        .collect()
+}
+
+/// Shapes and windows on which pooling is timed.
+pub(crate) fn timed_pools() -> [([usize; 4], Pool); 2] {
+    let overlapping = Pool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] };
+    [([32, 32, 32, 16], Pool::square(2)), ([8, 57, 55, 67], overlapping)]
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let case = |(x, pool): ([usize; 4], Pool)| {
+        let build = move |g: &mut Graph, x: &[Var]| Ok(g.max_pool(x[0], pool)?.to_vec());
+        Case::new(format!("{x:?} by {:?}", pool.kernel), vec![unit(&x)], build)
+    };
+    timed_pools().map(case).into()
+}

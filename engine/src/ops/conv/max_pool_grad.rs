@@ -1,0 +1,124 @@
+//! The transpose of taking window maxima.
+
+use crate::ops::conv::max_pool::{Pool, pools, timed_pools, words};
+use crate::{
+    cpu::{
+        buffer::{Operand, OutMut},
+        float::Real,
+    },
+    error::Result,
+    graph::{
+        graph::{Graph, Var},
+        op::{At, Op, cpu},
+    },
+    launch::{
+        launch::{Bind, Launch, Launches},
+        target::Class,
+    },
+    tensor::dtype::{DType, Type, expect_dtypes, shape_error},
+    testing::cases::{Case, Sample, unit},
+};
+
+/// The op of [`Graph::max_pool_grad`].
+#[derive(Debug)]
+pub struct MaxPoolGrad {
+    pool: Pool,
+    size: [usize; 2],
+}
+
+impl MaxPoolGrad {
+    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
+        let y = y[0].floats_mut();
+        y.fill(F::zero());
+        for (&ct, &at) in x[0].floats().iter().zip(x[1].indices()) {
+            y[at as usize] += ct;
+        }
+    }
+
+    fn x(&self, ct: &[usize]) -> Option<[usize; 4]> {
+        let [n, _, _, c] = <[usize; 4]>::try_from(ct).ok()?;
+        let x = [n, self.size[0], self.size[1], c];
+        (self.pool.geometry(&x)?.y() == ct).then_some(x)
+    }
+}
+
+impl Op for MaxPoolGrad {
+    cpu!();
+
+    fn name(&self) -> &'static str {
+        "max_pool_grad"
+    }
+
+    fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
+        expect_dtypes("max_pool_grad", x, &[DType::F32, DType::U32])?;
+        match self.x(&x[0].shape) {
+            Some(shape) if x[0].shape == x[1].shape => Ok(vec![Type::f32(shape)]),
+            _ => {
+                let rule = format!("ct and argmax are results of max_pool on {:?} ({:?})", self.size, self.pool);
+                Err(shape_error("max_pool_grad", rule, x))
+            }
+        }
+    }
+
+    fn launch(&self, _: Class, _: &[&Type], y: &[&Type]) -> Launches {
+        let g = self.pool.geometry(&y[0].shape).expect("the shape rule held");
+        let len = y[0].count();
+        Launch::new("max_pool_grad", len.div_ceil(64))
+            .params(words(len, &g))
+            .bind([Bind::In(0), Bind::In(1), Bind::Out(0)])
+            .into()
+    }
+
+    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        Ok(vec![ct[0].map(|u| g.max_pool_take(u, at.x[1])).transpose()?, None])
+    }
+
+    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        Ok(vec![dx[0].map(|dct| g.max_pool_grad(dct, at.x[1], self.pool, self.size)).transpose()?])
+    }
+}
+
+impl Graph {
+    /// The cotangent of `x` in [`Graph::max_pool`]: each `ct` added where its maximum was found. Linear in `ct`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when `ct` and `argmax` are not results of that pooling on images of `size`.
+    pub fn max_pool_grad(&mut self, ct: Var, argmax: Var, pool: Pool, size: [usize; 2]) -> Result<Var> {
+        self.apply(MaxPoolGrad { pool, size }, &[ct, argmax])
+    }
+}
+
+/// Its test cases.
+pub(crate) fn cases() -> Vec<Case> {
+    pools()
+        .into_iter()
+        .map(|(x, pool)| {
+            let ct = pool.geometry(&x).expect("a list of fitting windows").y();
+            Case::new(format!("max_pool_grad {x:?} {pool:?}"), vec![unit(&x), unit(&ct)], move |g, v| {
+                let [_, argmax] = g.max_pool(v[0], pool)?;
+                Ok(vec![g.max_pool_grad(v[1], argmax, pool, [x[1], x[2]])?])
+            })
+        })
+        .collect()
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let case = |(x, pool): ([usize; 4], Pool)| {
+        let y = pool.geometry(&x).expect("a list of fitting windows").y();
+        // Each maximum in the middle of its window.
+        let place = |i: usize| {
+            let [n, a, b, c] = [i / (y[1] * y[2] * y[3]), i / (y[2] * y[3]) % y[1], i / y[3] % y[2], i % y[3]];
+            let middle = |axis: usize, at: usize| at * pool.stride[axis] + pool.kernel[axis] / 2 - pool.padding[axis];
+            let [a, b] = [middle(0, a), middle(1, b)];
+            (((n * x[1] + a.min(x[1] - 1)) * x[2] + b.min(x[2] - 1)) * x[3] + c) as u32
+        };
+        let argmax = Sample::Words((0..y.iter().product()).map(place).collect());
+        Case::new(format!("{x:?} by {:?}", pool.kernel), vec![unit(&y), argmax], move |g, v| {
+            let argmax = g.reshape(v[1], &y)?;
+            Ok(vec![g.max_pool_grad(v[0], argmax, pool, [x[1], x[2]])?])
+        })
+    };
+    timed_pools().map(case).into()
+}

@@ -1,0 +1,323 @@
+//! The launches of Winograd convolutions: transforms to components, a matrix product for each component, and a transform back.
+//!
+//! Between them rows of a component's matrices are tiles (or channels), or tiles and members of a stack together: a factor
+//! that is one for all meets the members of the other side by side, so that it is transformed and loaded once. They go through
+//! the tiles in chunks whose components stay in the cache.
+
+use std::ops::Range;
+
+use crate::{
+    cpu::conv::winograd::{Tiling, tiles::PARTS},
+    launch::{
+        launch::{Bind, Launch, Launches, word},
+        target::Class,
+    },
+    ops::{
+        conv::epilogue::Endings,
+        matmul::gemm::{Along, Kernels, Product, SHARED_ROWS},
+    },
+};
+
+/// Elements that a chunk's tiles have in each component, as a rule and at most.
+const CHUNK: usize = 1 << 14;
+const LONG_CHUNK: usize = 1 << 18;
+
+/// Elements between components, a line of a cache: those a power of two apart would compete for the same lines.
+const GAP: usize = 16;
+
+/// Elements of a scratch buffer beyond which a convolution is made in another way: 128 MiB, what every device binds.
+const MOST: usize = 1 << 25;
+
+/// Channels below which transforms cost more than they save.
+const FEW: usize = 16;
+
+/// The rows and columns of a factor's components: columns lie side by side, of rows either those of members follow one
+/// another (`inside`) or members do.
+#[derive(Clone, Copy)]
+struct Factor {
+    /// 1 where there is one for all.
+    members: usize,
+    rows: usize,
+    columns: usize,
+    inside: bool,
+    /// Elements after those of a member, or of all members that lie inside.
+    gap: usize,
+}
+
+impl Factor {
+    /// Elements from a row and from a member to the next.
+    fn steps(self) -> [usize; 2] {
+        match self.inside {
+            true => [self.members * self.columns, self.columns],
+            false => [self.columns, self.rows * self.columns + self.gap],
+        }
+    }
+
+    fn component(self) -> usize {
+        match self.inside {
+            true => self.members * self.rows * self.columns + self.gap,
+            false => self.members * self.steps()[1],
+        }
+    }
+
+    /// Elements of all components.
+    fn len(self) -> usize {
+        PARTS * self.component()
+    }
+
+    /// For products of so many members: by how many of them one is shared, and from one to the next.
+    fn batches(self, members: usize) -> [usize; 2] {
+        [members / self.members, self.steps()[1]]
+    }
+}
+
+/// The lengths of scratch buffers.
+#[derive(Default)]
+struct Scratch(Vec<usize>);
+
+impl Scratch {
+    /// At least so many elements for this buffer.
+    fn take(&mut self, buffer: usize, len: usize) -> Bind {
+        if self.0.len() <= buffer {
+            self.0.resize(buffer + 1, 0);
+        }
+        self.0[buffer] = self.0[buffer].max(len);
+        Bind::Scratch(buffer)
+    }
+
+    /// The launches on these buffers, if none is too long.
+    fn launches(self, list: Vec<Launch>) -> Option<Launches> {
+        self.0.iter().all(|&len| len <= MOST).then_some(Launches { scratch: self.0, list })
+    }
+}
+
+/// What a convolution's results are made with after the products: by the number of its operand a bias, one number for each
+/// channel, and how they end.
+#[derive(Clone, Copy, Default)]
+pub struct Ends {
+    pub bias: Option<usize>,
+    pub endings: Endings,
+}
+
+/// The buffers of left and of right factors, and of their products, if need be from here on.
+const LEFT: usize = 0;
+const RIGHT: usize = 1;
+const SUMS: usize = 2;
+
+impl Tiling {
+    /// The ranges of tiles, of at least so many, in which a class of adapters goes through `n` images of each member; `None`
+    /// where it makes the convolution in another way. For GPUs nothing has been measured.
+    fn chunks(
+        &self,
+        class: Class,
+        [n, members]: [usize; 2],
+        least: usize,
+    ) -> Option<impl Iterator<Item = Range<usize>> + use<>> {
+        let [down, across] = self.count();
+        let [ci, co] = self.channels;
+        let fits = [ci, co].iter().all(|&c| c >= FEW && c.is_multiple_of(4));
+        let (tiles, width) = (n * down * across, members * ci.max(co));
+        let chunk = (CHUNK / width).max(least.min(LONG_CHUNK / width)).next_multiple_of(SHARED_ROWS);
+        let chunks = (0..tiles).step_by(chunk).map(move |first| first..(first + chunk).min(tiles));
+        (class.is_software() && fits).then_some(chunks)
+    }
+
+    /// A launch over some tiles of each of so many members, whose images have `n` each.
+    fn through_tiles(
+        &self,
+        kernel: &'static str,
+        n: usize,
+        members: usize,
+        tiles: &Range<usize>,
+        image: bool,
+    ) -> Launch {
+        let ([down, across], [ci, co]) = (self.count(), self.channels);
+        let (fours, size) = if image { (ci / 4, self.size) } else { (co / 4, self.out) };
+        Launch::new(kernel, (members * tiles.len() * fours).div_ceil(64))
+            .params([tiles.start, tiles.len(), n, down, across, members].map(word))
+            .params([fours, size[0], size[1], self.padding[0], self.padding[1]].map(word))
+    }
+
+    /// The components of a factor, from `begin` on.
+    fn components(
+        &self,
+        n: usize,
+        tiles: &Range<usize>,
+        (factor, begin): (Factor, usize),
+        image: bool,
+        bind: [Bind; 2],
+    ) -> Launch {
+        let kernel = if image { "winograd_image" } else { "winograd_cotangent" };
+        let [row, member] = factor.steps();
+        let steps = [begin, factor.component(), row, member].map(|step| word(step / 4));
+        self.through_tiles(kernel, n, factor.members, tiles, image)
+            .params(steps)
+            .params([factor.inside.into()])
+            .bind(bind)
+    }
+
+    /// `y = Σ x ⋆ w`, of operands (x, w) for each term, and its ends, where this is how a class makes it. `stacks` says for
+    /// each term which of them are stacks; weights are those of the convolution whose input gradient this is, if `mirror`.
+    pub fn launch(
+        &self,
+        class: Class,
+        size @ [n, members]: [usize; 2],
+        stacks: &[[bool; 2]],
+        mirror: bool,
+        ends: Ends,
+    ) -> Option<Launches> {
+        let chunks = self.chunks(class, size, 8)?;
+        let [ci, co] = self.channels;
+        let (mut scratch, mut list) = (Scratch::default(), Vec::new());
+        let factor = |stack, rows, columns| {
+            let members = if stack { members } else { 1 };
+            Factor { members, rows, columns, inside: false, gap: GAP }
+        };
+        let of_terms = |rows, columns, i: usize| {
+            let mut begin = 0;
+            let mut next = |stack: &[bool; 2]| {
+                let factor = factor(stack[i], rows, columns);
+                let own = (factor, begin);
+                begin += factor.len();
+                own
+            };
+            let all: Vec<_> = stacks.iter().map(&mut next).collect();
+            (all, begin)
+        };
+        let (w, len) = of_terms(ci, co, 1);
+        let right = scratch.take(RIGHT, len);
+        for (term, &(w, begin)) in w.iter().enumerate() {
+            let kernel = through_kernels("winograd_kernel", (w, begin), w, [Bind::In(2 * term + 1), right]);
+            list.push(kernel.constant("MIRROR", mirror));
+        }
+        for chunk in chunks {
+            let (x, len) = of_terms(chunk.len(), ci, 0);
+            let left = scratch.take(LEFT, len);
+            for (term, &x) in x.iter().enumerate() {
+                list.push(self.components(n, &chunk, x, true, [Bind::In(2 * term), left]));
+            }
+            let y = factor(true, chunk.len(), co);
+            let sums = scratch.take(SUMS, y.len());
+            let mut words = vec![ci, y.steps()[1]];
+            for term in [0, stacks.len() - 1] {
+                for (factor, begin) in [x[term], w[term]] {
+                    words.extend([&[begin][..], &factor.batches(members)].concat());
+                }
+            }
+            let kernels = Kernels {
+                names: ["winograd_tiles"; 2],
+                lanes: Some("winograd_lanes"),
+                words: &words,
+                terms: &[Vec::new()],
+                bias: None,
+            };
+            let size = [chunk.len(), co, stacks.len() * ci, PARTS * members];
+            list.extend(products(class, size, false, kernels, [left, right, sums]));
+            let steps = [0, y.component(), y.steps()[0], y.steps()[1]].map(|step| word(step / 4));
+            let Endings { residual, gate, relu } = ends.endings;
+            let [bias, other, gated] = [ends.bias, residual, gate].map(|i| Bind::In(i.unwrap_or(0)));
+            list.push(
+                self.through_tiles("winograd_results", n, members, &chunk, false)
+                    .params(steps)
+                    .params([0])
+                    .constant("BIAS", ends.bias.is_some())
+                    .constant("RESIDUAL", residual.is_some())
+                    .constant("GATE", gate.is_some())
+                    .constant("RELU", relu)
+                    .bind([sums, bias, other, gated, Bind::Out(0)]),
+            );
+        }
+        scratch.launches(list)
+    }
+
+    /// `dw = Σ x ⋆ᵀ ct`, of operands (x, ct) for each term, where this is how a class makes it.
+    pub fn launch_weight_grad(
+        &self,
+        class: Class,
+        size @ [n, members]: [usize; 2],
+        stacks: &[[bool; 2]],
+    ) -> Option<Launches> {
+        let [ci, co] = self.channels;
+        // Each chunk goes through all sums, which should be less than its components.
+        let chunks = self.chunks(class, size, 4 * ci.max(co))?;
+        let (mut scratch, mut list) = (Scratch::default(), Vec::new());
+        // Channels of x are rows: of all members, if it is a stack.
+        let sums: Vec<_> = (stacks.iter().enumerate())
+            .map(|(term, &[x_stack, _])| {
+                let dw = Factor { members, rows: ci, columns: co, inside: !x_stack, gap: 0 };
+                (scratch.take(SUMS + term, dw.len()), dw)
+            })
+            .collect();
+        for chunk in chunks {
+            for (term, &[x_stack, ct_stack]) in stacks.iter().enumerate() {
+                let both = x_stack && ct_stack;
+                let of = |stack, columns| {
+                    let members = if stack { members } else { 1 };
+                    Factor { members, rows: chunk.len(), columns, inside: !both, gap: GAP }
+                };
+                let (x, ct) = (of(x_stack, ci), of(ct_stack, co));
+                let left = scratch.take(LEFT, x.len());
+                let right = scratch.take(RIGHT, ct.len());
+                list.push(self.components(n, &chunk, (x, 0), true, [Bind::In(2 * term), left]));
+                list.push(self.components(n, &chunk, (ct, 0), false, [Bind::In(2 * term + 1), right]));
+                let size = match both {
+                    false => [x.members * ci, ct.members * co, chunk.len(), PARTS],
+                    true => [ci, co, chunk.len(), PARTS * members],
+                };
+                let (to, dw) = sums[term];
+                let [a, b, y] = [x, ct, dw].map(|factor| if both { factor.steps()[1] } else { factor.component() });
+                let kernels = Kernels {
+                    names: ["matmul", "matmul_tiles"],
+                    lanes: Some("matmul_lanes"),
+                    words: &[a, 1, size[0], b, size[1], 1, y],
+                    terms: &[Vec::new()],
+                    bias: Some(false),
+                };
+                let mut added = products(class, size, true, kernels, [left, right, to]);
+                for (name, value) in added.iter_mut().flat_map(|launch| &mut launch.constants) {
+                    if *name == "ACCUMULATE" && chunk.start > 0 {
+                        *value = 1.0;
+                    }
+                }
+                list.extend(added);
+            }
+        }
+        let (first, last) = (sums[0], sums[sums.len() - 1]);
+        let taps = through_kernels("winograd_taps", (first.1, 0), last.1, [first.0, last.0]).bind([Bind::Out(0)]);
+        list.push(taps.constant("TERMS", stacks.len() as f64));
+        scratch.launches(list)
+    }
+}
+
+/// A launch over the rows of a kernel, four columns at a time, whose components are from `begin` on.
+fn through_kernels(kernel: &'static str, (w, begin): (Factor, usize), other: Factor, bind: [Bind; 2]) -> Launch {
+    let (Factor { members, rows, columns, .. }, [own, others]) = (w, [w.steps(), other.steps()]);
+    let steps = [begin, w.component(), own[0], own[1], others[0], others[1]].map(|step| word(step / 4));
+    Launch::new(kernel, (members * rows * columns / 4).div_ceil(64))
+        .params([rows, columns / 4, members].map(word))
+        .params(steps)
+        .bind(bind)
+}
+
+/// The launches of matrix products `[batches, m, k] [batches, k, n]`, the left factors transposed if `ta`, of these operands.
+fn products(
+    class: Class,
+    [m, n, k, batches]: [usize; 4],
+    ta: bool,
+    kernels: Kernels,
+    [left, right, to]: [Bind; 3],
+) -> Vec<Launch> {
+    let along = [if ta { Along::Other } else { Along::K }, Along::Other];
+    let fours = [(if ta { m } else { k }).is_multiple_of(4), n.is_multiple_of(4)];
+    // Chunks are pieces of the sum already: it is not split into others.
+    let product = Product { m, n, k, batches, along, fours, unit: k };
+    let mut list = product.launches(class, kernels).list;
+    for bind in list.iter_mut().flat_map(|launch| &mut launch.bind) {
+        *bind = match bind {
+            Bind::In(0) => left,
+            Bind::In(_) => right,
+            Bind::Out(_) | Bind::Scratch(_) => to,
+        };
+    }
+    list
+}

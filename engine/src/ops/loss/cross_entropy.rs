@@ -1,0 +1,180 @@
+//! Softmax cross-entropy with integer labels, and the losses beside it.
+
+use rayon::prelude::*;
+
+use crate::{
+    cpu::{
+        buffer::{Operand, OutMut},
+        float::{Real, SERIAL},
+        math::exponentials,
+        sums::{largest, total},
+    },
+    error::Result,
+    graph::{
+        graph::{Graph, Var},
+        op::{At, Op, cpu},
+    },
+    launch::{
+        launch::{Bind, Launch, Launches, word},
+        target::Class,
+    },
+    tensor::dtype::{DType, Type, expect_dtypes, shape_error},
+    testing::cases::{Case, Sample, range, unit},
+};
+
+/// The op of [`Graph::cross_entropy`].
+#[derive(Debug)]
+pub struct CrossEntropy;
+
+impl CrossEntropy {
+    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
+        let [loss, lse] = y else { unreachable!("cross_entropy has two results") };
+        let classes = x[0].shape()[1];
+        let rows = SERIAL.div_ceil(classes);
+        let labels = x[1].indices().par_chunks(rows);
+        let results = loss.floats_mut().par_chunks_mut(rows).zip(lse.floats_mut().par_chunks_mut(rows));
+        x[0].floats().par_chunks(rows * classes).zip(labels).zip(results).for_each(
+            |((logits, labels), (loss, lse))| {
+                let mut powers = logits.to_vec();
+                for (powers, lse) in powers.chunks_mut(classes).zip(&mut *lse) {
+                    *lse = largest(powers);
+                    powers.iter_mut().for_each(|z| *z -= *lse);
+                }
+                exponentials(&mut powers, F::one(), F::zero());
+                let rows = logits.chunks(classes).zip(powers.chunks(classes)).zip(labels);
+                for (((logits, powers), &label), (loss, lse)) in rows.zip(loss.iter_mut().zip(lse)) {
+                    let (most, log_sum) = (*lse, total(powers).ln());
+                    *loss = logits.get(label as usize).map_or(F::zero(), |&z| (most - z) + log_sum);
+                    *lse = most + log_sum;
+                }
+            },
+        );
+    }
+}
+
+/// Logits `[n, classes]` and labels `[n]`.
+pub(crate) fn check(op: &'static str, x: &[&Type]) -> Result<[usize; 2]> {
+    match x[0].shape[..] {
+        [n, classes] if x[1].shape == [n] => Ok([n, classes]),
+        _ => Err(shape_error(op, "logits [n, classes], labels [n]", x)),
+    }
+}
+
+impl Op for CrossEntropy {
+    cpu!();
+
+    fn name(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
+        expect_dtypes("cross_entropy", x, &[DType::F32, DType::U32])?;
+        let [n, _] = check("cross_entropy", x)?;
+        Ok(vec![Type::f32([n]); 2])
+    }
+
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
+        let [rows, classes] = [x[0].shape[0], x[0].shape[1]];
+        // On a software adapter a lane that has a row for itself needs no barriers.
+        let (lanes, width) = match class {
+            Class::Gpu(_) => (64, classes.div_ceil(4).next_power_of_two().min(64)),
+            Class::Software { .. } => (8, if classes < 128 { 1 } else { 8 }),
+        };
+        Launch::new("cross_entropy", rows.div_ceil(lanes / width))
+            .constant("LANES", lanes as f64)
+            .constant("WIDTH", width as f64)
+            .params([rows, classes].map(word))
+            .bind([Bind::In(0), Bind::In(1), Bind::Out(0), Bind::Out(1)])
+            .into()
+    }
+
+    fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
+        3 * x[0].count() as u64
+    }
+
+    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
+        let classes = g.shape(x[0])[1];
+        let hot = g.one_hot(x[1], classes)?;
+        let lse = g.logsumexp(x[0], &[1])?;
+        let chosen = g.mul(hot, x[0]).and_then(|z| g.sum(z, &[1]))?;
+        let counts = g.sum(hot, &[1])?;
+        let counted = g.mul(counts, lse)?;
+        Ok(Some(vec![g.sub(counted, chosen)?, lse]))
+    }
+
+    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        match ct {
+            [Some(ct), None] => Ok(vec![Some(g.cross_entropy_grad(at.x[0], at.x[1], at.y[1], *ct)?), None]),
+            _ => {
+                let plain = self.plain(g, at.x)?.unwrap_or_default();
+                crate::diff::grad::pull(g, &plain, ct, at.x)
+            }
+        }
+    }
+}
+
+impl Graph {
+    /// `loss[i] = log Σⱼ e^logits[i, j] − logits[i, labels[i]]`; also returns the first term.
+    ///
+    /// | | shape | range |
+    /// |---|---|---|
+    /// | logits | `[n, classes]` | any finite; the loss is exact to rounding at ±1e4 |
+    /// | labels | `[n]`, u32 | below `classes`; a row with any other label has loss 0 and gradient 0 |
+    /// | loss, lse | `[n]` | |
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
+    pub fn cross_entropy(&mut self, logits: Var, labels: Var) -> Result<[Var; 2]> {
+        let y = self.apply_all(CrossEntropy, &[logits, labels])?;
+        Ok([y[0], y[1]])
+    }
+
+    /// `Σ (a − b)² / n`, the mean over all elements.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when the operands do not broadcast.
+    pub fn mean_squared_error(&mut self, a: Var, b: Var) -> Result<Var> {
+        let difference = self.sub(a, b)?;
+        let square = self.mul(difference, difference)?;
+        let axes: Vec<usize> = (0..self.shape(square).len()).collect();
+        self.mean(square, &axes)
+    }
+}
+
+/// Rows of ±1e4 and their labels.
+pub(crate) fn large() -> [Sample; 2] {
+    let logits = vec![1e4, -1e4, 9999.0, -1e4, 1e4, 9998.5, -1e4, -1e4, -9999.0];
+    [Sample::Exact(vec![3, 3], logits), Sample::Words(vec![2, 1, 0])]
+}
+
+/// Its test cases.
+pub(crate) fn cases() -> Vec<Case> {
+    let mut all: Vec<Case> = [[1, 2], [7, 10], [67, 131]]
+        .into_iter()
+        .map(|[n, classes]| {
+            let x = vec![range(&[n, classes], -3.0, 3.0), Sample::Below(vec![n], classes as u32 + 1)];
+            Case::new(format!("cross_entropy {n} {classes}"), x, |g, x| Ok(g.cross_entropy(x[0], x[1])?.to_vec()))
+        })
+        .collect();
+    all.push(
+        Case::new("cross_entropy ±1e4", large().to_vec(), |g, x| Ok(vec![g.cross_entropy(x[0], x[1])?[0]])).order(0),
+    );
+    all.push(Case::new("mean_squared_error", vec![unit(&[5, 13]), unit(&[5, 13])], |g, x| {
+        Ok(vec![g.mean_squared_error(x[0], x[1])?])
+    }));
+    all
+}
+
+/// Rows and classes on which the family is timed.
+pub(crate) const TIMED: [[usize; 2]; 2] = [[32_771, 10], [259, 10_007]];
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let case = |[n, classes]: [usize; 2]| {
+        let x = vec![range(&[n, classes], -3.0, 3.0), Sample::Below(vec![n], classes as u32)];
+        Case::new(format!("[{n}, {classes}]"), x, |g, x| Ok(g.cross_entropy(x[0], x[1])?.to_vec()))
+    };
+    TIMED.map(case).into()
+}

@@ -1,0 +1,97 @@
+//! The tangent of the backward of an LSTM's cell.
+
+use crate::ops::lstm::{
+    lstm_cell::{Like, bent, each_row, four, launch, on_states, types, width},
+    lstm_cell_grad::{LstmCellGrad, OPERANDS},
+};
+use crate::{
+    cpu::{
+        buffer::{Operand, OutMut},
+        float::Real,
+    },
+    error::Result,
+    graph::{
+        graph::{Graph, Var},
+        op::{Op, cpu},
+    },
+    launch::{
+        launch::{Bind, Launches},
+        target::Class,
+    },
+    tensor::dtype::Type,
+    testing::cases::Case,
+};
+
+/// The tangents of the results of [`LstmCellGrad`]; operands its own and their tangents.
+///
+/// With `r = 1 − t²`, `t˙ = r (f˙ c + f c˙ + i˙ k + i k˙)` and `d˙ = ct_c˙ + (ct_h˙ o + ct_h o˙) r − 2 ct_h o t t˙`, every
+/// result's tangent is a sum over its factors.
+#[derive(Debug, Clone, Copy)]
+pub struct LstmCellGradTangent;
+
+impl LstmCellGradTangent {
+    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
+        let n = width(&x[1]);
+        let [gates, dgates] = [0, 4].map(|i| x[i].floats());
+        let [c, ct_h, ct_c, dc, dct_h, dct_c] = [1, 2, 3, 5, 6, 7].map(|i| x[i].floats());
+        let (one, two) = (F::one(), F::of(2.0));
+        each_row(y, c.len() / n, |row, [y, y_c]| {
+            let [[i, f, k, o], [di, df, dk, d_o]] = [gates, dgates].map(|x| four(&x[row * 4 * n..], n));
+            let [c, ct_h, ct_c, dc, dct_h, dct_c] = [c, ct_h, ct_c, dc, dct_h, dct_c].map(|x| &x[row * n..][..n]);
+            bent([i, f, k, o], c, y_c);
+            for e in 0..n {
+                let t = y_c[e];
+                let r = one - t * t;
+                let dt = r * (df[e] * c[e] + f[e] * dc[e] + di[e] * k[e] + i[e] * dk[e]);
+                let d = ct_c[e] + ct_h[e] * o[e] * r;
+                let dd = dct_c[e] + (dct_h[e] * o[e] + ct_h[e] * d_o[e]) * r - two * ct_h[e] * o[e] * t * dt;
+                let slope = |gate: F| gate * (one - gate);
+                let dslope = |gate: F, dgate: F| dgate * (one - two * gate);
+                y[e] = (dd * k[e] + d * dk[e]) * slope(i[e]) + d * k[e] * dslope(i[e], di[e]);
+                y[n + e] = (dd * c[e] + d * dc[e]) * slope(f[e]) + d * c[e] * dslope(f[e], df[e]);
+                y[2 * n + e] = (dd * i[e] + d * di[e]) * (one - k[e] * k[e]) - two * d * i[e] * k[e] * dk[e];
+                let bent = (dct_h[e] * t + ct_h[e] * dt) * slope(o[e]);
+                y[3 * n + e] = bent + ct_h[e] * t * dslope(o[e], d_o[e]);
+                y_c[e] = dd * f[e] + d * df[e];
+            }
+        });
+    }
+}
+
+fn all_operands() -> Vec<Like> {
+    [OPERANDS, OPERANDS].concat()
+}
+
+impl Op for LstmCellGradTangent {
+    cpu!();
+
+    fn name(&self) -> &'static str {
+        "lstm_cell_grad_tangent"
+    }
+
+    fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
+        types("lstm_cell_grad_tangent", x, &all_operands(), &[Like::Gates, Like::State])
+    }
+
+    fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
+        let mut launches = Launches::default();
+        let cts = launches.pack(x, &[2, 3, 6, 7]);
+        let bind = [Bind::In(0), Bind::In(1), Bind::In(4), Bind::In(5), cts, Bind::Out(0), Bind::Out(1)];
+        launches.list.push(launch("lstm_cell_grad_tangent", x[1], bind));
+        launches
+    }
+
+    fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
+        87 * x[1].count() as u64
+    }
+
+    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
+        let Some(y) = LstmCellGrad.plain(g, &x[..4])? else { return Ok(None) };
+        g.jvp(&y, &x[..4], &x[4..]).map(Some)
+    }
+}
+
+/// Its test cases.
+pub(crate) fn cases() -> Vec<Case> {
+    on_states(LstmCellGradTangent, &all_operands(), true, 3e-6)
+}

@@ -1,0 +1,255 @@
+//! The launches of kernels that are matrix products, and their tiles.
+
+use crate::{
+    error::{Error, Result},
+    launch::{
+        launch::{Bind, Launch, Launches, word},
+        target::{Class, Variant},
+    },
+    ops::matmul::variants::Choice,
+    tensor::{
+        dtype::{DType, Type, expect_dtypes, shape_error},
+        stack::member,
+    },
+};
+
+/// A matrix product as a kernel sees it: `batches` times `[m, k] [k, n]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub batches: usize,
+    /// Along which axis neighbours of the left and of the right factor lie together.
+    pub along: [Along; 2],
+    /// Whether those neighbours come in aligned fours.
+    pub fours: [bool; 2],
+    /// What pieces of the summed axis are multiples of, on software adapters.
+    pub unit: usize,
+}
+
+/// An axis of a factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Along {
+    /// The summed axis.
+    K,
+    /// Rows of the left factor, columns of the right one.
+    Other,
+}
+
+/// A product's kernels with what they share.
+#[derive(Debug, Clone)]
+pub(crate) struct Kernels<'a> {
+    /// For GPUs, and for software adapters.
+    pub names: [&'static str; 2],
+    /// For software adapters with subgroups.
+    pub lanes: Option<&'static str>,
+    /// The words after the six of the product itself.
+    pub words: &'a [usize],
+    /// Words of each pair of operands whose products are added up. A launch takes those of its first and its last pair.
+    pub terms: &'a [Vec<usize>],
+    /// Whether a last operand is a bias, where the kernels take one.
+    pub bias: Option<bool>,
+}
+
+impl Kernels<'_> {
+    fn words_of(&self, terms: [usize; 2]) -> impl Iterator<Item = u32> {
+        terms.into_iter().flat_map(move |term| &self.terms[term]).copied().map(word)
+    }
+
+    /// What kernels bind for the bias: without one, something that they do not read.
+    fn bias(&self) -> Option<Bind> {
+        self.bias.map(|bias| Bind::In(if bias { 2 * self.terms.len() } else { 1 }))
+    }
+}
+
+/// What pieces of the summed axis are multiples of, on GPUs: the most that a loop takes at once.
+const STEP: usize = 16;
+
+/// Workgroups below which a long summed axis is split, and its shortest piece.
+const ENOUGH: [usize; 2] = [128, 512];
+
+/// The same for the invocations of a software adapter.
+const ENOUGH_TILES: [usize; 2] = [512, 128];
+
+/// Tiles that are few for a software adapter, whose vectors make eight at once.
+const FEW_TILES: usize = 64;
+
+/// Invocations in a workgroup of a software adapter.
+const TILE_LANES: usize = 8;
+
+/// Rows of the tile that those of a subgroup make together.
+pub(crate) const SHARED_ROWS: usize = 32;
+
+impl Product {
+    /// The product's launches, and the sum of partial results when its long axis is split.
+    pub(crate) fn launches(self, class: Class, kernels: Kernels) -> Launches {
+        self.launches_among(class, kernels, self.batches * self.m * self.n)
+    }
+
+    /// The same where the results are a part of `len`.
+    pub(crate) fn launches_among(self, class: Class, kernels: Kernels, len: usize) -> Launches {
+        let (list, splits, sum_lanes) = match class {
+            Class::Gpu(asked) => self.on_gpu(asked, &kernels),
+            Class::Software { subgroups } => {
+                self.tiled(&kernels, kernels.lanes.filter(|_| subgroups && self.fits_lanes()))
+            }
+        };
+        let mut launches = Launches { scratch: Vec::new(), list };
+        sum_splits(&mut launches, [splits, len], sum_lanes);
+        launches
+    }
+
+    /// By the loop that the table has for the product, or that is asked for.
+    fn on_gpu(self, asked: Option<Variant>, kernels: &Kernels) -> (Vec<Launch>, usize, u32) {
+        let Product { m, n, batches, .. } = self;
+        let Choice { kernel, constants, tile, each } = self.choice(kernels.names[0], asked);
+        let tiles = batches * m.div_ceil(tile[0]) * n.div_ceil(tile[1]);
+        let last = kernels.terms.len() - 1;
+        let second = 2 * last;
+        let (mut launch, splits, out) = self.launch(kernels, kernel, tiles, ENOUGH, STEP, each);
+        launch.constants.extend(constants);
+        let launch = launch
+            .params(kernels.words_of([0, last]))
+            .constant("TERMS", kernels.terms.len() as f64)
+            .bind([0, 1, second, second + 1].map(Bind::In).into_iter().chain(kernels.bias()).chain([out]));
+        let launch = kernels.bias.into_iter().fold(launch, |launch, bias| launch.constant("BIAS", bias));
+        (vec![launch], splits, 256)
+    }
+
+    /// Whether eight invocations have work with one tile, and load by fours; columns of the right factor that lie side by side
+    /// need not.
+    fn fits_lanes(self) -> bool {
+        let whole = [self.k, self.unit].iter().all(|k| k.is_multiple_of(4));
+        let fours = self.fours[0] && (self.fours[1] || self.along[1] == Along::Other);
+        whole && fours && self.m >= 24 && self.n >= 12
+    }
+
+    /// Fours of columns in a tile of one invocation. Short sums for few tiles are made in narrow ones: more invocations have
+    /// work, and a driver has less to compile.
+    fn quads(self) -> usize {
+        let widest = self.n.div_ceil(4).next_power_of_two().min(4);
+        let tiles = self.batches * self.m.div_ceil(8) * self.n.div_ceil(4 * widest);
+        if tiles < FEW_TILES && self.k < 2 * ENOUGH_TILES[1] { 1 } else { widest }
+    }
+
+    /// In tiles that an invocation makes in registers, or eight together by another kernel. A second term is added to y by a
+    /// launch of its own: both in one would not fit the registers.
+    fn tiled(self, kernels: &Kernels, together: Option<&'static str>) -> (Vec<Launch>, usize, u32) {
+        let (rows, quads, name, lanes) = match together {
+            Some(name) => (SHARED_ROWS, if self.n > 16 { 8 } else { 4 }, name, 1),
+            None => (8, self.quads(), kernels.names[1], TILE_LANES),
+        };
+        let tiles = self.batches * self.m.div_ceil(rows) * self.n.div_ceil(4 * quads);
+        let enough = [ENOUGH_TILES[0] * lanes / TILE_LANES, ENOUGH_TILES[1]];
+        let (launch, splits, out) = self.launch(kernels, name, tiles, enough, self.unit, lanes);
+        let fours = |factor: usize| match (self.fours[factor], self.along[factor]) {
+            (false, _) => 0,
+            (true, Along::K) => 1,
+            (true, Along::Other) => 2,
+        };
+        let launch = launch
+            .constant("A_QUADS", fours(0))
+            .constant("B_QUADS", fours(1))
+            .constant("Y_QUADS", self.n.is_multiple_of(4));
+        let launch = match together {
+            Some(_) => launch.constant("WIDE", quads == 8),
+            None => launch.constant("QUADS", quads as f64).constant("LANES", TILE_LANES as f64),
+        };
+        let term = |t: usize| {
+            let launch = launch.clone().constant("ACCUMULATE", t > 0).params(kernels.words_of([t, t]));
+            let launch = kernels.bias.into_iter().fold(launch, |launch, bias| launch.constant("BIAS", bias && t == 0));
+            launch.bind([Bind::In(2 * t), Bind::In(2 * t + 1), out].into_iter().chain(kernels.bias()))
+        };
+        ((0..kernels.terms.len()).map(term).collect(), splits, 32)
+    }
+
+    /// What both kinds of launches have in common, into how many pieces the summed axis is split, and where results go.
+    fn launch(
+        self,
+        kernels: &Kernels,
+        kernel: &'static str,
+        tiles: usize,
+        [enough, piece]: [usize; 2],
+        unit: usize,
+        lanes: usize,
+    ) -> (Launch, usize, Bind) {
+        let Product { m, n, k, batches, .. } = self;
+        let splits = if tiles < enough { (enough / tiles).min(k / piece).max(1) } else { 1 };
+        let k_chunk = k.div_ceil(splits).next_multiple_of(unit);
+        let splits = k.div_ceil(k_chunk);
+        let out = if splits > 1 { Bind::Scratch(0) } else { Bind::Out(0) };
+        let launch = Launch::new(kernel, (tiles * splits).div_ceil(lanes))
+            .params([m, n, k, batches, splits, k_chunk].map(word))
+            .params(kernels.words.iter().copied().map(word));
+        (launch, splits, out)
+    }
+}
+
+/// Adds the launch that sums partial results of `len` elements, which are the first scratch buffer, if there are several.
+pub(crate) fn sum_splits(launches: &mut Launches, [splits, len]: [usize; 2], lanes: u32) {
+    if splits > 1 {
+        launches.scratch.push(splits * len);
+        launches.list.push(
+            Launch::new("sum", len.div_ceil(32))
+                .constant("LANES", lanes)
+                .constant("ACROSS", 32)
+                .params([1, splits, len, splits, 1, 0].map(word))
+                .bind([Bind::Scratch(0), Bind::Out(0)]),
+        );
+    }
+}
+
+/// The launches of `batches` times `[m, k] [k, n]`, of operands with these strides: of left factors from batch to batch, along
+/// rows and along the summed axis, of right ones from batch to batch, along that and along columns.
+pub(crate) fn matmul(
+    class: Class,
+    [m, n, k]: [usize; 3],
+    batches: usize,
+    [a, b]: [[usize; 3]; 2],
+    terms: usize,
+    bias: bool,
+) -> Launches {
+    let along = [if a[2] == 1 { Along::K } else { Along::Other }, if b[2] == 1 { Along::Other } else { Along::K }];
+    let lengths = [if a[2] == 1 { k } else { m }, if b[2] == 1 { n } else { k }];
+    let kernels = Kernels {
+        names: ["matmul", "matmul_tiles"],
+        lanes: Some("matmul_lanes"),
+        words: &[&a[..], &b, &[m * n]].concat(),
+        terms: &vec![Vec::new(); terms],
+        bias: Some(bias),
+    };
+    let (fours, unit) = (lengths.map(|len| len.is_multiple_of(4)), if k.is_multiple_of(4) { 4 } else { 1 });
+    Product { m, n, k, batches, along, fours, unit }.launches(class, kernels)
+}
+
+/// Refuses operands of another number than one or two terms and a bias have, and a second term unlike the first, but for
+/// which of its factors are stacks, along an axis before four others.
+pub(crate) fn expect_terms(op: &'static str, x: &[&Type], terms: usize, bias: bool) -> Result<()> {
+    if !(1..=2).contains(&terms) {
+        return Err(shape_error(op, "it has one or two terms", x));
+    }
+    expect_dtypes(op, x, &vec![DType::F32; 2 * terms + usize::from(bias)])?;
+    let alike = x[..2].iter().zip(&x[2 * terms - 2..]).all(|(a, b)| member(&a.shape, 4) == member(&b.shape, 4));
+    match alike {
+        true => Ok(()),
+        false => Err(shape_error(op, "the second term is like the first", x)),
+    }
+}
+
+/// Refuses a bias that is not one number for each of `n` columns.
+pub(crate) fn expect_bias(op: &'static str, x: &[&Type], bias: bool, n: usize) -> Result<()> {
+    match bias && x[x.len() - 1].shape != [n] {
+        true => Err(shape_error(op, format!("the bias is [{n}]"), x)),
+        false => Ok(()),
+    }
+}
+
+/// Refuses derivatives of what only the compiler makes, once they are taken.
+pub(crate) fn expect_plain(op: &'static str, rule: &'static str, terms: usize, bias: bool) -> Result<()> {
+    let why = "two terms and the bias are for the compiler, which fuses when derivatives have been taken";
+    match terms == 1 && !bias {
+        true => Ok(()),
+        false => Err(Error::NoRule { op, rule, why }),
+    }
+}

@@ -1,0 +1,193 @@
+//! Normalization over the last axis: by mean and standard deviation, or by the root of the mean square alone.
+
+use crate::ops::norm::{layer_norm_grad::LayerNormGrad, layer_norm_tangent::LayerNormTangent};
+use crate::{
+    cpu::{
+        buffer::{Operand, OutMut},
+        float::Real,
+    },
+    error::Result,
+    graph::{
+        graph::{Graph, Var},
+        op::{At, Op, cpu},
+    },
+    launch::{
+        launch::{Bind, Launches},
+        target::Class,
+    },
+    ops::norm::{
+        frame::{self, or_zeros},
+        rows,
+    },
+    tensor::dtype::Type,
+    testing::cases::{Case, range, unit},
+};
+
+/// The op of [`Graph::layer_norm`] and, not centred, of [`Graph::rms_norm`].
+#[derive(Debug, Clone, Copy)]
+pub struct LayerNorm {
+    /// Added to the variance, or to the mean square.
+    pub eps: f64,
+    /// Whether the mean is taken off, and `beta` added.
+    pub centred: bool,
+}
+
+impl LayerNorm {
+    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
+        let [_, n] = frame::rows(x[0].shape());
+        let [data, gamma] = [0, 1].map(|i| x[i].floats());
+        let (moments, _) = rows::write_rows(y[0].floats_mut(), n, 0, |row, y, [normed, ..], _| {
+            let m = self.normalize(&data[row * n..][..n], normed);
+            for ((y, &normed), &gamma) in y.iter_mut().zip(&*normed).zip(gamma) {
+                *y = normed * gamma;
+            }
+            if self.centred {
+                y.iter_mut().zip(x[2].floats()).for_each(|(y, &beta)| *y += beta);
+            }
+            m
+        });
+        let last = y.len() - 1;
+        y[last].floats_mut().iter_mut().zip(&moments).for_each(|(y, m)| *y = m.rstd);
+        if self.centred {
+            y[1].floats_mut().iter_mut().zip(&moments).for_each(|(y, m)| *y = m.mean);
+        }
+    }
+}
+
+impl Op for LayerNorm {
+    cpu!();
+
+    fn name(&self) -> &'static str {
+        if self.centred { "layer_norm" } else { "rms_norm" }
+    }
+
+    fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
+        self.row_types(self.name(), x, &[0])
+    }
+
+    fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
+        let size @ [rows, _] = frame::rows(&x[0].shape);
+        let ([mean, rstd], scratch) = self.moments_out(rows);
+        let beta = Bind::In(x.len() - 1);
+        let bind = [Bind::In(0), Bind::In(1), beta, Bind::Out(0), mean, rstd];
+        Launches { scratch, list: vec![self.launch_rows(class, "layer_norm", size, &bind)] }
+    }
+
+    fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
+        7 * x[0].count() as u64
+    }
+
+    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
+        self.definition(g, x).map(Some)
+    }
+
+    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        match ct {
+            [Some(ct), rest @ ..] if rest.iter().all(Option::is_none) => {
+                let d = g.apply_all(LayerNormGrad(*self), &[at.x[0], at.x[1], *ct])?;
+                Ok(d.into_iter().map(Some).collect())
+            }
+            _ => {
+                let plain = self.definition(g, at.x)?;
+                crate::diff::grad::pull(g, &plain, ct, at.x)
+            }
+        }
+    }
+
+    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        let mut x = at.x[..2].to_vec();
+        for (&dx, &like) in dx.iter().zip(at.x) {
+            x.push(or_zeros(g, dx, like)?);
+        }
+        let dy = g.apply_all(LayerNormTangent(*self), &x)?;
+        Ok(dy.into_iter().map(Some).collect())
+    }
+}
+
+impl Graph {
+    /// `y = γ (x − mean)/√(variance + ε) + β` over the last axis (Ba, Kiros and Hinton 2016); also returns the mean and
+    /// `rstd = 1/√(variance + ε)` of each row.
+    ///
+    /// | | shape | range |
+    /// |---|---|---|
+    /// | x, y | `[…, c]` | |
+    /// | gamma, beta | `[c]` | |
+    /// | mean, rstd | `[…]` | |
+    /// | eps | | `> 0` |
+    ///
+    /// The variance is the biased one, summed from deviations; a constant row has `rstd = 1/√ε`. Gradient, tangent and
+    /// the gradient's tangent are fused ops too; higher derivatives come from the plain graph.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
+    pub fn layer_norm(&mut self, x: Var, gamma: Var, beta: Var, eps: f64) -> Result<[Var; 3]> {
+        let y = self.apply_all(LayerNorm { eps, centred: true }, &[x, gamma, beta])?;
+        Ok([y[0], y[1], y[2]])
+    }
+
+    /// `y = γ x/√(mean(x²) + ε)` over the last axis (Zhang and Sennrich 2019); also returns `1/√(mean(x²) + ε)` of each
+    /// row. Shapes and derivatives are those of [`Graph::layer_norm`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
+    pub fn rms_norm(&mut self, x: Var, gamma: Var, eps: f64) -> Result<[Var; 2]> {
+        let y = self.apply_all(LayerNorm { eps, centred: false }, &[x, gamma])?;
+        Ok([y[0], y[1]])
+    }
+}
+
+/// Shapes on which the family is tried.
+pub(crate) const ROWS: &[&[usize]] = &[&[3, 2], &[7], &[67, 5], &[3, 5, 33], &[2, 9, 64], &[131, 9], &[3, 1031]];
+
+/// Cases of one of the family's ops, centred and not. Behind x and gamma it has these operands: `a` like x, `c` like
+/// gamma, `b` like beta.
+pub(crate) fn on_rows<O: Op + Clone>(
+    name: &'static str,
+    op: fn(LayerNorm) -> O,
+    operands: &'static str,
+    tolerance: f64,
+) -> Vec<Case> {
+    let all = ROWS.iter().flat_map(|shape| [(shape, true), (shape, false)]);
+    all.map(|(&shape, centred)| {
+        // Of two numbers little is left once mean and variance are taken out.
+        let tolerance = if shape[shape.len() - 1] < 3 { 2e-4 } else { tolerance };
+        let what = format!("{name} {shape:?} centred {centred}");
+        on_shape(what, op(LayerNorm { eps: 1e-2, centred }), shape, operands, centred).tolerance(tolerance)
+    })
+    .collect()
+}
+
+fn on_shape<O: Op + Clone>(what: String, op: O, shape: &[usize], operands: &'static str, centred: bool) -> Case {
+    let c = [shape[shape.len() - 1]];
+    let mut x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5)];
+    x.extend(operands.chars().filter(|&o| centred || o != 'b').map(|o| unit(if o == 'a' { shape } else { &c })));
+    Case::new(what, x, move |g, x| g.apply_all(op.clone(), x))
+}
+
+/// The timed cases of one of the family's ops: rows of a small transformer, and some off every tile.
+pub(crate) fn timed_rows<O: Op + Clone>(op: fn(LayerNorm) -> O, operands: &'static str, tolerance: f64) -> Vec<Case> {
+    let case = |shape: &[usize]| {
+        on_shape(format!("{shape:?}"), op(LayerNorm { eps: 1e-5, centred: true }), shape, operands, true)
+    };
+    [[2048, 256], [1031, 515]].iter().map(|shape| case(shape).tolerance(tolerance)).collect()
+}
+
+/// Its test cases.
+pub(crate) fn cases() -> Vec<Case> {
+    let mut all = on_rows("layer_norm", |norm| norm, "b", 3e-6);
+    let build = |g: &mut Graph, x: &[Var]| Ok(g.layer_norm(x[0], x[1], x[2], 1e-5)?.to_vec());
+    let far = vec![range(&[7, 131], 999.0, 1001.0), range(&[131], 0.5, 1.5), unit(&[131])];
+    all.push(Case::new("layer_norm far from zero", far, build).tolerance(2e-4).order(0));
+    let constant = vec![range(&[5, 3], 2.0, 2.0), range(&[3], 0.5, 1.5), unit(&[3])];
+    all.push(Case::new("layer_norm of constants", constant, build).order(0));
+    let zero = vec![range(&[5, 1], 0.0, 0.0), range(&[1], 0.5, 1.5)];
+    all.push(Case::new("rms_norm of zeros", zero, |g, x| Ok(g.rms_norm(x[0], x[1], 1e-5)?.to_vec())).order(0));
+    all
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    timed_rows(|norm| norm, "b", 3e-6)
+}

@@ -1,0 +1,176 @@
+//! What normalization over the last axis shares: rows of `[rows, n]`, on the device and on the CPU.
+
+use rayon::prelude::*;
+
+use crate::{
+    cpu::{
+        float::{Real, SERIAL},
+        sums::{dot, total},
+    },
+    error::Result,
+    graph::graph::{Graph, Var},
+    launch::{
+        launch::{Bind, Launch, Launches, word},
+        target::Class,
+    },
+    ops::norm::{frame, layer_norm::LayerNorm},
+    tensor::dtype::Type,
+};
+
+/// A row's mean and rstd, and for a tangent `x'` the means of `x'` and of `x̂ x'`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moments<F> {
+    pub mean: F,
+    pub rstd: F,
+    pub dmean: F,
+    pub along: F,
+}
+
+impl LayerNorm {
+    /// The mean of a row, 0 where nothing is centred.
+    pub(crate) fn centre<F: Real>(&self, x: &[F]) -> F {
+        if self.centred { F::of(total(x).wide() / x.len() as f64) } else { F::zero() }
+    }
+
+    /// Writes a row's x̂.
+    pub(crate) fn normalize<F: Real>(&self, x: &[F], normed: &mut [F]) -> Moments<F> {
+        let mean = self.centre(x);
+        normed.iter_mut().zip(x).for_each(|(y, &x)| *y = x - mean);
+        let variance = dot(normed, normed).wide() / x.len() as f64;
+        let rstd = F::of((variance + self.eps).sqrt().recip());
+        normed.iter_mut().for_each(|y| *y *= rstd);
+        Moments { mean, rstd, dmean: F::zero(), along: F::zero() }
+    }
+
+    /// Writes a row's x̂ and its tangent `rstd (x' − mean(x') − x̂ mean(x̂ x'))`.
+    pub(crate) fn push<F: Real>(&self, x: &[F], dx: &[F], normed: &mut [F], dnormed: &mut [F]) -> Moments<F> {
+        let m = self.normalize(x, normed);
+        let (dmean, along) = (self.centre(dx), mean_of(normed, dx));
+        for ((y, &dx), &normed) in dnormed.iter_mut().zip(dx).zip(&*normed) {
+            *y = m.rstd * (dx - dmean - normed * along);
+        }
+        Moments { dmean, along, ..m }
+    }
+
+    /// The launch of a kernel that imports `rows`.
+    pub(crate) fn launch_rows(&self, class: Class, kernel: &'static str, size: [usize; 2], bind: &[Bind]) -> Launch {
+        let (lanes, width) = match class {
+            Class::Gpu(_) => (256, size[1].div_ceil(4).next_power_of_two().clamp(8, 256)),
+            Class::Software { .. } => (8, 8),
+        };
+        Launch::new(kernel, size[0].div_ceil(lanes / width))
+            .constant("LANES", lanes as f64)
+            .constant("WIDTH", width as f64)
+            .constant("CENTRED", self.centred)
+            .params([word(size[0]), word(size[1]), (self.eps as f32).to_bits()])
+            .bind(bind.iter().copied())
+    }
+
+    /// The launches of a backward: those of `dx` and of each row's moments, `width` numbers in scratch 0; the sums over
+    /// chunks of rows; and of these.
+    pub(crate) fn launch_sums(
+        &self,
+        class: Class,
+        size @ [rows, n]: [usize; 2],
+        first: Launch,
+        width: usize,
+        (kernel, bind): (&'static str, &[Bind]),
+    ) -> Launches {
+        let [_, chunks] = frame::chunks(class, size);
+        let partial = Bind::Scratch(1);
+        let second = frame::over_rows(class, kernel, size, &[bind, &[partial]].concat());
+        let mut list = vec![first, second, frame::sum_chunks(class, size, [partial, Bind::Out(1)], 1, 1)];
+        if self.centred {
+            list.push(frame::sum_chunks(class, size, [partial, Bind::Out(2)], 0, 1));
+        }
+        Launches { scratch: vec![width * rows, 2 * chunks * n], list }
+    }
+
+    /// Where results 1 and 2, mean and rstd, are written, and what scratch that takes: a mean of 0 is no result.
+    pub(crate) fn moments_out(&self, rows: usize) -> ([Bind; 2], Vec<usize>) {
+        match self.centred {
+            true => ([Bind::Out(1), Bind::Out(2)], Vec::new()),
+            false => ([Bind::Scratch(0), Bind::Out(1)], vec![rows]),
+        }
+    }
+
+    /// The types of `y`, mean and rstd; without the mean where nothing is centred.
+    pub(crate) fn row_types(&self, op: &'static str, x: &[&Type], arrays: &[usize]) -> Result<Vec<Type>> {
+        let shape = frame::check(op, x, arrays)?;
+        let each = Type::f32(&shape[..shape.len() - 1]);
+        let all = [Type::f32(shape), each.clone(), each];
+        Ok(all[..2 + usize::from(self.centred)].to_vec())
+    }
+
+    /// The types of the cotangents of `x`, `gamma` and, where it is centred, `beta`.
+    pub(crate) fn operand_types(&self, op: &'static str, x: &[&Type], arrays: &[usize]) -> Result<Vec<Type>> {
+        let shape = frame::check(op, x, arrays)?;
+        let channels = Type::f32(&shape[shape.len() - 1..]);
+        let all = [Type::f32(shape), channels.clone(), channels];
+        Ok(all[..2 + usize::from(self.centred)].to_vec())
+    }
+
+    /// `y`, mean (where it is centred) and rstd as a plain graph.
+    pub(crate) fn definition(&self, g: &mut Graph, x: &[Var]) -> Result<Vec<Var>> {
+        let last = g.shape(x[0]).len() - 1;
+        let (deviation, mean) = match self.centred {
+            true => {
+                let mean = g.mean(x[0], &[last])?;
+                let along = g.unsqueeze(mean, &[last])?;
+                (g.sub(x[0], along)?, Some(mean))
+            }
+            false => (x[0], None),
+        };
+        let square = g.mul(deviation, deviation)?;
+        let variance = g.mean(square, &[last])?;
+        let shifted = g.affine(variance, 1.0, self.eps)?;
+        let rstd = g.rsqrt(shifted)?;
+        let along = g.unsqueeze(rstd, &[last])?;
+        let normed = g.mul(deviation, along)?;
+        let mut y = g.mul(normed, x[1])?;
+        if self.centred {
+            y = g.add(y, x[2])?;
+        }
+        Ok([Some(y), mean, Some(rstd)].into_iter().flatten().collect())
+    }
+}
+
+/// The mean of a product over a row.
+pub(crate) fn mean_of<F: Real>(a: &[F], b: &[F]) -> F {
+    F::of(dot(a, b).wide() / a.len() as f64)
+}
+
+/// Writes `y` row by row: `f` gets the row's number and place, four rows to work in, and `width` sums over rows to add
+/// to. Returns what is known of each row, and the sums: of stretches of rows, added in order, in f64.
+pub(crate) fn write_rows<F: Real>(
+    y: &mut [F],
+    n: usize,
+    width: usize,
+    f: impl Fn(usize, &mut [F], [&mut [F]; 4], &mut [F]) -> Moments<F> + Sync,
+) -> (Vec<Moments<F>>, Vec<F>) {
+    const STRETCH: usize = 32;
+    let stretch = |(t, y): (usize, &mut [F])| {
+        let (mut work, mut sums) = (vec![F::zero(); 4 * n], vec![F::zero(); width * n]);
+        let row = |(row, y): (usize, &mut [F])| {
+            let (a, b) = work.split_at_mut(2 * n);
+            let ([a, b], [c, d]) = (halves(a), halves(b));
+            f(t * STRETCH + row, y, [a, b, c, d], &mut sums)
+        };
+        let moments: Vec<_> = y.chunks_mut(n).enumerate().map(row).collect();
+        (moments, sums)
+    };
+    let parts: Vec<_> = match y.len() {
+        ..SERIAL => y.chunks_mut(STRETCH * n).enumerate().map(stretch).collect(),
+        _ => y.par_chunks_mut(STRETCH * n).enumerate().map(stretch).collect(),
+    };
+    let mut sums = vec![0.0; width * n];
+    for (_, part) in &parts {
+        sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part.wide());
+    }
+    (parts.into_iter().flat_map(|(moments, _)| moments).collect(), sums.into_iter().map(F::of).collect())
+}
+
+fn halves<F>(x: &mut [F]) -> [&mut [F]; 2] {
+    let (a, b) = x.split_at_mut(x.len() / 2);
+    [a, b]
+}

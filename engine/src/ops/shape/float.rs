@@ -1,0 +1,110 @@
+//! Floats from 16-bit floats.
+
+use half::f16;
+use rayon::prelude::*;
+
+use crate::ops::shape::half::{BLOCK, floats};
+use crate::{
+    cpu::{
+        buffer::{Operand, OutMut},
+        float::Real,
+    },
+    error::Result,
+    graph::{
+        graph::{Graph, Var},
+        op::{At, Op, cpu},
+    },
+    launch::{
+        launch::{Bind, Launch, Launches, word},
+        target::Class,
+    },
+    tensor::{
+        dtype::{DType, Type, expect_dtypes, shape_error},
+        shape::{self, Shape},
+    },
+    testing::cases::{Case, Sample},
+};
+
+/// The op of [`Graph::float`].
+#[derive(Debug)]
+pub struct Float {
+    /// Extents of the result.
+    pub shape: Shape,
+}
+
+impl Float {
+    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
+        let block = |(x, y): (&[u32], &mut [F])| {
+            let mut halves = [f16::ZERO; BLOCK];
+            for (pair, &word) in halves.chunks_exact_mut(2).zip(x) {
+                pair.copy_from_slice(&[f16::from_bits(word as u16), f16::from_bits((word >> 16) as u16)]);
+            }
+            F::from_halves(&halves[..y.len()], y);
+        };
+        x[0].indices().par_chunks(BLOCK / 2).zip(y[0].floats_mut().par_chunks_mut(BLOCK)).for_each(block);
+    }
+}
+
+impl Op for Float {
+    cpu!();
+
+    fn name(&self) -> &'static str {
+        "float"
+    }
+
+    fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
+        expect_dtypes("float", x, &[DType::U32])?;
+        let words = shape::count(&self.shape).div_ceil(2);
+        if x[0].shape != [words] {
+            return Err(shape_error("float", format!("[{words}] words for {:?}", self.shape), x));
+        }
+        Ok(vec![Type::f32(self.shape.clone())])
+    }
+
+    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
+        Launch::new("float", x[0].count().div_ceil(64))
+            .params([x[0].count(), y[0].count()].map(word))
+            .bind([Bind::In(0), Bind::Out(0)])
+            .into()
+    }
+
+    fn vjp(&self, _: &mut Graph, _: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        Ok(ct.to_vec())
+    }
+
+    fn jvp(&self, _: &mut Graph, _: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        Ok(dx.to_vec())
+    }
+}
+
+impl Graph {
+    /// The floats that words of [`Graph::half`] stand for, in this shape; exact.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) when the shape has not twice as many elements as there are words, or one
+    /// fewer, [`Error::DType`](crate::Error::DType) when the words are not u32.
+    pub fn float(&mut self, words: Var, shape: &[usize]) -> Result<Var> {
+        self.apply(Float { shape: shape.to_vec() }, &[words])
+    }
+}
+
+/// Its test cases.
+pub(crate) fn cases() -> Vec<Case> {
+    let case = |shape: &[usize]| {
+        let len = shape::count(shape);
+        let halves: Vec<u16> = floats(len + 1).into_iter().map(|v| f16::from_f32(v).to_bits()).collect();
+        let words = halves.chunks_exact(2).map(|pair| u32::from(pair[0]) | u32::from(pair[1]) << 16);
+        let shape = shape.to_vec();
+        let x = vec![Sample::Words(words.collect())];
+        Case::new(format!("float {shape:?}"), x, move |g, x| Ok(vec![g.float(x[0], &shape)?])).tolerance(0.0).order(0)
+    };
+    vec![case(&[1]), case(&[2]), case(&[127]), case(&[4, 32]), case(&[3, 43]), case(&[20_003])]
+}
+
+/// Its timed cases.
+pub(crate) fn timed() -> Vec<Case> {
+    let one = u32::from(f16::ONE.to_bits());
+    let x = vec![Sample::Words(vec![one | one << 16; 524_290])];
+    vec![Case::new("[1048579]", x, |g, x| Ok(vec![g.float(x[0], &[1_048_579])?])).tolerance(0.0)]
+}

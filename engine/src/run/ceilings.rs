@@ -1,0 +1,119 @@
+//! What an executor reaches at best, measured.
+
+use crate::{
+    error::Result,
+    graph::graph::{Graph, Var},
+    run::{profile::Span, session::Session},
+};
+
+/// The best rates of large ops.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ceilings {
+    /// Floating-point operations in a second, of multiply-adds in independent chains on numbers in registers.
+    pub fma: f64,
+    /// Floating-point operations in a second, of the best among square matrix products.
+    pub matmul: f64,
+    /// Bytes in a second, read and written, of a copy that is larger than caches.
+    pub copy: f64,
+}
+
+/// Elements of the copied array: 256 MiB are moved.
+const COPIED: usize = 1 << 25;
+
+/// Elements of the array with chains.
+const CHAINED: usize = 1 << 22;
+
+/// Seconds above which no larger size is tried.
+const ENOUGH: f64 = 0.05;
+
+/// The state that operands are in.
+const OPERAND: &str = "ceilings/x";
+
+/// The shortest of three times that an op on one operand takes.
+async fn shortest(
+    session: &mut Session,
+    shape: &[usize],
+    op: impl FnOnce(&mut Graph, Var) -> Result<Var>,
+) -> Result<Option<Span>> {
+    let mut g = Graph::new();
+    let x = g.state(OPERAND, shape)?;
+    let y = op(&mut g, x)?;
+    // Numbers that differ, since zeros are cheaper on some devices.
+    let numbers: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (i % 1021) as f32 / 1021.0 - 0.5).collect();
+    session.set(OPERAND, shape, &numbers)?;
+    let mut program = session.compile(&g, &[y])?;
+    let mut spans = Vec::new();
+    for _ in 0..3 {
+        let profile = program.profile(session, &[]).await?;
+        spans.extend(profile.spans.into_iter().max_by(|a, b| a.seconds().total_cmp(&b.seconds())));
+    }
+    Ok(spans.into_iter().min_by(|a, b| a.seconds().total_cmp(&b.seconds())))
+}
+
+/// The best rate among sizes, up to one that takes long enough.
+async fn best(sizes: &[u32], mut time: impl AsyncFnMut(u32) -> Result<Option<Span>>) -> Result<f64> {
+    let mut rate: f64 = 0.0;
+    for &size in sizes {
+        let Some(span) = time(size).await? else { break };
+        rate = rate.max(span.flops / span.seconds());
+        if span.seconds() > ENOUGH {
+            break;
+        }
+    }
+    Ok(rate)
+}
+
+impl Ceilings {
+    /// Times a copy, chains of multiply-adds and matrix products.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`](crate::Error::Device) for an adapter that does not stamp within passes, [`Error::Memory`] or
+    /// [`Error::Limit`] where 256 MiB are too many.
+    ///
+    /// [`Error::Memory`]: crate::Error::Memory
+    /// [`Error::Limit`]: crate::Error::Limit
+    pub async fn measure(session: &mut Session) -> Result<Self> {
+        let measured = Self::measured(session).await;
+        session.remove(OPERAND);
+        measured
+    }
+
+    async fn measured(session: &mut Session) -> Result<Self> {
+        let copy = shortest(session, &[COPIED], |g, x| g.neg(x)).await?;
+        let chains = async |times| shortest(session, &[CHAINED], |g, x| g.iterate(x, 0.5, 0.75, times)).await;
+        let fma = best(&[1 << 10, 1 << 12, 1 << 14], chains).await?;
+        let products = async |n| shortest(session, &[n as usize; 2], |g, x| g.matmul(x, x)).await;
+        let matmul = best(&[512, 1024, 2048, 4096], products).await?;
+        Ok(Ceilings { fma, matmul, copy: copy.map_or(0.0, |s| s.bytes as f64 / s.seconds()) })
+    }
+
+    /// Floating-point operations in a second: the larger of the two rates.
+    pub fn flops(&self) -> f64 {
+        self.fma.max(self.matmul)
+    }
+
+    /// Seconds that so many operations and bytes take at the ceilings, the roofline's (Williams et al. 2009).
+    pub fn seconds(&self, flops: f64, bytes: f64) -> f64 {
+        (flops / self.flops()).max(bytes / self.copy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slower_of_computing_and_moving_counts() {
+        let ceilings = Ceilings { fma: 4e9, matmul: 8e9, copy: 2e9 };
+        assert_eq!([(8e9, 1e9), (8e9, 4e9)].map(|(flops, bytes)| ceilings.seconds(flops, bytes)), [1.0, 2.0]);
+    }
+
+    #[test]
+    fn what_is_measured_leaves_no_state() {
+        let mut session = Session::host();
+        let c = pollster::block_on(Ceilings::measure(&mut session)).expect("the host has room for it");
+        assert!([c.fma, c.matmul, c.copy].iter().all(|rate| *rate > 0.0 && rate.is_finite()), "{c:?}");
+        assert!(session.names().is_empty());
+    }
+}

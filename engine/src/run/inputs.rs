@@ -1,0 +1,74 @@
+//! What goes into a program from outside: data for its inputs, states of its session, and what does not fit.
+
+use crate::{
+    compile::plan::Named,
+    error::Error,
+    tensor::dtype::{DType, Type},
+};
+
+/// Data for an input.
+#[derive(Debug, Clone, Copy)]
+pub enum Data<'a> {
+    /// For an f32 input.
+    F32(&'a [f32]),
+    /// For a u32 input.
+    U32(&'a [u32]),
+}
+
+impl Data<'_> {
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Data::F32(x) => format!("{} of f32", x.len()),
+            Data::U32(x) => format!("{} of u32", x.len()),
+        }
+    }
+
+    pub(crate) fn fits(&self, ty: &Type) -> bool {
+        match self {
+            Data::F32(x) => ty.dtype == DType::F32 && x.len() == ty.count(),
+            Data::U32(x) => ty.dtype == DType::U32 && x.len() == ty.count(),
+        }
+    }
+}
+
+impl<'a> From<&'a [f32]> for Data<'a> {
+    fn from(x: &'a [f32]) -> Self {
+        Data::F32(x)
+    }
+}
+
+impl<'a> From<&'a [u32]> for Data<'a> {
+    fn from(x: &'a [u32]) -> Self {
+        Data::U32(x)
+    }
+}
+
+impl<'a> From<&'a Vec<f32>> for Data<'a> {
+    fn from(x: &'a Vec<f32>) -> Self {
+        Data::F32(x)
+    }
+}
+
+impl<'a> From<&'a Vec<u32>> for Data<'a> {
+    fn from(x: &'a Vec<u32>) -> Self {
+        Data::U32(x)
+    }
+}
+
+/// A state that a program reads is not there, or of another type.
+pub(crate) fn missing_state(named: &Named, found: Option<&Type>) -> Error {
+    Error::Data {
+        what: format!("state \"{}\"", named.name),
+        expected: named.ty.to_string(),
+        found: found.map_or("nothing: it was never set".into(), Type::to_string),
+    }
+}
+
+/// A program meets a session that it was not compiled for.
+pub(crate) fn other_session() -> Error {
+    Error::Data {
+        what: "program".into(),
+        expected: "the session that it was compiled for".into(),
+        found: "another one".into(),
+    }
+}

@@ -1,0 +1,198 @@
+//! Test cases: what an op is tried on, for tests, benches and docs alike.
+
+use std::sync::Arc;
+
+use crate::{
+    error::Result,
+    graph::graph::{Graph, Var},
+    tensor::{dtype::Type, philox::philox, shape::Shape},
+};
+
+/// How an operand is drawn; the same numbers on every machine.
+#[derive(Debug, Clone)]
+pub enum Sample {
+    /// Uniform between the bounds.
+    Range(Shape, f64, f64),
+    /// Uniform in absolute value between the bounds, with either sign: away from a kink at zero.
+    Away(Shape, f64, f64),
+    /// Indices below a bound.
+    Below(Shape, u32),
+    /// These numbers.
+    Exact(Shape, Vec<f32>),
+    /// These words.
+    Words(Vec<u32>),
+}
+
+/// Drawn operands: floats rounded to f32, or indices.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Drawn {
+    /// For an f32 operand.
+    Float(Vec<f32>),
+    /// For a u32 operand.
+    Index(Vec<u32>),
+}
+
+impl Sample {
+    /// The operand's type.
+    pub fn ty(&self) -> Type {
+        match self {
+            Sample::Range(s, ..) | Sample::Away(s, ..) | Sample::Exact(s, _) => Type::f32(s.clone()),
+            Sample::Below(s, _) => Type::u32(s.clone()),
+            Sample::Words(w) => Type::u32(vec![w.len()]),
+        }
+    }
+
+    /// The operand, drawn from the stream of this number.
+    pub fn draw(&self, stream: u32) -> Drawn {
+        let unit = |i: usize| f64::from(philox([i as u32, stream, 0, 0], [7, 0])[0]) / 4_294_967_296.0;
+        let sign = |i: usize| if philox([i as u32, stream, 1, 0], [7, 0])[0] & 1 == 0 { 1.0 } else { -1.0 };
+        let floats = |f: &dyn Fn(usize) -> f64| Drawn::Float((0..self.ty().count()).map(|i| f(i) as f32).collect());
+        match self {
+            Sample::Range(_, lo, hi) => floats(&|i| lo + (hi - lo) * unit(i)),
+            Sample::Away(_, lo, hi) => floats(&|i| sign(i) * (lo + (hi - lo) * unit(i))),
+            Sample::Below(s, below) => {
+                let below = f64::from(*below);
+                Drawn::Index((0..crate::tensor::shape::count(s)).map(|i| (unit(i) * below) as u32).collect())
+            }
+            Sample::Exact(_, x) => Drawn::Float(x.clone()),
+            Sample::Words(w) => Drawn::Index(w.clone()),
+        }
+    }
+}
+
+type Build = Arc<dyn Fn(&mut Graph, &[Var]) -> Result<Vec<Var>> + Send + Sync>;
+
+/// One case: operands, the graph on them, and how well and how often it must hold.
+#[derive(Clone)]
+pub struct Case {
+    /// Op and sizes, for messages.
+    pub what: String,
+    /// The operands.
+    pub x: Vec<Sample>,
+    /// Adds the op to a graph.
+    pub build: Build,
+    /// Largest error of the device against the twin, relative to the largest `|y|`.
+    pub tolerance: f64,
+    /// How often the op may be differentiated: 0, 1, or 2 for any number of times.
+    pub order: u8,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Case {
+    /// A case with tolerance 1e-6, differentiable any number of times.
+    pub fn new(
+        what: impl Into<String>,
+        x: Vec<Sample>,
+        build: impl Fn(&mut Graph, &[Var]) -> Result<Vec<Var>> + Send + Sync + 'static,
+    ) -> Self {
+        Case { what: what.into(), x, build: Arc::new(build), tolerance: 1e-6, order: 2 }
+    }
+
+    /// With this tolerance.
+    pub fn tolerance(self, tolerance: f64) -> Self {
+        Case { tolerance, ..self }
+    }
+
+    /// Differentiable this often.
+    pub fn order(self, order: u8) -> Self {
+        Case { order, ..self }
+    }
+}
+
+/// Uniform in a range.
+pub(crate) fn range(shape: &[usize], lo: f64, hi: f64) -> Sample {
+    Sample::Range(shape.to_vec(), lo, hi)
+}
+
+/// Standard test operand: uniform in ±1.
+pub(crate) fn unit(shape: &[usize]) -> Sample {
+    range(shape, -1.0, 1.0)
+}
+
+/// Where a pointwise op is tried: for each operand bounds and whether to keep off zero.
+pub(crate) struct Domain {
+    lo: f64,
+    hi: f64,
+    away: bool,
+    extremes: Vec<f32>,
+}
+
+/// Operands between these bounds.
+pub(crate) fn within(lo: f64, hi: f64) -> Domain {
+    Domain { lo, hi, away: false, extremes: Vec::new() }
+}
+
+/// Operands of these absolute values.
+pub(crate) fn away(lo: f64, hi: f64) -> Domain {
+    Domain { lo, hi, away: true, extremes: Vec::new() }
+}
+
+impl Domain {
+    /// And these values, in a case that is not differentiated: saturation and kinks.
+    pub(crate) fn and(self, extremes: &[f32]) -> Self {
+        Domain { extremes: extremes.to_vec(), ..self }
+    }
+
+    fn sample(&self, shape: &[usize]) -> Sample {
+        match self.away {
+            true => Sample::Away(shape.to_vec(), self.lo, self.hi),
+            false => Sample::Range(shape.to_vec(), self.lo, self.hi),
+        }
+    }
+}
+
+/// The constants with which pointwise ops are tried.
+pub(crate) fn constant(name: &str) -> f64 {
+    match name {
+        "lo" => -0.75,
+        "hi" => 0.5,
+        "scale" => -1.75,
+        _ => 0.3125,
+    }
+}
+
+/// The cases of a pointwise op: lengths around a workgroup, broadcasting from either side, extremes.
+pub(crate) fn pointwise<const N: usize>(
+    name: &str,
+    order: u8,
+    domains: [Domain; N],
+    apply: fn(&mut Graph, &[Var]) -> Result<Var>,
+) -> Vec<Case> {
+    let mut shapes: Vec<[Shape; N]> = [1, 255, 256, 257, 1031].map(|len| std::array::from_fn(|_| vec![len])).to_vec();
+    if N > 1 {
+        let last = |shape: &[usize]| -> [Shape; N] {
+            std::array::from_fn(|n| if n == N - 1 { shape.to_vec() } else { vec![3, 5, 7] })
+        };
+        shapes.extend([last(&[7]), last(&[5, 1]), last(&[]), last(&[3, 1, 7]), last(&[1, 1, 1])]);
+        shapes.push(std::array::from_fn(|n| if n == 0 { vec![5, 1, 1] } else { vec![67, 1, 3, 9] }));
+        // Runs in fours, of which the last operand has all or one.
+        for shape in [vec![5, 8], vec![5, 1]] {
+            shapes.push(std::array::from_fn(|n| if n == N - 1 { shape.clone() } else { vec![3, 5, 8] }));
+        }
+    }
+    let build = move |g: &mut Graph, x: &[Var]| apply(g, x).map(|y| vec![y]);
+    let mut cases: Vec<Case> = shapes
+        .iter()
+        .map(|shapes| {
+            let x = domains.iter().zip(shapes).map(|(d, s)| d.sample(s)).collect();
+            Case::new(format!("{name} {shapes:?}"), x, build).order(order)
+        })
+        .collect();
+    let most = domains.iter().map(|d| d.extremes.len()).max().unwrap_or(0);
+    if most > 0 {
+        let x = domains
+            .iter()
+            .map(|d| match d.extremes.as_slice() {
+                [] => d.sample(&[most]),
+                x => Sample::Exact(vec![most], x.iter().copied().cycle().take(most).collect()),
+            })
+            .collect();
+        cases.push(Case::new(format!("{name} extremes"), x, build).order(0));
+    }
+    cases
+}
