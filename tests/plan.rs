@@ -229,7 +229,7 @@ fn random_program(seed: u32) -> Result<(Graph, Vec<Var>)> {
     let mut g = Graph::new();
     let rate = g.input("rate", &[1])?;
     let mut values = vec![g.input("x", &[6, 4])?, g.input("y", &[4, 6])?, g.state("s", &[6, 4])?];
-    let mut draws = (0..).flat_map(|i| ops::random::philox([i, seed, 0, 0], [1, 2]));
+    let mut draws = (0..).flat_map(|i| philox([i, seed, 0, 0], [1, 2]));
     for _ in 0..40 {
         let mut draw = |below: usize| draws.next().map_or(0, |word| word as usize % below);
         // Mostly the latest values, so that the others die.

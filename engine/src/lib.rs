@@ -115,6 +115,7 @@ pub use run::{
 pub use tensor::{
     dtype::{DType, Type},
     geometry::{Conv, Geometry},
+    philox::philox,
     shape::{self, Shape},
 };
 pub use testing::cases::{Case, Drawn, Sample};

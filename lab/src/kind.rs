@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hillshade_engine::{Graph, Var, ops::random::philox};
+use hillshade_engine::{Graph, Var, philox};
 use serde::{Deserialize, Serialize};
 
 use crate::{Likelihood, Parts, Result};

@@ -1,7 +1,7 @@
 //! Identities that must hold for the curvature of any network of a kind, whatever its parameters: tests of a measurement
 //! that need no reference.
 
-use hillshade_engine::{Session, block_on, ops::random::philox};
+use hillshade_engine::{Session, block_on, philox};
 use serde::{Deserialize, Serialize};
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use hillshade_engine::{Data, Program, Session, Var, ops::random::philox};
+use hillshade_engine::{Data, Program, Session, Var, philox};
 
 use crate::{Builder, Error, Mode, Network, Param, Result, Takes};
 

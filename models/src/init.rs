@@ -1,6 +1,6 @@
 //! How parameters begin.
 
-use hillshade_engine::{ops::random::philox, shape::count};
+use hillshade_engine::{philox, shape::count};
 
 /// An initializer. Fans are those of a dense weight `[in, out]` or a convolution's `[kh, kw, ci, co]`.
 #[derive(Debug, Clone, Copy, PartialEq)]

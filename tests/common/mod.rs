@@ -160,6 +160,6 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// Numbers in ±1 that depend on a stream alone.
 pub fn noise(len: usize, stream: u32) -> Vec<f64> {
-    let word = |i: usize| ops::random::philox([i as u32, stream, 9, 9], [3, 1])[0];
+    let word = |i: usize| philox([i as u32, stream, 9, 9], [3, 1])[0];
     (0..len).map(|i| f64::from((f64::from(word(i)) / 2_147_483_648.0 - 1.0) as f32)).collect()
 }

@@ -1,6 +1,6 @@
 //! Directions in which a loss is looked at, as vectors of all parameters.
 
-use hillshade_engine::{Session, block_on, ops::random::philox};
+use hillshade_engine::{Session, block_on, philox};
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! The order of an epoch, and batches: normalized, cropped and flipped by draws that belong to the image alone.
 
-use hillshade_engine::ops::random::philox;
+use hillshade_engine::philox;
 use rayon::prelude::*;
 
 use super::{Dataset, Images};
