@@ -8,8 +8,10 @@
 use std::time::Instant;
 
 use hillshade::{
-    engine::{Gpu, Session, block_on},
-    lab::{BatchNorm, Curvature, Gradient, Kind, Operator, Options, Problem, Result, Samples, Vectors, input, output},
+    engine::{Gpu, Graph, Session, block_on},
+    lab::{
+        BatchNorm, Curvature, Gradient, Matrix, Operator, Options, Problem, Result, Samples, Vectors, input, output,
+    },
     models::{Builder, Loss, Mode, Network},
 };
 
@@ -71,9 +73,9 @@ fn measure(name: &str, open: &dyn Fn() -> Session, mode: BatchNorm, model: &str,
     let mut session = open();
     let network = Network::parse(model)?;
     let problem = Problem::classifier(network.clone(), Loss::CrossEntropy, [32, 32, 3], 10, waves(batch)?);
-    let mut b = Builder::new(Mode::Eval);
-    let x = b.g.input("images", &[1, 32, 32, 3])?;
-    network.build(&mut b, x, 10)?;
+    let g = Graph::new();
+    let mut b = Builder::new(&g, Mode::Eval);
+    network.build(&mut b, g.input("images", &[1, 32, 32, 3]), 10)?;
     b.initialize(&mut session, 0)?;
     let options = |linearize| Options {
         batch_norm: mode,
@@ -90,7 +92,9 @@ fn measure(name: &str, open: &dyn Fn() -> Session, mode: BatchNorm, model: &str,
         vectors.draw(&mut session, &input(n, k), hillshade::lab::Probe::Rademacher, 0, 0)?;
     }
     let mut operators = Vec::new();
-    for (kind, linearize) in [(Kind::Hessian, false), (Kind::Hessian, true), (Kind::Ggn, false), (Kind::Ggn, true)] {
+    for (kind, linearize) in
+        [(Matrix::Hessian, false), (Matrix::Hessian, true), (Matrix::Ggn, false), (Matrix::Ggn, true)]
+    {
         let what = format!("{kind} product, {}", if linearize { "warm" } else { "cold" });
         operators.push((what, Curvature::new(&mut session, &problem, kind, &options(linearize))?));
     }

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hillshade::engine::{Class, Conv, Gpu, Graph, Options, Program, Result, Session, Var, Variant, block_on};
+use hillshade::engine::{Class, Conv, Gpu, Graph, Options, Program, Result, Session, Tensor, Variant, block_on};
 
-type Build = fn(&mut Graph, &[Var]) -> Result<Var>;
+type Build = for<'g> fn([Tensor<'g>; 2]) -> Tensor<'g>;
 
 /// A product of two inputs of these shapes.
 struct Row {
@@ -22,18 +22,18 @@ fn rows(software: bool) -> Vec<Row> {
     let mut rows = Vec::new();
     for n in [512, 1024, 2048, 4096].into_iter().take(if software { 2 } else { 4 }) {
         let shapes = [vec![n, n], vec![n, n]];
-        rows.push(Row { name: "matmul", id: n.to_string(), shapes, build: |g, x| g.matmul(x[0], x[1]) });
+        rows.push(Row { name: "matmul", id: n.to_string(), shapes, build: |[a, b]| a.matmul(b) });
     }
     for [side, c] in [[28, 128], [14, 256]] {
         let images = if software { 4 } else { 64 };
         let (x, w) = (vec![images, side, side, c], vec![3, 3, c, c]);
         let builds: [(_, _, Build); 3] = [
-            ("conv2d", [&x, &w], |g, x| g.conv2d(x[0], x[1], Conv::padded(1))),
-            ("conv2d_input_grad", [&x, &w], |g, x| {
-                let size = [g.shape(x[0])[1], g.shape(x[0])[2]];
-                g.conv2d_input_grad(x[0], x[1], Conv::padded(1), size)
+            ("conv2d", [&x, &w], |[x, w]| x.conv2d(w, Conv::padded(1))),
+            ("conv2d_input_grad", [&x, &w], |[ct, w]| {
+                let [_, height, width, _] = ct.dims().expect("images");
+                ct.conv2d_input_grad(w, Conv::padded(1), [height, width])
             }),
-            ("conv2d_weight_grad", [&x, &x], |g, x| g.conv2d_weight_grad(x[0], x[1], Conv::padded(1), [3, 3])),
+            ("conv2d_weight_grad", [&x, &x], |[x, ct]| x.conv2d_weight_grad(ct, Conv::padded(1), [3, 3])),
         ];
         for (name, [a, b], build) in builds {
             rows.push(Row { name, id: format!("{images}x{side}x{side}x{c}"), shapes: [a.clone(), b.clone()], build });
@@ -44,15 +44,14 @@ fn rows(software: bool) -> Vec<Row> {
 
 /// Runs the product on factors that stay on the session.
 fn run(session: &mut Session, row: &Row, data: &[Vec<f32>; 2]) -> Result<(Program, Vec<f32>)> {
-    let mut g = Graph::new();
-    let mut x = Vec::new();
     for (name, (shape, data)) in ["a", "b"].into_iter().zip(row.shapes.iter().zip(data)) {
         session.set(name, shape, data)?;
-        x.push(g.state(name, shape)?);
     }
-    let y = (row.build)(&mut g, &x)?;
+    let g = Graph::new();
+    let [a, b] = &row.shapes;
+    let y = (row.build)([g.state("a", a), g.state("b", b)]);
     let mut program = session.compile(&g, &[y])?;
-    program.run(session, &[])?;
+    program.run(session, ())?;
     let y = program.read_now(session, y)?;
     Ok((program, y))
 }
@@ -86,7 +85,7 @@ fn ladder(c: &mut Criterion) {
             group.throughput(Throughput::Elements(program.plan().flops()));
             group.bench_function(BenchmarkId::new(variant.to_string(), &row.id), |b| {
                 b.iter_custom(|times| {
-                    let mut once = || block_on(program.profile(&mut session, &[])).expect("dispatches are stamped");
+                    let mut once = || block_on(program.profile(&mut session, ())).expect("dispatches are stamped");
                     Duration::from_nanos((0..times).map(|_| once().length()).sum())
                 });
             });

@@ -1,6 +1,6 @@
 //! Every hot op on its timed cases, on the host and on the device: wall time, and on the device also its own clock's.
 //!
-//! Results are first held to the f64 twin. Operands and results rotate through copies that together exceed caches, and
+//! Results are first held to the reference in f64. Operands and results rotate through copies that together exceed caches, and
 //! are there before the clock starts. `HILLSHADE_ADAPTER` picks the device; `cargo bench --bench ops -- host`,
 //! `-- device` or `-- conv2d` runs a part.
 
@@ -14,7 +14,7 @@ use std::{
 use common::{Facts, Row, Side, group, sides};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hillshade::engine::{
-    Case, Class, DType, Data, Drawn, Graph, Plan, Program, Result, Session, Source, Var, block_on, ops,
+    Case, DType, Data, Drawn, Graph, Plan, Program, Result, Sample, Session, Source, Target, Tensor, block_on, ops,
 };
 
 /// Bytes that the copies of a case exceed together.
@@ -33,24 +33,23 @@ const SAMPLE: Duration = Duration::from_millis(20);
 const MARK: &str = "mark";
 
 /// A case on operands that are states of this copy; updates in place are kept.
-fn graph(case: &Case, copy: u64) -> Result<(Graph, Vec<Var>)> {
-    let mut g = Graph::new();
-    let mut x = Vec::new();
-    for (i, sample) in case.x.iter().enumerate() {
+fn build<'g>(g: &'g Graph, case: &Case, copy: u64) -> Result<Vec<Tensor<'g>>> {
+    let state = |(i, sample): (usize, &Sample)| {
         let (name, ty) = (format!("{copy}/{i}"), sample.ty());
-        x.push(match ty.dtype {
-            DType::F32 => g.state(&name, &ty.shape)?,
-            DType::U32 => g.state_u32(&name, &ty.shape)?,
-        });
-    }
-    let y = (case.build)(&mut g, &x)?;
-    for node in g.nodes().to_vec() {
+        match ty.dtype {
+            DType::F32 => g.state(&name, &ty.shape),
+            _ => g.state_u32(&name, &ty.shape),
+        }
+    };
+    let x: Vec<Tensor> = case.x.iter().enumerate().map(state).collect();
+    let y = (case.build)(&x)?;
+    for node in g.nodes() {
         let Source::Op(op) = &node.source else { continue };
         for (&result, operand) in node.y.iter().zip(op.in_place(node.x.len())) {
-            g.assign(node.x[operand], result)?;
+            g.assign(g.tensor(node.x[operand]), g.tensor(result));
         }
     }
-    Ok((g, y))
+    Ok(y)
 }
 
 fn data(drawn: &Drawn) -> Data<'_> {
@@ -62,27 +61,32 @@ fn data(drawn: &Drawn) -> Data<'_> {
 
 /// Sets the states of a copy.
 fn upload(session: &mut Session, case: &Case, drawn: &[Drawn], copy: u64) -> Result<()> {
-    let mut g = Graph::new();
-    for (i, sample) in case.x.iter().enumerate() {
+    let g = Graph::new();
+    let mut inputs = Vec::new();
+    for (i, (sample, drawn)) in case.x.iter().zip(drawn).enumerate() {
         let (name, ty) = (format!("{copy}/{i}"), sample.ty());
         session.reserve(&name, &ty)?;
         let (from, to) = match ty.dtype {
-            DType::F32 => (g.input(&format!("from {name}"), &ty.shape)?, g.state(&name, &ty.shape)?),
-            DType::U32 => (g.input_u32(&format!("from {name}"), &ty.shape)?, g.state_u32(&name, &ty.shape)?),
+            DType::F32 => (g.input(&format!("from {name}"), &ty.shape), g.state(&name, &ty.shape)),
+            _ => (g.input_u32(&format!("from {name}"), &ty.shape), g.state_u32(&name, &ty.shape)),
         };
-        g.assign(to, from)?;
+        g.assign(to, from);
+        inputs.push((from, data(drawn)));
     }
-    let names: Vec<String> = (0..case.x.len()).map(|i| format!("from {copy}/{i}")).collect();
-    let feeds: Vec<(&str, Data)> = names.iter().map(String::as_str).zip(drawn.iter().map(data)).collect();
-    session.compile(&g, &[])?.run(session, &feeds)
+    session.compile(&g, &[])?.run(session, &inputs)
 }
 
-/// What a program has computed.
-fn results(session: &Session, program: &Program, y: &[Var]) -> Result<Vec<Vec<f64>>> {
-    y.iter().map(|&y| block_on(program.read_wide(session, y))).collect()
+/// Runs a copy and gives what it has computed.
+fn run(session: &mut Session, case: &Case, copy: u64) -> Result<(Program, Vec<Vec<f64>>)> {
+    let g = Graph::new();
+    let y = build(&g, case, copy)?;
+    let mut program = session.compile(&g, &y)?;
+    program.run(session, ())?;
+    let results = y.iter().map(|&y| block_on(program.read_wide(session, y))).collect::<Result<_>>()?;
+    Ok((program, results))
 }
 
-/// Operands and the twin's results.
+/// Operands and the reference's results.
 struct Truth {
     drawn: Vec<Drawn>,
     y: Vec<Vec<f64>>,
@@ -93,10 +97,8 @@ impl Truth {
         let drawn: Vec<Drawn> = case.x.iter().enumerate().map(|(i, sample)| sample.draw(i as u32)).collect();
         let mut twin = Session::twin();
         upload(&mut twin, case, &drawn, 0)?;
-        let (g, y) = graph(case, 0)?;
-        let mut program = twin.compile(&g, &y)?;
-        program.run(&mut twin, &[])?;
-        Ok(Truth { drawn, y: results(&twin, &program, &y)? })
+        let y = run(&mut twin, case, 0)?.1;
+        Ok(Truth { drawn, y })
     }
 
     /// Fails where a result is off by more than the case allows.
@@ -122,18 +124,15 @@ struct Copies {
 }
 
 impl Copies {
-    /// Uploads, runs all once, and holds the first one's results to the twin's.
+    /// Uploads, runs all once, and holds the first one's results to the reference's.
     fn new(side: &Side, what: &str, case: &Case, truth: &Truth, bytes: u64) -> Result<Self> {
         let (mut session, mut programs) = (side.open(), Vec::new());
         session.set(MARK, &[1], &[0.0])?;
         for copy in 0..CACHE.div_ceil(bytes).max(COPIES) {
             upload(&mut session, case, &truth.drawn, copy)?;
-            let (g, y) = graph(case, copy)?;
-            let mut program = session.compile(&g, &y)?;
-            program.run(&mut session, &[])?;
+            let (program, got) = run(&mut session, case, copy)?;
             if copy == 0 {
-                let what = format!("{what} on {}", session.executor());
-                truth.hold(&what, &results(&session, &program, &y)?, case.tolerance);
+                truth.hold(&format!("{what} on {}", session.executor()), &got, case.tolerance);
             }
             programs.push(program);
         }
@@ -156,7 +155,7 @@ impl Copies {
         let begin = Instant::now();
         for _ in 0..runs {
             let (program, session) = self.turn();
-            program.run(session, &[])?;
+            program.run(session, ())?;
         }
         self.wait()?;
         Ok(begin.elapsed())
@@ -167,7 +166,7 @@ impl Copies {
         let mut seconds = 0.0;
         for _ in 0..runs {
             let (program, session) = self.turn();
-            seconds += block_on(program.profile(session, &[]))?.spans.iter().map(|s| s.seconds()).sum::<f64>();
+            seconds += block_on(program.profile(session, ()))?.spans.iter().map(|s| s.seconds()).sum::<f64>();
         }
         // A clock that does not tick within an op counts a tick.
         Ok(Duration::from_secs_f64(seconds.max(1e-9)))
@@ -178,7 +177,8 @@ type Clock = fn(&mut Copies, u64) -> Result<Duration>;
 
 fn time(c: &mut Criterion, sides: &[Side], facts: &mut Facts, op: &str, case: &Case) {
     let what = format!("{op} {}", case.what);
-    let planned = graph(case, 0).and_then(|(g, y)| Plan::for_class(Class::GPU, &g, &y, true));
+    let g = Graph::new();
+    let planned = build(&g, case, 0).and_then(|y| Plan::new(Target::GPU, &g, &y));
     let plan = planned.unwrap_or_else(|e| panic!("{what}: {e}"));
     let (flops, bytes) = (plan.flops(), plan.steps.iter().map(|s| s.bytes()).sum::<u64>());
     let large = flops as f64 > LARGE[0] || bytes as f64 > LARGE[1];

@@ -6,7 +6,7 @@
 use std::{fs, path::PathBuf, time::Instant};
 
 use hillshade::{
-    engine::{self, Attention, Data, Gpu, Graph, Plan, Session, Var, block_on},
+    engine::{self, Attention, Gpu, Graph, Plan, Session, Target, Tensor, block_on},
     models::{
         Config, Optimizer, Trainer,
         data::{Dataset, Images},
@@ -73,15 +73,15 @@ fn steps(open: &dyn Fn() -> Session) -> Result<Vec<(usize, f64)>> {
 
 /// Seconds for each op of a chain, until it is handed over and until it is done.
 fn chain(mut session: Session, len: usize) -> Result<[f64; 2]> {
-    let mut g = Graph::new();
-    let x = g.input("x", &[len])?;
-    let y = (0..CHAIN).try_fold(x, |y, i| if i % 2 == 0 { g.sin(y) } else { g.cos(y) })?;
+    let g = Graph::new();
+    let x = g.input("x", &[len]);
+    let y = (0..CHAIN).fold(x, |y, i| if i % 2 == 0 { y.sin() } else { y.cos() });
     let mut program = session.compile(&g, &[y])?;
-    let x: Vec<f32> = (0..len).map(|i| i as f32 * 0.01).collect();
+    let data: Vec<f32> = (0..len).map(|i| i as f32 * 0.01).collect();
     let mut handed = Vec::new();
     let done = median(ROUNDS, || {
         let begin = Instant::now();
-        program.run(&mut session, &[("x", Data::F32(&x))])?;
+        program.run(&mut session, [(x, &data)])?;
         handed.push(begin.elapsed().as_secs_f64() / CHAIN as f64);
         program.read_now(&session, y)?;
         Ok(begin.elapsed().as_secs_f64() / CHAIN as f64)
@@ -91,43 +91,36 @@ fn chain(mut session: Session, len: usize) -> Result<[f64; 2]> {
 }
 
 /// Attention's gradient over `t` tokens, four heads of 32; by its kernels, or with its scores written out.
-fn attention(t: usize, fused: bool) -> engine::Result<(Graph, Vec<Var>)> {
-    let mut g = Graph::new();
+fn attention(g: &Graph, t: usize, fused: bool) -> engine::Result<Vec<Tensor<'_>>> {
     let x = ["q", "k", "v"].map(|name| g.input(name, &[1, t, 4, 32]));
-    let [q, k, v] = x;
-    let x = [q?, k?, v?];
     let how = Attention { causal: false, scale: 32f64.powf(-0.5) };
     let y = match fused {
-        true => g.attention(x[0], x[1], x[2], how, None)?[0],
+        true => x[0].attention(x[1], x[2], how, None)[0],
         false => {
-            let [q, k, v] = x.map(|x| g.transpose(x, &[0, 2, 1, 3]));
-            let scores = g.matmul_as(q?, false, k?, true)?;
-            let scores = g.affine(scores, how.scale, 0.0)?;
-            let p = g.softmax(scores, 3)?;
-            g.matmul(p, v?)?
+            let [q, k, v] = x.map(|x| x.transpose(&[0, 2, 1, 3]));
+            let scores = q.matmul_as(false, k, true) * how.scale;
+            scores.softmax(3).matmul(v)
         }
     };
-    let square = g.mul(y, y)?;
-    let loss = g.mean(square, &[0, 1, 2, 3])?;
-    let gradient = g.grad(loss, &x)?;
-    Ok((g, gradient))
+    (y * y).mean_all().grad(&x)
 }
 
 fn lengths(mut session: Session) -> Result<Vec<[f64; 4]>> {
     let mut all = Vec::new();
     for t in [256, 512, 1024, 2048, 4096] {
-        let (g, outputs) = attention(t, true)?;
+        let g = Graph::new();
+        let outputs = attention(&g, t, true)?;
         let mut program = session.compile(&g, &outputs)?;
         let data: Vec<f32> = (0..t * 128).map(|i| (i as f32 * 0.37).sin()).collect();
-        let feeds = ["q", "k", "v"].map(|name| (name, Data::F32(&data)));
+        let inputs = ["q", "k", "v"].map(|name| (name, &data));
         let seconds = median(1, || {
             let begin = Instant::now();
-            program.run(&mut session, &feeds)?;
+            program.run(&mut session, inputs)?;
             program.read_now(&session, outputs[0])?;
             Ok(begin.elapsed().as_secs_f64())
         })?;
-        let (plain, outputs) = attention(t, false)?;
-        let plain = Plan::new(&plain, &outputs, true)?;
+        let plain = Graph::new();
+        let plain = Plan::new(Target::GPU, &plain, &attention(&plain, t, false)?)?;
         let (own, plain) = (program.plan().bytes() as f64 / 1e6, plain.bytes() as f64 / 1e6);
         println!(
             "  {t:>5} tokens {own:8.2} MB, with scores written out {plain:9.2} MB {:10.1} ms for a gradient",

@@ -10,7 +10,7 @@ use std::{hint::black_box, time::Duration};
 use common::{Facts, Row, Side, group, sides};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hillshade::{
-    engine::{Conv, Data, Graph, Program, Result, Var, block_on},
+    engine::{Conv, Data, Graph, Result, Tensor, block_on},
     models::{
         Config, Optimizer, Schedule, ScheduleShape, Trainer,
         data::{Dataset, Images},
@@ -20,35 +20,31 @@ use hillshade::{
 /// Time of a sample, of which there are ten.
 const SAMPLE: Duration = Duration::from_millis(100);
 
+type Build = for<'g> fn(&[Tensor<'g>]) -> Result<Vec<Tensor<'g>>>;
+
 /// A graph on inputs of these shapes.
 struct Timed<'a> {
     group: &'a str,
     id: &'a str,
     shapes: &'a [&'a [usize]],
-    build: fn(&mut Graph, &[Var]) -> Result<Vec<Var>>,
+    build: Build,
 }
 
 /// Times a graph, one number that depends on all results read back, which waits for the run.
 fn time(c: &mut Criterion, sides: &[Side], facts: &mut Facts, timed: &Timed) {
     let Timed { group: op, id, shapes, build } = *timed;
     let mut group = group(c, op, SAMPLE);
-    let mut g = Graph::new();
-    let names: Vec<String> = (0..shapes.len()).map(|i| format!("x{i}")).collect();
-    let x: Result<Vec<Var>> = names.iter().zip(shapes).map(|(n, s)| g.input(n, s)).collect();
-    let summed = x.and_then(|x| {
-        // So that nothing is pruned and little is read.
-        let y = build(&mut g, &x)?;
-        let sums =
-            y.iter().map(|&y| g.sum(y, &(0..g.shape(y).len()).collect::<Vec<_>>())).collect::<Result<Vec<_>>>()?;
-        sums[1..].iter().try_fold(sums[0], |a, &b| g.add(a, b))
-    });
-    let total = summed.expect("the shapes fit");
-    let data: Vec<Vec<f32>> =
-        shapes.iter().map(|s| (0..s.iter().product()).map(|i: usize| (i % 97) as f32 / 97.0 - 0.5).collect()).collect();
-    let feeds: Vec<(&str, Data)> = names.iter().zip(&data).map(|(n, d)| (n.as_str(), Data::F32(d))).collect();
+    let g = Graph::new();
+    let x: Vec<Tensor> = shapes.iter().enumerate().map(|(i, shape)| g.input(&format!("x{i}"), shape)).collect();
+    // So that nothing is pruned and little is read.
+    let sums = build(&x).expect("there are rules").into_iter().map(Tensor::sum_all);
+    let total = sums.reduce(|a, b| a + b).expect("results");
+    let number = |i: usize| (i % 97) as f32 / 97.0 - 0.5;
+    let data: Vec<Vec<f32>> = shapes.iter().map(|s| (0..s.iter().product()).map(number).collect()).collect();
+    let inputs: Vec<(Tensor, Data)> = x.iter().copied().zip(data.iter().map(Data::from)).collect();
     for side in sides {
         let mut session = side.open();
-        let mut program: Program = session.compile(&g, &[total]).expect("the shapes fit");
+        let mut program = session.compile(&g, &[total]).expect("the shapes fit");
         let plan = program.plan();
         let (flops, bytes) = (plan.flops(), plan.steps.iter().map(|s| s.bytes()).sum::<u64>());
         group.throughput(Throughput::ElementsAndBytes { elements: flops, bytes });
@@ -56,7 +52,7 @@ fn time(c: &mut Criterion, sides: &[Side], facts: &mut Facts, timed: &Timed) {
         group.bench_function(BenchmarkId::new(side.by, id), |b| {
             note.take().into_iter().for_each(|row| facts.add(side, &row));
             b.iter(|| {
-                program.run(&mut session, &feeds).expect("the program runs");
+                program.run(&mut session, &inputs).expect("the program runs");
                 black_box(program.read_now(&session, total).expect("the total can be read"))
             });
         });
@@ -65,20 +61,20 @@ fn time(c: &mut Criterion, sides: &[Side], facts: &mut Facts, timed: &Timed) {
 }
 
 fn ops(c: &mut Criterion, sides: &[Side], facts: &mut Facts) {
-    let mut time = |group: &str, id: &str, shapes: &[&[usize]], build: fn(&mut Graph, &[Var]) -> Result<Vec<Var>>| {
+    let mut time = |group: &str, id: &str, shapes: &[&[usize]], build: Build| {
         time(c, sides, facts, &Timed { group, id, shapes, build });
     };
     for n in [512, 1024] {
-        time("matmul", &n.to_string(), &[&[n, n], &[n, n]], |g, x| Ok(vec![g.matmul(x[0], x[1])?]));
+        time("matmul", &n.to_string(), &[&[n, n], &[n, n]], |x| Ok(vec![x[0].matmul(x[1])]));
     }
-    let conv = |g: &mut Graph, x: &[Var]| Ok(vec![g.conv2d(x[0], x[1], Conv::padded(1))?]);
-    let trained = |g: &mut Graph, x: &[Var]| {
-        let y = g.conv2d(x[0], x[1], Conv::padded(1))?;
-        g.vjp(&[y], &[y], x)
+    let conv: Build = |x| Ok(vec![x[0].conv2d(x[1], Conv::padded(1))]);
+    let trained: Build = |x| {
+        let y = x[0].conv2d(x[1], Conv::padded(1));
+        y.graph().vjp(&[y], &[y], x)
     };
-    let normed = |g: &mut Graph, x: &[Var]| {
-        let [y, _, _] = g.batch_norm(x[0], x[1], x[2], 1e-5)?;
-        g.vjp(&[y], &[y], x)
+    let normed: Build = |x| {
+        let [y, ..] = x[0].batch_norm(x[1], x[2], 1e-5);
+        y.graph().vjp(&[y], &[y], x)
     };
     for [side, channels] in [[32, 16], [8, 64], [32, 64]] {
         let (x, w) = ([32, side, side, channels], [3, 3, channels, channels]);

@@ -10,37 +10,32 @@
 //!
 //! fn main() -> Result<()> {
 //!     // A program as data: a small net on the four points of exclusive or, its gradient, a step of gradient descent.
-//!     let mut g = Graph::new();
-//!     let (x, y) = (g.input("x", &[4, 2])?, g.input("y", &[4, 1])?);
-//!     let rate = g.input("rate", &[1])?;
-//!     let (w1, b1) = (g.state("w1", &[2, 8])?, g.state("b1", &[8])?);
-//!     let (w2, b2) = (g.state("w2", &[8, 1])?, g.state("b2", &[1])?);
-//!     let hidden = g.linear(x, w1, b1)?;
-//!     let hidden = g.tanh(hidden)?;
-//!     let guess = g.linear(hidden, w2, b2)?;
-//!     let loss = g.mean_squared_error(guess, y)?;
-//!     let params = [w1, b1, w2, b2];
-//!     let gradient = g.grad(loss, &params)?;
+//!     let g = Graph::new();
+//!     let (x, y, rate) = (g.input("x", &[4, 2]), g.input("y", &[4, 1]), g.input("rate", &[1]));
+//!     let shapes: [(&str, &[usize]); 4] = [("w1", &[2, 8]), ("b1", &[8]), ("w2", &[8, 1]), ("b2", &[1])];
+//!     let params = shapes.map(|(name, shape)| g.state(name, shape));
+//!     let [w1, b1, w2, b2] = params;
+//!     let loss = x.linear(w1, b1).tanh().linear(w2, b2).mean_squared_error(y);
+//!     let gradient = loss.grad(&params)?;
 //!     // The Hessian times the gradient: how the slope changes along itself.
-//!     let product = g.jvp(&gradient, &params, &gradient)?;
+//!     let product = loss.hvp(&params, &gradient)?;
 //!     let plain = Sgd { momentum: 0.0, nesterov: false, decay: 0.0 };
 //!     for (p, slope) in params.into_iter().zip(gradient) {
-//!         let new = g.sgd(plain, p, slope, rate, None)?;
-//!         g.assign(p, new[0])?;
+//!         g.assign(p, p.sgd(plain, slope, rate, None)?[0]);
 //!     }
 //!
 //!     // On a GPU: Session::device(block_on(Gpu::open())?). In f64: Session::twin().
 //!     let mut session = Session::host();
 //!     let wave = |n: usize| (0..n).map(|i| (2.0 * i as f32 + 1.0).sin()).collect::<Vec<f32>>();
-//!     for (name, shape) in [("w1", vec![2, 8]), ("b1", vec![8]), ("w2", vec![8, 1]), ("b2", vec![1])] {
-//!         session.set(name, &shape, &wave(shape.iter().product()))?;
+//!     for (name, shape) in shapes {
+//!         session.set(name, shape, &wave(shape.iter().product()))?;
 //!     }
 //!     let mut step = session.compile(&g, &[loss, product[0]])?;
 //!     println!("{}", step.plan()); // every dispatch, with its kernel, grid, bytes and FLOPs
 //!     let points = [0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0];
-//!     let feeds = [("x", Data::F32(&points)), ("y", Data::F32(&[0.0, 1.0, 1.0, 0.0])), ("rate", Data::F32(&[0.2]))];
+//!     let inputs = [(x, Data::F32(&points)), (y, Data::F32(&[0.0, 1.0, 1.0, 0.0])), (rate, Data::F32(&[0.2]))];
 //!     for _ in 0..2000 {
-//!         step.run(&mut session, &feeds)?;
+//!         step.run(&mut session, inputs)?;
 //!     }
 //!     assert!(step.read_now(&session, loss)?[0] < 1e-3);
 //!     Ok(())

@@ -1,6 +1,6 @@
 //! What can go wrong, said with what was asked and what was there.
 
-use crate::tensor::dtype::DType;
+use crate::tensor::DType;
 
 /// The engine's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -9,6 +9,15 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A rule was broken while a graph was built.
+    #[error("{error} (at {place})")]
+    At {
+        /// The rule.
+        #[source]
+        error: Box<Error>,
+        /// Where in the source.
+        place: &'static std::panic::Location<'static>,
+    },
     /// Operands break an op's shape rule.
     #[error("{op}: {rule}, got {got}")]
     Shape {
@@ -96,4 +105,14 @@ pub enum Error {
     /// The driver or wgpu reported a fault.
     #[error("the device reported: {0}")]
     Device(String),
+}
+
+impl Error {
+    /// What went wrong, without the place in the source.
+    pub fn cause(&self) -> &Error {
+        match self {
+            Error::At { error, .. } => error.cause(),
+            error => error,
+        }
+    }
 }

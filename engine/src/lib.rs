@@ -1,16 +1,30 @@
 //! The engine of Hillshade: graphs of tensor operations, their derivatives of any order, a compiler, and three executors.
 //!
+//! ```
+#![doc = include_str!("../../examples/hvp.rs")]
+//! # mod hillshade { pub mod engine { pub use hillshade_engine::*; } }
+//! ```
+//!
+//! Users write ops of their own as the engine's are written:
+//!
+//! ```
+#![doc = include_str!("../../examples/custom_op.rs")]
+//! # mod hillshade { pub mod engine { pub use hillshade_engine::*; } }
+//! ```
+//!
 //! The rooms below are in the order in which they build on one another: a module uses those above it, never those below.
 
-pub mod error;
+pub(crate) mod error;
 
 /// What values are: element types, shapes, the geometry of convolutions, counter-based random numbers.
-pub mod tensor {
+pub(crate) mod tensor {
     pub mod dtype;
     pub mod geometry;
     pub mod philox;
     pub mod shape;
     pub(crate) mod stack;
+
+    pub(crate) use {dtype::*, geometry::*, philox::*, shape::*, stack::*};
 }
 
 /// Loops on the CPU, in f32 and f64: they know slices and extents, and neither graphs nor ops.
@@ -22,8 +36,8 @@ pub(crate) mod cpu {
     pub mod float;
     pub mod math;
     pub mod scratch;
+    pub mod slices;
     pub mod stack;
-    pub mod sums;
 
     /// Convolutions.
     pub mod conv {
@@ -34,23 +48,32 @@ pub(crate) mod cpu {
         pub mod vectors;
         pub mod winograd;
     }
+
+    pub(crate) use {aligned::*, buffer::*, channels::*, epilogue::*, float::*, slices::*, stack::*};
 }
 
 /// Dispatches as data, and what kernels are chosen for.
 pub(crate) mod launch {
     pub mod launch;
     pub mod target;
+
+    pub(crate) use {launch::*, target::*};
 }
 
 /// Programs as data: graphs, ops, and the handles by which formulas are written.
 pub(crate) mod graph {
     pub mod graph;
     pub mod op;
+    pub mod tensor;
+
+    pub(crate) use {graph::*, op::*, tensor::*};
 }
 
 /// What ops are tried on.
 pub(crate) mod testing {
     pub mod cases;
+
+    pub use cases::*;
 }
 
 pub mod ops;
@@ -60,6 +83,8 @@ pub(crate) mod compile {
     pub mod fuse;
     pub mod plan;
     pub mod simplify;
+
+    pub(crate) use {fuse::*, plan::*, simplify::*};
 }
 
 /// Derivatives and other transformations of graphs.
@@ -75,6 +100,8 @@ pub(crate) mod device {
     pub mod gpu;
     pub mod pipeline;
     pub mod timestamps;
+
+    pub(crate) use {gpu::*, timestamps::*};
 }
 
 /// Executors and what is measured on them.
@@ -84,6 +111,7 @@ pub(crate) mod run {
     pub mod device;
     pub mod inputs;
     pub mod profile;
+    pub mod scope;
     pub mod self_test;
     pub mod session;
 }
@@ -99,17 +127,19 @@ pub use diff::partial_eval::Split;
 pub use error::{Error, Result};
 pub use graph::{
     graph::{Graph, Node, Source, Var},
-    op::{At, Op, Stacked},
+    op::{At, Derivatives, Op, Same, Stacked},
+    tensor::Tensor,
 };
 pub use launch::{
     launch::{Bind, Launch, Launches},
-    target::{Class, Cooperative, Tier, Variant},
+    target::{Class, Cooperative, Target, Tier, Variant},
 };
 pub use ops::{Adam, Attention, Map, Pointwise, Pool, Rule, Sgd, Update};
 pub use run::{
     ceilings::Ceilings,
-    inputs::Data,
+    inputs::{Data, Inputs, Key},
     profile::{Profile, Span},
+    scope::Scope,
     session::{Program, Session},
 };
 pub use tensor::{

@@ -1,7 +1,7 @@
 //! The ops, one line each: a name here, `ops/<family>/<name>.rs`, `shaders/<family>/<name>.wgsl`. Tests, benches and docs read
 //! this list; benches time what is marked so. Modules in brackets are a family's frame.
 
-use crate::testing::cases::Case;
+use crate::testing::Case;
 
 /// Declares the families' modules, their public items, and the tables of their cases.
 macro_rules! ops {
@@ -28,7 +28,7 @@ macro_rules! ops {
 
 ops! {
     /// Functions of one to three numbers, elementwise with broadcasting.
-    pointwise [map]:
+    pointwise [map, operators]:
         abs,
         add + timed,
         affine,
@@ -110,7 +110,7 @@ ops! {
         matmul + timed;
 
     /// Convolutions and pooling, channels last.
-    conv [depthwise, epilogue, phases, trials, winograd]:
+    conv [depthwise, epilogue, frame, phases, trials, winograd]:
         conv2d + timed,
         conv2d_input_grad + timed,
         conv2d_weight_grad + timed,
@@ -129,7 +129,7 @@ ops! {
         layer_norm_tangent + timed;
 
     /// Scaled dot-product attention.
-    attention [blocks, heads]:
+    attention [blocks, heads, trials]:
         attention + timed,
         attention_grad + timed,
         attention_grad_tangent + timed,
@@ -151,6 +151,7 @@ ops! {
     optim [update]:
         adam + timed,
         average,
+        running_variance,
         sgd + timed;
 
     /// What measures the ceilings of an executor.
@@ -158,5 +159,6 @@ ops! {
         iterate + timed;
 }
 
+pub use attention::heads::Attention;
 pub use optim::update::{Rule, Update};
 pub use pointwise::map::{Map, Pointwise};

@@ -61,3 +61,13 @@ impl From<hillshade_engine::Error> for Error {
 pub(crate) fn argument(what: &str, expected: impl Into<String>, found: impl ToString) -> Error {
     Error::Argument { what: what.into(), expected: expected.into(), found: found.to_string() }
 }
+
+/// Refuses an argument where a condition says so.
+macro_rules! refuse {
+    ($when:expr, $what:expr, $expected:expr, $found:expr) => {
+        if $when {
+            return Err($crate::error::argument($what, $expected, $found));
+        }
+    };
+}
+pub(crate) use refuse;

@@ -2,18 +2,14 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
-use hillshade_engine::{Data, Source, Var};
+use hillshade_engine::{Data, Graph, Source, Tensor};
 use hillshade_models::{
-    Builder, Loss, Mode, Network, Part, Task,
+    Builder, Loss, Mode, Network, Param, Part, Task,
     data::{Dataset, Images, Text},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Block, Result,
-    error::argument,
-    gradient::{chosen, layout},
-};
+use crate::{error::*, layout::*};
 
 /// Which statistics batch normalization takes, in everything that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -56,27 +52,24 @@ pub enum Likelihood {
 
 /// What a graph of a loss is made of.
 #[derive(Debug, Clone, Copy)]
-pub struct Parts {
+pub struct Parts<'g> {
     /// The loss of each sample, `[n]`; the loss is their mean.
-    pub losses: Var,
+    pub losses: Tensor<'g>,
     /// The network's outputs, `[n, …]`, on which the losses depend, each on its own row.
-    pub outputs: Var,
-}
-
-/// Of a network's loss.
-fn likelihood(loss: Loss) -> Likelihood {
-    match loss {
-        Loss::CrossEntropy => Likelihood::Categorical,
-        Loss::Squared => Likelihood::Gaussian { curvature: 1.0 },
-    }
+    pub outputs: Tensor<'g>,
 }
 
 /// Samples in memory: named arrays with the sample as first axis.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Samples {
     count: usize,
-    floats: Vec<(String, Vec<f32>)>,
-    indices: Vec<(String, Vec<u32>)>,
+    arrays: Vec<(String, Array)>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Array {
+    F32(Arc<Vec<f32>>),
+    U32(Arc<Vec<u32>>),
 }
 
 impl Samples {
@@ -89,40 +82,35 @@ impl Samples {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`](crate::Error::Argument) when the numbers do not divide among the samples.
-    pub fn floats(mut self, name: &str, data: Vec<f32>) -> Result<Self> {
-        self.fits(name, data.len())?;
-        self.floats.push((name.into(), data));
-        Ok(self)
+    /// [`Error::Argument`] when the numbers do not divide among the samples.
+    pub fn floats(self, name: &str, data: Vec<f32>) -> Result<Self> {
+        self.with(name, data.len(), Array::F32(data.into()))
     }
 
     /// With an input of indices.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`](crate::Error::Argument) when the numbers do not divide among the samples.
-    pub fn indices(mut self, name: &str, data: Vec<u32>) -> Result<Self> {
-        self.fits(name, data.len())?;
-        self.indices.push((name.into(), data));
-        Ok(self)
+    /// [`Error::Argument`] when the numbers do not divide among the samples.
+    pub fn indices(self, name: &str, data: Vec<u32>) -> Result<Self> {
+        self.with(name, data.len(), Array::U32(data.into()))
     }
 
-    fn fits(&self, name: &str, len: usize) -> Result<()> {
-        match self.count > 0 && len > 0 && len.is_multiple_of(self.count) {
-            true => Ok(()),
-            false => Err(argument(name, format!("as much for each of {} samples", self.count), len)),
+    fn with(mut self, name: &str, len: usize, array: Array) -> Result<Self> {
+        if self.count == 0 || len == 0 || !len.is_multiple_of(self.count) {
+            return Err(argument(name, format!("as much for each of {} samples", self.count), len));
         }
+        self.arrays.push((name.into(), array));
+        Ok(self)
     }
 
     /// The first `count` images of a data set, normalized by its training moments, as `images` and `labels`.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`](crate::Error::Argument) when there are not so many.
+    /// [`Error::Argument`] when there are not so many.
     pub fn images(dataset: &Dataset, images: &Images, count: usize) -> Result<Self> {
-        if count == 0 || count > images.len() {
-            return Err(argument("samples", format!("1 to {}", images.len()), count));
-        }
+        refuse!(count == 0 || count > images.len(), "samples", format!("1 to {}", images.len()), count);
         let batch = dataset.batch(images, &(0..count as u32).collect::<Vec<_>>(), None);
         Samples::new(count).floats("images", batch.x)?.indices("labels", batch.labels)
     }
@@ -131,13 +119,11 @@ impl Samples {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`](crate::Error::Argument) when there are not so many.
+    /// [`Error::Argument`] when there are not so many.
     pub fn sequences(text: &Text, part: Part, count: usize) -> Result<Self> {
         let of = if part == Part::Train { &text.train } else { &text.test };
         let full = of.len().saturating_sub(1) / text.context;
-        if count == 0 || count > full {
-            return Err(argument("samples", format!("1 to {full}"), count));
-        }
+        refuse!(count == 0 || count > full, "samples", format!("1 to {full}"), count);
         let batch = text.batch(of, &(0..count as u32).collect::<Vec<_>>(), None);
         Samples::new(count).indices("tokens", batch.tokens)?.indices("labels", batch.next)
     }
@@ -147,19 +133,36 @@ impl Samples {
         self.count
     }
 
-    /// Samples in a range, as feeds.
-    pub fn feeds(&self, range: Range<usize>) -> Vec<(&str, Data<'_>)> {
+    /// Samples in a range, as inputs.
+    pub fn inputs(&self, range: Range<usize>) -> Vec<(&str, Data<'_>)> {
         let part = |len: usize| range.start * (len / self.count)..range.end * (len / self.count);
-        let floats = self.floats.iter().map(|(name, x)| (name.as_str(), Data::F32(&x[part(x.len())])));
-        let indices = self.indices.iter().map(|(name, x)| (name.as_str(), Data::U32(&x[part(x.len())])));
-        floats.chain(indices).collect()
+        let arrays = self.arrays.iter().map(|(name, array)| match array {
+            Array::F32(x) => (name.as_str(), Data::F32(&x[part(x.len())])),
+            Array::U32(x) => (name.as_str(), Data::U32(&x[part(x.len())])),
+        });
+        arrays.collect()
     }
 }
 
 /// Samples at once where it is not said.
 pub(crate) const MICRO_BATCH: usize = 128;
 
-type Build = dyn Fn(&mut Builder, usize) -> hillshade_models::Result<Parts> + Send + Sync;
+/// Samples that pass through the network together.
+#[derive(Debug, Clone)]
+pub(crate) struct MicroBatch {
+    pub range: Range<usize>,
+    /// For a Fisher matrix the gradients in the outputs at drawn targets, `[draws, n, c]`.
+    pub drawn: Option<Vec<f32>>,
+}
+
+impl MicroBatch {
+    /// The number of samples.
+    pub fn size(&self) -> usize {
+        self.range.len()
+    }
+}
+
+type Build = dyn for<'g> Fn(&mut Builder<'g>, usize) -> hillshade_models::Result<Parts<'g>> + Send + Sync;
 
 /// A loss over samples: the mean of theirs.
 #[derive(Clone)]
@@ -169,8 +172,7 @@ pub struct Problem {
     pub samples: Samples,
     /// What Fisher matrices draw targets from.
     pub likelihood: Option<Likelihood>,
-    /// Targets of a sample, 1 unless it is said: for more, outputs are `[n, targets, …]`, and a sample's loss is the mean
-    /// of its targets', each of its own outputs.
+    /// Targets of a sample, 1 unless it is said: for more, outputs are `[n, targets, …]`, and a loss is the mean of theirs.
     pub targets: usize,
 }
 
@@ -183,35 +185,41 @@ impl fmt::Debug for Problem {
 impl Problem {
     /// From a function that adds the loss of `n` samples to a graph, with inputs named as the samples' arrays.
     pub fn new(
-        samples: Samples,
-        likelihood: Option<Likelihood>,
-        build: impl Fn(&mut Builder, usize) -> hillshade_models::Result<Parts> + Send + Sync + 'static,
+        samples: Samples, likelihood: Option<Likelihood>,
+        build: impl for<'g> Fn(&mut Builder<'g>, usize) -> hillshade_models::Result<Parts<'g>> + Send + Sync + 'static,
     ) -> Self {
         Problem { build: Arc::new(build), samples, likelihood, targets: 1 }
     }
 
-    /// A network of images, which sorts them into classes or gives them back; samples as [`Samples::images`] names them.
-    pub fn classifier(network: Network, loss: Loss, image: [usize; 3], classes: usize, samples: Samples) -> Self {
-        let [height, width, channels] = image;
-        Problem::new(samples, Some(likelihood(loss)), move |b, n| {
-            let x = b.g.input("images", &[n, height, width, channels])?;
-            let labels = b.g.input_u32("labels", &[n])?;
+    /// A network on the inputs and labels of `n` samples, which `given` adds; the loss of a sample is the mean of its labels'.
+    fn supervised(
+        network: Network, loss: Loss, classes: usize, samples: Samples,
+        given: impl for<'g> Fn(&'g Graph, usize) -> [Tensor<'g>; 2] + Send + Sync + 'static,
+    ) -> Self {
+        let likelihood = match loss {
+            Loss::CrossEntropy => Likelihood::Categorical,
+            Loss::Squared => Likelihood::Gaussian { curvature: 1.0 },
+        };
+        Problem::new(samples, Some(likelihood), move |b, n| {
+            let [x, labels] = given(b.g, n);
             let outputs = network.build(b, x, classes)?;
-            let losses = network.losses(&mut b.g, loss, 0.0, [x, outputs], labels, classes)?;
-            Ok(Parts { losses, outputs })
+            let losses = network.losses(loss, 0.0, [x, outputs], labels, classes)?;
+            Ok(Parts { losses: if labels.shape()?.len() == 1 { losses } else { losses.mean(&[1]) }, outputs })
         })
     }
 
-    /// A network that foretells tokens, each from those before; a sample is a sequence of `context` of them, as
-    /// [`Samples::sequences`] names them, its targets are the tokens that follow each of its own, and its loss is the mean
-    /// of theirs.
+    /// A network of images, which sorts them into classes or gives them back; samples as [`Samples::images`] names them.
+    pub fn classifier(network: Network, loss: Loss, [h, w, c]: [usize; 3], classes: usize, samples: Samples) -> Self {
+        Problem::supervised(network, loss, classes, samples, move |g, n| {
+            [g.input("images", &[n, h, w, c]), g.input_u32("labels", &[n])]
+        })
+    }
+
+    /// A network that predicts tokens, each from those before; a sample is a sequence of `context` of them, named as by
+    /// [`Samples::sequences`], its targets are the tokens that follow each of its own, and its loss is the mean of theirs.
     pub fn language(network: Network, loss: Loss, context: usize, classes: usize, samples: Samples) -> Self {
-        let one = Problem::new(samples, Some(likelihood(loss)), move |b, n| {
-            let x = b.g.input_u32("tokens", &[n, context])?;
-            let labels = b.g.input_u32("labels", &[n, context])?;
-            let outputs = network.build(b, x, classes)?;
-            let losses = network.losses(&mut b.g, loss, 0.0, [x, outputs], labels, classes)?;
-            Ok(Parts { losses: b.g.mean(losses, &[1])?, outputs })
+        let one = Problem::supervised(network, loss, classes, samples, move |g, n| {
+            ["tokens", "labels"].map(|name| g.input_u32(name, &[n, context]))
         });
         Problem { targets: context, ..one }
     }
@@ -220,7 +228,7 @@ impl Problem {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`](crate::Error::Argument) when there are not so many.
+    /// [`Error::Argument`] when there are not so many.
     pub fn of(task: &Task, part: Part, count: usize, network: Network, loss: Loss) -> Result<Self> {
         Ok(match task {
             Task::Images(dataset) => {
@@ -239,76 +247,71 @@ impl Problem {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`](crate::Error::Argument) for a block that is not there, and those of the problem's graph.
+    /// [`Error::Argument`] for a block that is not there.
     pub fn layout(&self, blocks: &[String]) -> Result<Vec<Block>> {
-        let (b, _) = self.graph(BatchNorm::Eval, 1)?;
-        Ok(layout(chosen(b.trained(), blocks)?.iter()))
+        let g = Graph::new();
+        let (.., params) = self.graph(&g, BatchNorm::Eval, 1, blocks)?;
+        Ok(layout(&params))
     }
 
     /// The graph for `n` samples, without assignments, whatever it asks for.
-    pub(crate) fn draft(&self, mode: Mode, n: usize) -> Result<(Builder, Parts)> {
-        self.drafted(Builder::new(mode), n)
-    }
-
-    fn drafted(&self, mut b: Builder, n: usize) -> Result<(Builder, Parts)> {
+    pub(crate) fn draft<'g>(&self, mut b: Builder<'g>, n: usize) -> Result<(Builder<'g>, Parts<'g>)> {
         let parts = (self.build)(&mut b, n)?;
-        b.g = b.g.without_assigns();
+        b.g.take_assigns();
         Ok((b, parts))
     }
 
-    /// The graph for `n` samples, without assignments. With the statistics of all samples, the graph of fewer has means
-    /// over [parts](hillshade_engine::Graph::mean_of_parts).
-    pub(crate) fn graph(&self, batch_norm: BatchNorm, n: usize) -> Result<(Builder, Parts)> {
+    /// The graph for `n` samples, without assignments, and the trained parameters whose names begin with one of `blocks`; all
+    /// where there are none. With the statistics of all samples, the graph of fewer has means
+    /// [over all micro-batches](crate::operator::micro_batches).
+    pub(crate) fn graph<'g>(
+        &self, g: &'g Graph, batch_norm: BatchNorm, n: usize, blocks: &[String],
+    ) -> Result<(Builder<'g>, Parts<'g>, Vec<Param>)> {
         let b = match batch_norm {
-            BatchNorm::Eval => Builder::new(Mode::Eval),
-            BatchNorm::Full if n < self.samples.count => Builder::of_part(),
-            _ => Builder::new(Mode::Train),
+            BatchNorm::Eval => Builder::new(g, Mode::Eval),
+            BatchNorm::Full if n < self.samples.count => Builder::of_part(g),
+            _ => Builder::new(g, Mode::Train),
         };
-        let (b, parts) = self.drafted(b, n)?;
-        let (losses, outputs) = (b.g.shape(parts.losses), b.g.shape(parts.outputs));
+        let (b, parts) = self.draft(b, n)?;
+        let (losses, outputs) = (parts.losses.shape()?, parts.outputs.shape()?);
         let of_targets = if self.targets == 1 { vec![n] } else { vec![n, self.targets] };
         if losses != [n] || !outputs.starts_with(&of_targets) {
             let found = format!("losses {losses:?} and outputs {outputs:?}");
             return Err(argument("problem", format!("losses [{n}] and outputs that begin with {of_targets:?}"), found));
         }
-        let known = |name: &String| {
-            self.samples.floats.iter().map(|a| &a.0).chain(self.samples.indices.iter().map(|a| &a.0)).any(|a| a == name)
-        };
-        let stray = b.g.nodes().iter().find_map(|node| match &node.source {
-            Source::Input(name) if !known(name) => Some(name.clone()),
+        let given = self.samples.inputs(0..0);
+        let stray = g.nodes().find_map(|node| match &node.source {
+            Source::Input(name) if !given.iter().any(|(known, _)| *known == name) => Some(name.as_str()),
             _ => None,
         });
         match stray {
-            Some(name) if name == "seed" => Err(argument(
+            Some("seed") => Err(argument(
                 "problem",
                 "a loss that is the same every time",
                 "dropout, which is not drawn by sample: measure in eval mode, or without it",
             )),
             Some(name) => Err(argument("problem", "inputs that the samples have", format!("\"{name}\""))),
-            None => Ok((b, parts)),
+            None => chosen(&b, blocks).map(|params| (b, parts, params)),
         }
     }
 
-    /// The ranges of samples that pass through the network together.
-    pub(crate) fn pieces(&self, batch_norm: BatchNorm, micro_batch: Option<usize>) -> Result<Vec<Range<usize>>> {
+    /// The samples that pass through the network together.
+    pub(crate) fn micro_batches(&self, batch_norm: BatchNorm, size: Option<usize>) -> Result<Vec<MicroBatch>> {
         let count = self.samples.count;
         let size = match batch_norm {
-            BatchNorm::Eval => micro_batch.unwrap_or(MICRO_BATCH).clamp(1, count),
+            BatchNorm::Eval => size.unwrap_or(MICRO_BATCH).clamp(1, count),
             BatchNorm::Batch(size) => size,
-            BatchNorm::Full => micro_batch.unwrap_or(count).clamp(1, count),
+            BatchNorm::Full => size.unwrap_or(count).clamp(1, count),
         };
         let batch = if batch_norm == BatchNorm::Full { count } else { size };
         if batch_norm != BatchNorm::Eval && (batch < 2 || batch > count) {
             return Err(argument("batch-norm batch", format!("2 to {count} samples"), batch));
         }
-        let pieces: Vec<_> = (0..count).step_by(size).map(|start| start..(start + size).min(count)).collect();
-        match (pieces.last(), batch_norm) {
-            (Some(last), BatchNorm::Batch(_)) if last.len() < 2 => Err(argument(
-                "batch-norm batch",
-                format!("a size that does not leave one of {count} samples over"),
-                size,
-            )),
-            _ => Ok(pieces),
+        if matches!(batch_norm, BatchNorm::Batch(_)) && count % size == 1 {
+            let expected = format!("a size that does not leave one of {count} samples over");
+            return Err(argument("batch-norm batch", expected, size));
         }
+        let batch = |start| MicroBatch { range: start..(start + size).min(count), drawn: None };
+        Ok((0..count).step_by(size).map(batch).collect())
     }
 }

@@ -1,8 +1,9 @@
 //! What can go wrong with networks, data and files, said with what was expected and what was found.
 
-use std::{io, path::PathBuf};
-
-use crate::Precision;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -60,7 +61,7 @@ pub enum Error {
         found: String,
     },
     /// Training has run away.
-    #[error("expected a finite loss, found {loss} at step {step}: the learning rate {rate} is too large{}", or(*precision))]
+    #[error("expected a finite loss, found {loss} at step {step}: the learning rate {rate} is too large{}", or(*half))]
     Diverged {
         /// The step.
         step: u64,
@@ -68,20 +69,34 @@ pub enum Error {
         loss: f64,
         /// The learning rate.
         rate: f64,
-        /// How activations are stored.
-        precision: Precision,
+        /// Whether activations are stored as 16-bit floats.
+        half: bool,
     },
     /// The engine refused or failed.
     #[error(transparent)]
     Engine(#[from] hillshade_engine::Error),
 }
 
-/// What else may have led to it.
-fn or(precision: Precision) -> &'static str {
-    match precision {
-        Precision::F32 => "",
-        Precision::F16 => ", or an activation is above 65504, the largest number of f16",
+impl Error {
+    /// What to make of the system's reason for not doing something with a path.
+    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Error::Io { what, path: path.into(), source }
     }
+
+    /// An [`Error::Format`].
+    pub(crate) fn format(path: &Path, expected: impl ToString, found: impl ToString) -> Self {
+        Error::Format { path: path.into(), expected: expected.to_string(), found: found.to_string() }
+    }
+
+    /// An [`Error::Argument`].
+    pub(crate) fn argument(what: impl ToString, expected: impl ToString, found: impl ToString) -> Self {
+        Error::Argument { what: what.to_string(), expected: expected.to_string(), found: found.to_string() }
+    }
+}
+
+/// What else may have made a loss infinite.
+fn or(half: bool) -> &'static str {
+    if half { ", or an activation is above 65504, the largest number of f16" } else { "" }
 }
 
 /// `a, b, c`.
@@ -95,29 +110,18 @@ mod tests {
 
     #[test]
     fn messages_say_expected_and_found_in_one_line() {
+        let missing = Error::Missing { what: "a file".into(), looked: vec!["x".into(), "x.gz".into()] };
+        let name = Error::Name { what: "data set", name: "x\n".into(), known: "y, z".into() };
+        let diverged = Error::Diverged { step: 3, loss: f64::NAN, rate: 0.5, half: true };
+        let x = Path::new("x");
         let errors = [
+            (missing, "expected a file, found nothing at x, x.gz"),
+            (Error::io("read", x)(io::Error::other("no right to")), "expected to read x, found: no right to"),
+            (Error::format(x, "2 bytes", 1), "x: expected 2 bytes, found 1"),
+            (name, "expected a data set among y, z, found \"x\\n\""),
+            (Error::argument("seed", "a number", "x"), "seed: expected a number, found x"),
             (
-                Error::Missing { what: "a file".into(), looked: vec!["x".into(), "x.gz".into()] },
-                "expected a file, found nothing at x, x.gz",
-            ),
-            (
-                Error::Io { what: "read", path: "x".into(), source: io::Error::other("no right to") },
-                "expected to read x, found: no right to",
-            ),
-            (
-                Error::Format { path: "x".into(), expected: "2 bytes".into(), found: "1".into() },
-                "x: expected 2 bytes, found 1",
-            ),
-            (
-                Error::Name { what: "data set", name: "x\n".into(), known: "y, z".into() },
-                "expected a data set among y, z, found \"x\\n\"",
-            ),
-            (
-                Error::Argument { what: "seed".into(), expected: "a number".into(), found: "x".into() },
-                "seed: expected a number, found x",
-            ),
-            (
-                Error::Diverged { step: 3, loss: f64::NAN, rate: 0.5, precision: Precision::F16 },
+                diverged,
                 "expected a finite loss, found NaN at step 3: the learning rate 0.5 is too large, or an activation is above \
                  65504, the largest number of f16",
             ),

@@ -1,10 +1,10 @@
 //! Continuing a text, token by token.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
-use hillshade_engine::{Data, Program, Session, Var, philox};
+use hillshade_engine::{Data, Graph, Program, Session, Var, philox};
 
-use crate::{Builder, Error, Mode, Network, Param, Result, Takes};
+use crate::{error::*, networks::*, nn::*};
 
 /// How the next token is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,21 +60,15 @@ pub struct Generator {
     context: usize,
     cached: bool,
     session: Session,
-    step: Option<Pass>,
-    /// Passes from the beginning, by the number of tokens.
-    beginnings: HashMap<usize, Pass>,
+    /// Programs, with their logits, by the number of tokens and whether they come after others.
+    programs: HashMap<(usize, bool), (Program, Var)>,
+    /// Which of them ran last.
+    ran: (usize, bool),
     tokens: Vec<u32>,
     /// The first token that is seen.
     first: usize,
     /// Tokens from there on that the cache has.
     kept: usize,
-}
-
-/// A program for so many tokens.
-#[derive(Debug)]
-struct Pass {
-    program: Program,
-    logits: Var,
 }
 
 impl Generator {
@@ -85,9 +79,9 @@ impl Generator {
     /// [`Error::Argument`] for a network that takes no tokens, and those of [`Network::build`].
     pub fn params(network: &Network, classes: usize) -> Result<Vec<Param>> {
         context(network)?;
-        let mut b = Builder::new(Mode::Eval);
-        let tokens = b.g.input_u32("tokens", &[1, 1])?;
-        network.build(&mut b, tokens, classes)?;
+        let g = Graph::new();
+        let mut b = Builder::new(&g, Mode::Eval);
+        network.build(&mut b, g.input_u32("tokens", &[1, 1]), classes)?;
         Ok(b.params)
     }
 
@@ -98,8 +92,8 @@ impl Generator {
     /// [`Error::Argument`] for a network that takes no tokens.
     pub fn new(network: Network, classes: usize, session: Session, cached: bool) -> Result<Self> {
         let context = context(&network)?;
-        let (beginnings, tokens) = (HashMap::new(), Vec::new());
-        Ok(Generator { network, classes, context, cached, session, step: None, beginnings, tokens, first: 0, kept: 0 })
+        let (programs, ran, tokens) = (HashMap::new(), (0, false), Vec::new());
+        Ok(Generator { network, classes, context, cached, session, programs, ran, tokens, first: 0, kept: 0 })
     }
 
     /// The text so far.
@@ -115,7 +109,7 @@ impl Generator {
     pub fn push(&mut self, tokens: &[u32]) -> Result<()> {
         if let Some(token) = tokens.iter().find(|&&t| t as usize >= self.classes) {
             let expected = format!("tokens below {}, the network's vocabulary", self.classes);
-            return Err(Error::Argument { what: "text".into(), expected, found: token.to_string() });
+            return Err(Error::argument("text", expected, token));
         }
         self.tokens.extend(tokens);
         Ok(())
@@ -133,76 +127,58 @@ impl Generator {
     /// [`Error::Argument`] for no text, and the engine's.
     pub async fn logits(&mut self) -> Result<Vec<f32>> {
         if self.tokens.is_empty() {
-            let expected = "a token or more to continue".into();
-            return Err(Error::Argument { what: "text".into(), expected, found: "none".into() });
+            return Err(Error::argument("text", "a token or more to continue", "none"));
         }
         if self.tokens.len() - self.first > self.context {
             self.first = self.tokens.len() - (self.context / 2).max(1);
             self.kept = 0;
         }
-        let seen = self.tokens.len() - self.first;
+        let mut tokens = self.tokens[self.first..].to_vec();
+        let seen = tokens.len();
         if !self.cached || self.kept == 0 {
-            return self.begin(seen).await;
+            // Without a cache the text is filled up behind, so that few sizes serve a whole one.
+            let size = if self.cached { seen } else { seen.next_power_of_two().min(self.context) };
+            tokens.resize(size, 0);
+            self.run(false, &tokens, 0, seen - 1)?;
+            self.kept = seen;
         }
-        let mut step = match self.step.take() {
-            Some(step) => step,
-            None => self.pass(1, true)?,
-        };
         while self.kept < seen {
-            let (token, place) = ([self.tokens[self.first + self.kept]], [self.kept as u32]);
-            let length = [self.kept as u32 + 1];
-            step.run(&mut self.session, &token, &place, &[("length", Data::U32(&length)), ("last", Data::U32(&[0]))])?;
+            self.run(true, &[tokens[self.kept]], self.kept, 0)?;
             self.kept += 1;
         }
-        let logits = step.program.read(&self.session, step.logits).await;
-        self.step = Some(step);
-        Ok(logits?)
+        let (program, logits) = &self.programs[&self.ran];
+        Ok(program.read(&self.session, *logits).await?)
     }
 
-    /// A pass over all that is seen. Without a cache it is filled up behind, so that few sizes serve a whole text.
-    async fn begin(&mut self, seen: usize) -> Result<Vec<f32>> {
-        let size = if self.cached { seen } else { seen.next_power_of_two().min(self.context) };
-        let mut pass = match self.beginnings.remove(&size) {
-            Some(pass) => pass,
-            None => self.pass(size, false)?,
+    /// Runs the network on tokens from a place on, which come after others or do not; the logits are those of the `last`.
+    fn run(&mut self, after: bool, tokens: &[u32], from: usize, last: usize) -> Result<()> {
+        self.ran = (tokens.len(), after);
+        let (program, _) = match self.programs.entry(self.ran) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(free) => {
+                let g = Graph::new();
+                let mut b = Builder::new(&g, Mode::Eval);
+                b.decode(tokens.len(), self.context, after);
+                let logits = self.network.build(&mut b, g.input_u32("tokens", &[1, tokens.len()]), self.classes)?;
+                for (name, ty) in b.kept() {
+                    self.session.reserve(name, ty)?;
+                }
+                free.insert((self.session.compile(&g, &[logits])?, logits.var()))
+            }
         };
-        let mut tokens = self.tokens[self.first..].to_vec();
-        tokens.resize(size, 0);
-        let places: Vec<u32> = (0..size as u32).collect();
-        let last = [seen as u32 - 1];
-        pass.run(&mut self.session, &tokens, &places, &[("last", Data::U32(&last))])?;
-        self.kept = seen;
-        let logits = pass.program.read(&self.session, pass.logits).await;
-        self.beginnings.insert(size, pass);
-        Ok(logits?)
-    }
-
-    fn pass(&mut self, size: usize, step: bool) -> Result<Pass> {
-        let mut b = Builder::new(Mode::Eval);
-        b.decode(size, self.context, step)?;
-        let tokens = b.g.input_u32("tokens", &[1, size])?;
-        let logits = self.network.build(&mut b, tokens, self.classes)?;
-        for (name, ty) in b.kept() {
-            self.session.reserve(name, ty)?;
-        }
-        Ok(Pass { program: self.session.compile(&b.g, &[logits])?, logits })
-    }
-}
-
-impl Pass {
-    fn run(&mut self, session: &mut Session, tokens: &[u32], places: &[u32], more: &[(&str, Data)]) -> Result<()> {
-        let own = [("tokens", Data::U32(tokens)), ("positions", Data::U32(places)), ("start", Data::U32(&places[..1]))];
-        Ok(self.program.run(session, &[&own, more].concat())?)
+        let places: Vec<u32> = (from..from + tokens.len()).map(|place| place as u32).collect();
+        let (last, length) = ([last as u32], [from as u32 + 1]);
+        let text =
+            [("tokens", Data::U32(tokens)), ("positions", Data::U32(&places)), ("start", Data::U32(&places[..1]))];
+        let ends = [("last", Data::U32(&last)), ("length", Data::U32(&length))];
+        Ok(program.run(&mut self.session, &[&text[..], &ends].concat())?)
     }
 }
 
 fn context(network: &Network) -> Result<usize> {
     match (network.takes(), network.context()) {
         (Takes::Tokens, Some(context)) => Ok(context),
-        _ => {
-            let expected = "a network that takes tokens".into();
-            Err(Error::Argument { what: "model".into(), expected, found: network.to_string() })
-        }
+        _ => Err(Error::argument("model", "a network that takes tokens", network)),
     }
 }
 
@@ -229,10 +205,8 @@ mod tests {
     fn tokens_are_drawn_by_their_probabilities() {
         let logits = [0.5_f32, 0.3, 0.2].map(f32::ln);
         let near = |got: Vec<usize>, want: [f64; 3]| {
-            assert!(
-                got.iter().zip(want).all(|(&g, w)| (g as f64 - 1e4 * w).abs() < 250.0),
-                "{got:?}, expected {want:?}"
-            );
+            let is_near = got.iter().zip(want).all(|(&g, w)| (g as f64 - 1e4 * w).abs() < 250.0);
+            assert!(is_near, "{got:?}, expected {want:?}");
         };
         near(counts(PLAIN, &logits), [0.5, 0.3, 0.2]);
         near(counts(Sampling { temperature: 0.5, ..PLAIN }, &logits), [25.0 / 38.0, 9.0 / 38.0, 4.0 / 38.0]);

@@ -15,19 +15,27 @@ fn find(list: &[(&'static str, &'static str)], name: &str) -> Option<&'static st
 ///
 /// When a text imports what does not exist, which a test excludes for all of them.
 pub fn compose(name: &str) -> Option<String> {
-    let mut out = String::new();
-    let mut done = Vec::new();
-    paste(find(KERNELS, name)?, &mut out, &mut done);
-    Some(out)
+    Some(expand(find(KERNELS, name)?).expect("a test resolves the imports of all kernels"))
 }
 
-fn paste(text: &'static str, out: &mut String, done: &mut Vec<&'static str>) {
+/// A text with its imports pasted in.
+///
+/// # Errors
+///
+/// The name of a fragment that does not exist.
+pub fn expand(text: &str) -> Result<String, String> {
+    let (mut out, mut done) = (String::new(), Vec::new());
+    paste(text, &mut out, &mut done)?;
+    Ok(out)
+}
+
+fn paste<'a>(text: &'a str, out: &mut String, done: &mut Vec<&'a str>) -> Result<(), String> {
     for line in text.lines() {
         match line.strip_prefix("#import ") {
             Some(name) if done.contains(&name) => {}
             Some(name) => {
                 done.push(name);
-                paste(find(FRAGMENTS, name).unwrap_or_else(|| panic!("no fragment {name}")), out, done);
+                paste(find(FRAGMENTS, name).ok_or_else(|| format!("no fragment \"{name}\" to import"))?, out, done)?;
             }
             None => {
                 out.push_str(line);
@@ -35,6 +43,7 @@ fn paste(text: &'static str, out: &mut String, done: &mut Vec<&'static str>) {
             }
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use hillshade::models::{Builder, Config, Mode, Network, Param, Task, export};
+use hillshade::{
+    engine::Graph,
+    models::{Builder, Mode, Network, Param, Task, export},
+};
 
 use super::{Result, folder, print, weights};
 
@@ -19,11 +22,12 @@ pub struct Options {
     data_dir: Option<PathBuf>,
 }
 
-/// The parameters of a run's network on data that suit it.
-pub fn params(config: &Config, task: &Task) -> Result<Vec<Param>> {
-    let mut b = Builder::new(Mode::Eval);
-    let [x, _] = task.inputs(&mut b, 1)?;
-    Network::parse(&config.model)?.build(&mut b, x, task.classes())?;
+/// The parameters of a network on data that suit it.
+pub fn params(network: &Network, task: &Task) -> Result<Vec<Param>> {
+    let g = Graph::new();
+    let mut b = Builder::new(&g, Mode::Eval);
+    let [x, _] = task.inputs(&g, 1);
+    network.build(&mut b, x, task.classes())?;
     Ok(b.params)
 }
 
@@ -31,8 +35,9 @@ pub fn run(options: &Options) -> Result<()> {
     let checkpoint = folder::load(&options.run, options.data_dir.as_deref())?;
     let config = &checkpoint.config;
     let mut task = Task::open(&config.data, config.folder.as_deref(), config.tokenizer.as_ref())?;
-    task.suit(&Network::parse(&config.model)?)?;
-    let params = params(config, &task)?;
+    let network = Network::parse(&config.model)?;
+    task.suit(&network)?;
+    let params = params(&network, &task)?;
     let weights = checkpoint.weights(options.weights.wanted())?;
     export(&options.file, &params, &checkpoint.states, weights.prefix())?;
     print(format_args!("{} tensors of {} in {}", params.len(), config.model, options.file.display()))

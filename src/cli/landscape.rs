@@ -8,8 +8,8 @@ use std::{
 use hillshade::{
     engine::Session,
     lab::{
-        BatchNorm, Block, Curvature, Direction, Directions, Error as LabError, Flips, Gradient, Grid, Kind, Landscape,
-        Options as Curve, Principal, Scaling, Search, Secant, eigenvalues, found, parameters, places, secant,
+        BatchNorm, Block, Curvature, Direction, Directions, Error as LabError, Flips, Gradient, Grid, Landscape,
+        Matrix, Options as Curve, Principal, Scaling, Search, Secant, eigenvalues, found, parameters, places, secant,
     },
     models::{Error, Weights, import, write_atomically},
     plot,
@@ -115,9 +115,7 @@ struct Check {
 
 /// The directions that the options name.
 fn directions(
-    options: &Options,
-    s: &mut subject::Subject,
-    mode: Option<BatchNorm>,
+    options: &Options, s: &mut subject::Subject, mode: Option<BatchNorm>,
 ) -> Result<(Vec<Direction>, Option<Principal>)> {
     let (layout, k) = (s.problem.layout(&[])?, usize::from(options.dims));
     let needs = |what: &str| {
@@ -138,7 +136,7 @@ fn directions(
         }
         Way::Eigen => {
             let curve = Curve { batch_norm: needs("eigen")?, micro_batch: s.micro_batch, ..Curve::default() };
-            let mut a = Curvature::new(&mut s.session, &s.problem, Kind::Hessian, &curve)?;
+            let mut a = Curvature::new(&mut s.session, &s.problem, Matrix::Hessian, &curve)?;
             let search = Search { count: k, products: options.products, seed, ..Search::default() };
             let progress = bar("eigenvectors");
             let eigen = eigenvalues(&mut s.session, &mut a, search, &mut moving(&progress))?;
@@ -249,11 +247,7 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Slope and bending along each direction; none where the products do not fit in memory.
 fn checks(
-    s: &mut subject::Subject,
-    landscape: &mut Landscape,
-    directions: &Directions,
-    mode: BatchNorm,
-    radius: f64,
+    s: &mut subject::Subject, landscape: &mut Landscape, directions: &Directions, mode: BatchNorm, radius: f64,
 ) -> Result<Vec<Check>> {
     let curve = Curve {
         batch_norm: mode,
@@ -262,7 +256,7 @@ fn checks(
         width: Some(1),
         ..Curve::default()
     };
-    let mut a = match Curvature::new(&mut s.session, &s.problem, Kind::Hessian, &curve) {
+    let mut a = match Curvature::new(&mut s.session, &s.problem, Matrix::Hessian, &curve) {
         Ok(a) => a,
         Err(e @ (LabError::Memory { .. } | LabError::NotFinite { .. })) => {
             say(format_args!("no second derivatives to compare with: {e}"));

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, str::FromStr};
 
 use hillshade::{
-    engine::Plan,
+    engine::{Graph, Plan, Target},
     models::{Builder, Error, Family, Mode, Network, Takes, Task},
 };
 use serde_json::{Value, json};
@@ -92,17 +92,18 @@ fn show(options: &Options, network: &Network, spec: &str) -> Result<()> {
             (size, options.classes.unwrap_or(family.classes))
         }
     };
-    let mut b = Builder::new(Mode::Eval);
+    let g = Graph::new();
+    let mut b = Builder::new(&g, Mode::Eval);
     let x = match (network.takes(), size[..].len()) {
-        (Takes::Images, 3) => b.g.input("images", &[&[1], &size[..]].concat())?,
+        (Takes::Images, 3) => g.input("images", &[&[1], &size[..]].concat()),
         (Takes::Images, _) => {
             let (expected, found) = ("HxWxC, as 32x32x3, for images".into(), size[0].to_string());
             return Err(Error::Argument { what: "size".into(), expected, found }.into());
         }
-        (Takes::Tokens, _) => b.g.input_u32("tokens", &[1, size[0]])?,
+        (Takes::Tokens, _) => g.input_u32("tokens", &[1, size[0]]),
     };
     let y = network.build(&mut b, x, classes)?;
-    let plan = Plan::new(&b.g, &[y], true)?;
+    let plan = Plan::new(Target::GPU, &g, &[y])?;
     let parameters: usize = b.trained().map(|p| p.shape.iter().product::<usize>()).sum();
     let states: usize = b.params.iter().map(|p| p.shape.iter().product::<usize>()).sum();
     let of = |layer: &str| {

@@ -4,8 +4,8 @@ use std::{collections::HashMap, path::PathBuf, time::Instant};
 
 use clap::ValueEnum;
 use hillshade::{
-    engine::{Ceilings, Profile, Session, block_on},
-    lab::{BatchNorm, Curvature, Kind, Operator, Options as Curve, Probe, Problem, Vectors, input, output},
+    engine::{Ceilings, Graph, Profile, Session, block_on},
+    lab::{BatchNorm, Curvature, Matrix, Operator, Options as Curve, Probe, Problem, Vectors, input, output},
     models::{
         Builder, Config, Error, Loss, Mode, Network, Optimizer, Part, Takes, Task, Trainer,
         data::{Dataset, Images, Text, Tokenizer, Vocabulary},
@@ -196,14 +196,15 @@ fn subject(options: &Options, mut session: Session) -> Result<Box<dyn Subject>> 
         return Ok(Box::new(Step(Trainer::new(config, task, session)?)));
     }
     task.suit(&network)?;
-    let mut b = Builder::new(Mode::Eval);
-    let [x, _] = task.inputs(&mut b, 1)?;
+    let g = Graph::new();
+    let mut b = Builder::new(&g, Mode::Eval);
+    let [x, _] = task.inputs(&g, 1);
     network.build(&mut b, x, task.classes())?;
     b.initialize(&mut session, 0)?;
     let problem = Problem::of(&task, Part::Train, batch, network, Loss::CrossEntropy)?;
-    let kind = if options.what == What::Ggn { Kind::Ggn } else { Kind::Hessian };
+    let matrix = if options.what == What::Ggn { Matrix::Ggn } else { Matrix::Hessian };
     let curve = Curve { batch_norm: BatchNorm::Full, linearize: Some(true), ..Curve::default() };
-    let (a, k) = (Curvature::new(&mut session, &problem, kind, &curve)?, options.directions);
+    let (a, k) = (Curvature::new(&mut session, &problem, matrix, &curve)?, options.directions);
     let mut vectors = Vectors::new(a.dimension());
     vectors.ports(&mut session, k)?;
     vectors.draw(&mut session, &input(a.dimension(), k), Probe::Rademacher, 0, 0)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::ValueEnum;
 use hillshade::{
     lab::{
-        Curvature, Density, Eigen, End, Estimate, Kind, Operator, Options as Curve, Quadrature, Sampling, Search,
+        self, Curvature, Density, Eigen, End, Estimate, Operator, Options as Curve, Quadrature, Sampling, Search,
         Setting, eigenvalues, hutchinson,
     },
     models::{Weights, write_atomically},
@@ -105,12 +105,12 @@ fn save(path: &Path, spectrum: &Spectrum) -> Result<()> {
 pub fn run(options: &Options) -> Result<()> {
     let began = std::time::Instant::now();
     let mut s = options.subject.open()?;
-    let kind = match options.matrix {
-        Matrix::Hessian => Kind::Hessian,
-        Matrix::Ggn => Kind::Ggn,
-        Matrix::Fisher => Kind::Fisher { draws: 1 },
-        Matrix::Empirical => Kind::Empirical,
-        Matrix::Moment => Kind::Moment,
+    let matrix = match options.matrix {
+        Matrix::Hessian => lab::Matrix::Hessian,
+        Matrix::Ggn => lab::Matrix::Ggn,
+        Matrix::Fisher => lab::Matrix::Fisher { draws: 1 },
+        Matrix::Empirical => lab::Matrix::Empirical,
+        Matrix::Moment => lab::Matrix::Moment,
     };
     let seed = options.subject.seed;
     let curve = Curve {
@@ -121,7 +121,7 @@ pub fn run(options: &Options) -> Result<()> {
         seed,
         ..Curve::default()
     };
-    let mut a = Curvature::new(&mut s.session, &s.problem, kind, &curve)?;
+    let mut a = Curvature::new(&mut s.session, &s.problem, matrix, &curve)?;
     let point = a.point();
     let mut spectrum =
         Spectrum { loss: point.loss, gradient_norm: point.gradient_norm, weights: s.weights, ..Spectrum::default() };
@@ -191,7 +191,7 @@ pub fn run(options: &Options) -> Result<()> {
 
 fn draw(title: &str, options: &Options, spectrum: &Spectrum) -> Option<plot::Figure> {
     let density = spectrum.density.as_ref()?;
-    let pairs = |end: fn(&Eigen) -> &Vec<hillshade::lab::Value>| {
+    let pairs = |end: fn(&Eigen) -> &Vec<lab::Value>| {
         let values = spectrum.eigenvalues.iter().flat_map(end);
         values.map(|v| (v.value, v.residual)).collect::<Vec<_>>()
     };

@@ -9,10 +9,10 @@ use clap::ValueEnum;
 use hillshade::{
     engine::Session,
     lab::{BatchNorm, Problem},
-    models::{Builder, Error, Loss, Mode, Network, Param, Part, Task, Weights, import},
+    models::{Error, Loss, Network, Param, Part, Task, Weights, import},
 };
 
-use super::{Result, executor, folder, train::Goal, weights};
+use super::{Result, executor, export, folder, train::Goal, weights};
 
 /// Which samples.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -163,10 +163,8 @@ impl Options {
         let count = self.samples.unwrap_or(task.len(part).min(samples));
         let problem = Problem::of(&task, part, count, network.clone(), loss)?;
         let mut session = self.executor.open()?;
-        let mut b = Builder::new(Mode::Eval);
-        let [x, _] = task.inputs(&mut b, 1)?;
-        network.build(&mut b, x, task.classes())?;
-        let weights = import(&weights, &b.params, &mut session, self.weights.wanted())?;
+        let params = export::params(&network, &task)?;
+        let weights = import(&weights, &params, &mut session, self.weights.wanted())?;
         let out = match &self.out {
             Some(out) => out.clone(),
             None if is_file => self.subject.parent().map(Path::to_path_buf).unwrap_or_default(),
@@ -174,7 +172,6 @@ impl Options {
         };
         std::fs::create_dir_all(&out).map_err(|source| Error::Io { what: "write", path: out.clone(), source })?;
         let title = format!("{model} on {data}");
-        let params = b.params;
         let (batch_norm, micro_batch) = (self.batch_norm.map_or(batch_norm, |b| b.0), self.micro_batch);
         Ok(Subject { session, problem, batch_norm, micro_batch, title, params, weights, out })
     }

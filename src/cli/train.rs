@@ -238,7 +238,7 @@ impl Run {
             return Ok(());
         }
         let checkpoint = block_on(self.trainer.checkpoint())?;
-        let params = params(self.trainer.config(), self.trainer.task())?;
+        let params = params(self.trainer.network(), self.trainer.task())?;
         Ok(export(&self.folder.kept(epoch)?, &params, &checkpoint.states, "")?)
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::program::Home;
+use crate::program::Home;
 
 #[test]
 fn landscapes_leave_their_files() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Home, adapters};
+use crate::program::Home;
 
 /// The rows of the table: calls, milliseconds, name.
 fn rows(text: &str) -> Vec<(u64, f64, String)> {
@@ -51,7 +51,7 @@ fn networks_of_tokens_are_profiled() {
 #[test]
 fn a_device_stamps_its_dispatches() {
     let home = Home::new();
-    if adapters(&home).is_empty() {
+    if home.adapters().is_empty() {
         return println!("no adapter here");
     }
     let profile = |option| format!("profile cnn --size 8x8x1 --batch 5 --rounds 1 --rows 0 --adapter 0 {option}");

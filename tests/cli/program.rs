@@ -36,6 +36,11 @@ impl Home {
         Done::new(args, self.command(args).output().expect("the program starts"))
     }
 
+    /// The adapters that `devices --json` lists.
+    pub fn adapters(&self) -> Vec<Value> {
+        self.run("devices --json").ok().json().as_array().cloned().expect("an array")
+    }
+
     /// Begins a command; its standard error is kept for the end.
     pub fn begin(&self, args: &str) -> Running {
         let mut command = self.command(args);
@@ -96,6 +101,11 @@ impl Home {
 /// Where a run's checkpoint is.
 pub fn checkpoint(run: &str) -> String {
     format!("{run}/checkpoint.safetensors")
+}
+
+/// A number of a JSON object.
+pub fn number(object: &Value, key: &str) -> f64 {
+    object[key].as_f64().unwrap_or_else(|| panic!("{key} in {object}"))
 }
 
 /// What a command that has ended left behind.

@@ -4,7 +4,7 @@ use std::fs;
 
 use hillshade::models::Checkpoint;
 
-use super::program::{Home, checkpoint};
+use crate::program::{Home, checkpoint};
 
 /// An IDX file of unsigned bytes.
 fn idx(extents: &[u32], data: &[u8]) -> Vec<u8> {
@@ -94,7 +94,7 @@ fn folders_that_cannot_be_written() {
         let closed = home.path("closed");
         fs::create_dir(&closed).expect("a folder");
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).expect("an owner");
-        match super::program::may_write(&closed) {
+        match crate::program::may_write(&closed) {
             true => println!("modes do not bind this user"),
             false => home.run("train --out closed").refused(1, &["expected to write closed", "ermission denied"]),
         }

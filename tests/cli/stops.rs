@@ -9,7 +9,7 @@ use hillshade::{
 };
 use serde_json::Value;
 
-use super::program::{Done, Home, checkpoint};
+use crate::program::{Done, Home, checkpoint};
 
 fn load(home: &Home, run: &str) -> Result<Checkpoint, Error> {
     Checkpoint::load(&home.path(&checkpoint(run)))

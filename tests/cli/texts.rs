@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::program::{Home, checkpoint};
+use crate::program::{Done, Home, checkpoint, number};
 
 const OPTIONS: &str = "--data text:verse.txt --model gpt2:layers=1,heads=2,width=16,context=16 --batch 8 --optimizer adamw \
                        --lr 0.01 --schedule constant";
@@ -11,10 +11,6 @@ fn verse(home: &Home) {
     let lines = ["the sea, the sea – ", "a ship on the sea\n", "the wind and the ship "];
     let text: String = (0..120).map(|i| lines[(i * i + i / 4) % 3]).collect();
     home.write("verse.txt", text.as_bytes());
-}
-
-fn number(object: &Value, key: &str) -> f64 {
-    object[key].as_f64().unwrap_or_else(|| panic!("{key} in {object}"))
 }
 
 #[test]
@@ -47,7 +43,7 @@ fn a_text_is_learned_scored_and_continued() {
     let ask = |options: &str| {
         let args = ["generate", "run", "--prompt", "the sea"].into_iter().chain(options.split_whitespace());
         let output = home.command("").args(args).output().expect("the program starts");
-        super::Done::new(options, output).ok()
+        Done::new(options, output).ok()
     };
     for options in ["--temperature 0 --tokens 40", "--temperature 1 --top-k 5 --top-p 0.9 --tokens 40"] {
         let (kept, anew) = (ask(options), ask(&format!("{options} --no-cache")));

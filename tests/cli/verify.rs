@@ -1,6 +1,6 @@
 //! `hillshade verify`: a table or JSON, and an end that tells whether all identities hold.
 
-use super::program::Home;
+use crate::program::Home;
 
 #[test]
 fn a_network_is_verified_and_its_mode_matters() {

@@ -3,7 +3,7 @@
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use super::program::Home;
+use crate::program::Home;
 
 #[test]
 fn networks_are_listed_with_their_options() {

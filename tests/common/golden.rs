@@ -1,16 +1,15 @@
 //! Reference values in `tests/golden/`, and the executors that are held to them.
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 use hillshade::engine::Session;
 use safetensors::SafeTensors;
 
-use super::gpu;
+use crate::common::{gpu, root};
 
 /// The bytes of a file of reference values, in the folder of the tests that run.
 pub fn bytes(name: &str) -> Vec<u8> {
-    let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
-    let path = Path::new(&root).join(format!("tests/golden/{name}.safetensors"));
+    let path = root().join(format!("tests/golden/{name}.safetensors"));
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
@@ -20,7 +19,7 @@ pub struct Golden {
     pub settings: HashMap<String, String>,
 }
 
-/// The twin's bound.
+/// The bound on the reference.
 const TWIN: f64 = 2e-7;
 
 impl Golden {

@@ -1,13 +1,13 @@
 //! Problems and matrices that tests of the lab share.
 
 use hillshade::{
-    engine::{Session, Var, block_on},
-    lab::{Curvature, Kind, Likelihood, Operator, Options, Parts, Problem, Samples, Vectors, dense, input, output},
-    models::{Builder, Init, Result},
+    engine::{Session, Tensor, block_on},
+    lab::{Curvature, Likelihood, Matrix, Operator, Options, Parts, Problem, Samples, Vectors, dense, input, output},
+    models::{Builder, Init},
 };
 use nalgebra::{DMatrix, SymmetricEigen};
 
-use super::{gpu, noise};
+use crate::common::{assert_close, dot, gpu, noise};
 
 /// Every executor, and the error that products may have on it, as a share of the largest entry.
 pub fn executors() -> [(&'static str, Session, f64); 3] {
@@ -58,16 +58,16 @@ pub fn product(session: &mut Session, a: &mut dyn Operator, v: &[f64]) -> Vec<f6
     block_on(session.get_wide(&output(n, 1))).expect("it is there")
 }
 
-pub fn operator(session: &mut Session, problem: &Problem, kind: Kind) -> Curvature {
+pub fn operator(session: &mut Session, problem: &Problem, kind: Matrix) -> Curvature {
     Curvature::new(session, problem, kind, &Options::default()).expect("an operator")
 }
 
-/// The gradient at the point where the last operator on vectors of this length was linearized.
-pub fn gradient(session: &Session, n: usize) -> Vec<f64> {
-    block_on(session.get_wide(&format!("lab/{n}/gradient"))).expect("it is there")
+/// The gradient at the point where the operator was linearized.
+pub fn gradient(session: &Session, a: &Curvature) -> Vec<f64> {
+    block_on(session.get_wide(a.gradient())).expect("it is there")
 }
 
-pub fn matrix(session: &mut Session, problem: &Problem, kind: Kind) -> DMatrix<f64> {
+pub fn matrix(session: &mut Session, problem: &Problem, kind: Matrix) -> DMatrix<f64> {
     let mut a = operator(session, problem, kind);
     dense(session, &mut a).expect("products")
 }
@@ -82,64 +82,53 @@ pub fn spectrum(a: &DMatrix<f64>) -> Vec<f64> {
 /// Asserts that two matrices agree to a share of the largest entry.
 pub fn assert_matrix(what: &str, got: &DMatrix<f64>, want: &DMatrix<f64>, tolerance: f64) {
     assert_eq!(got.shape(), want.shape(), "{what}");
-    super::assert_close(what, got.as_slice(), want.as_slice(), tolerance);
+    assert_close(what, got.as_slice(), want.as_slice(), tolerance);
 }
 
 pub fn norm(v: &[f64]) -> f64 {
-    super::dot(v, v).sqrt()
+    dot(v, v).sqrt()
 }
 
-pub type Build = fn(&mut Builder, usize) -> Result<Var>;
-
-/// Cross-entropy of `outputs` at labels `y`.
+/// Cross-entropy of what is built, at labels `y`.
 pub fn classified(
-    samples: Samples,
-    build: impl Fn(&mut Builder, usize) -> Result<Var> + Send + Sync + 'static,
+    samples: Samples, outputs: impl for<'g> Fn(&mut Builder<'g>, usize) -> Tensor<'g> + Send + Sync + 'static,
 ) -> Problem {
     Problem::new(samples, Some(Likelihood::Categorical), move |b, n| {
-        let outputs = build(b, n)?;
-        let labels = b.g.input_u32("y", &[n])?;
-        let [losses, _] = b.g.cross_entropy(outputs, labels)?;
+        let outputs = outputs(b, n);
+        let [losses, _] = outputs.cross_entropy(b.g.input_u32("y", &[n]));
         Ok(Parts { losses, outputs })
     })
 }
 
 /// `scale` times the sum of squared differences between a sample's outputs and its targets `y`.
 pub fn squared(
-    samples: Samples,
-    scale: f64,
-    build: impl Fn(&mut Builder, usize) -> Result<Var> + Send + Sync + 'static,
+    samples: Samples, scale: f64,
+    outputs: impl for<'g> Fn(&mut Builder<'g>, usize) -> Tensor<'g> + Send + Sync + 'static,
 ) -> Problem {
     let likelihood = Likelihood::Gaussian { curvature: 2.0 * scale };
     Problem::new(samples, Some(likelihood), move |b, n| {
-        let outputs = build(b, n)?;
-        let shape = b.g.shape(outputs).to_vec();
-        let targets = b.g.input("y", &shape)?;
-        let difference = b.g.sub(outputs, targets)?;
-        let square = b.g.mul(difference, difference)?;
-        let sum = b.g.sum(square, &(1..shape.len()).collect::<Vec<_>>())?;
-        Ok(Parts { losses: b.g.affine(sum, scale, 0.0)?, outputs })
+        let outputs = outputs(b, n);
+        let shape = outputs.shape()?;
+        let off = outputs - b.g.input("y", shape);
+        Ok(Parts { losses: (off * off).sum(&(1..shape.len()).collect::<Vec<_>>()) * scale, outputs })
     })
 }
 
 /// `x w`, without a bias.
-pub fn weigh(b: &mut Builder, name: &str, x: Var, outs: usize) -> Result<Var> {
-    let ins = b.g.shape(x)[1];
-    let w = b.param(name, &[ins, outs], Init::Zeros)?;
-    Ok(b.g.matmul(x, w)?)
+pub fn weigh<'g>(b: &mut Builder<'g>, name: &str, x: Tensor<'g>, outs: usize) -> Tensor<'g> {
+    let [_, ins] = x.dims().expect("rows");
+    x.matmul(b.param(name, &[ins, outs], Init::Zeros))
 }
 
 /// 5 inputs, 6 hidden units with tanh, 4 classes, 11 samples: 64 parameters.
 pub fn small() -> (Problem, Params) {
     let samples = Samples::new(11).floats("x", drawn(55, 1, 1.5)).and_then(|s| s.indices("y", labels(11, 4)));
-    let problem = classified(samples.expect("it fits"), small_net);
-    (problem, small_params())
+    (classified(samples.expect("it fits"), small_net), small_params())
 }
 
-pub fn small_net(b: &mut Builder, n: usize) -> Result<Var> {
-    let x = b.g.input("x", &[n, 5])?;
-    let hidden = b.dense("first", x, 6)?;
-    let hidden = b.g.tanh(hidden)?;
+pub fn small_net<'g>(b: &mut Builder<'g>, n: usize) -> Tensor<'g> {
+    let x = b.g.input("x", &[n, 5]);
+    let hidden = b.dense("first", x, 6).tanh();
     b.dense("last", hidden, 4)
 }
 

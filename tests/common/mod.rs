@@ -1,13 +1,27 @@
-//! What the tests of the whole workspace share.
-#![allow(dead_code, reason = "every test file uses its part")]
+//! What the test suites share.
+#![allow(dead_code, reason = "every suite uses its part")]
 
 pub mod golden;
 pub mod lab;
 
-use hillshade::engine::{
-    Case, Class, DType, Data, Drawn, Gpu, Graph, Options, Plan, Program, Sample, Session, Source, Step, Var, Variant,
-    ops,
+use std::{
+    env,
+    fmt::Display,
+    io::{self, Write},
+    panic::{self, AssertUnwindSafe},
+    path::PathBuf,
+    thread,
 };
+
+use hillshade::engine::{
+    Case, Class, DType, Data, Drawn, Gpu, Graph, Inputs, Options, Plan, Result, Sample, Session, Step, Target, Tensor,
+    Var, Variant, ops, philox,
+};
+
+/// The folder of the repository, or that of the tests that were copied to another machine.
+pub fn root() -> PathBuf {
+    env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
 
 /// The device that kernels are tested on, with poisoned buffers.
 pub fn gpu(checked: bool) -> Gpu {
@@ -25,14 +39,27 @@ pub fn gpu_with(products: Variant, checked: bool) -> Gpu {
 }
 
 fn opened(options: Options) -> Gpu {
-    let adapter = std::env::var("HILLSHADE_ADAPTER").ok();
+    let adapter = env::var("HILLSHADE_ADAPTER").ok();
     let opened = pollster_block(Gpu::open_with(Options { adapter, poison: true, ..options }));
     opened.expect("a Vulkan adapter, or a software one: cargo xtask test installs it")
+}
+
+/// Ends a test that needs an adapter which is not here: it fails where `HILLSHADE_REQUIRE_ADAPTER` is set, and says
+/// elsewhere that it was skipped, past what collects the output of tests that pass.
+pub fn skip(missing: impl Display) {
+    assert!(env::var_os("HILLSHADE_REQUIRE_ADAPTER").is_none(), "HILLSHADE_REQUIRE_ADAPTER is set, but {missing}");
+    let test = thread::current().name().unwrap_or("a test").to_string();
+    writeln!(io::stderr(), "{test}: skipped: {missing}").expect("the standard error takes a line");
 }
 
 /// Waits for a future.
 pub fn pollster_block<T>(future: impl Future<Output = T>) -> T {
     hillshade::engine::block_on(future)
+}
+
+/// Whether a check fails, whose message is then in the output.
+pub fn fails(check: impl FnOnce()) -> bool {
+    panic::catch_unwind(AssertUnwindSafe(check)).is_err()
 }
 
 /// Runs a check on every case of every op, and fails with all that failed.
@@ -42,35 +69,68 @@ pub fn each_case(mut check: impl FnMut(&Case)) {
     let mut failed = Vec::new();
     for (op, cases) in all {
         assert!(!cases.is_empty(), "{op} has no cases");
-        for case in &cases {
-            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(case)));
-            if caught.is_err() {
-                failed.push(case.what.clone());
-            }
-        }
+        failed.extend(cases.iter().filter(|case| fails(|| check(case))).map(|case| case.what.clone()));
     }
     assert!(failed.is_empty(), "{} cases failed: {}", failed.len(), failed.join("; "));
 }
 
-/// A case's graph with its operands as inputs, and the drawn operands.
+/// What makes one value of operands.
+pub type Build = for<'g> fn(&[Tensor<'g>]) -> Tensor<'g>;
+
+/// A case's graph with its operands as inputs, and their data.
 pub struct Bench {
     pub g: Graph,
-    pub x: Vec<Var>,
     pub drawn: Vec<Drawn>,
-    pub y: Vec<Var>,
+    x: Vec<Var>,
+    y: Vec<Var>,
 }
 
 impl Bench {
     pub fn new(case: &Case) -> Self {
         let (g, x, y) = built(case);
         let drawn = case.x.iter().enumerate().map(|(i, s)| s.draw(i as u32)).collect();
-        Bench { g, x, drawn, y }
+        Bench { g, drawn, x, y }
     }
 
-    /// The results on the drawn operands.
-    pub fn values(&self, session: &mut Session) -> Vec<Vec<f64>> {
-        evaluate(session, &self.g, &self.y, &feeds(&input_names(&self.g), &self.drawn))
+    /// The operands.
+    pub fn x(&self) -> Vec<Tensor<'_>> {
+        self.g.tensors(&self.x)
     }
+
+    /// The operands that are floats.
+    pub fn floats(&self) -> Vec<Tensor<'_>> {
+        floats(self.x())
+    }
+
+    /// The results.
+    pub fn y(&self) -> Vec<Tensor<'_>> {
+        self.g.tensors(&self.y)
+    }
+
+    /// The operands' data.
+    pub fn inputs(&self) -> Vec<(Var, Data<'_>)> {
+        self.inputs_of(&self.drawn)
+    }
+
+    /// Other data for the operands.
+    pub fn inputs_of<'a>(&self, drawn: &'a [Drawn]) -> Vec<(Var, Data<'a>)> {
+        self.x.iter().copied().zip(drawn.iter().map(data)).collect()
+    }
+
+    /// The results on the operands' data.
+    pub fn values(&self, session: &mut Session) -> Vec<Vec<f64>> {
+        evaluate(session, &self.g, &self.y(), self.inputs().as_slice())
+    }
+
+    /// What is run for an executor.
+    pub fn plan(&self, target: Target) -> Plan {
+        Plan::new(target, &self.g, &self.y()).expect("the graph compiles")
+    }
+}
+
+/// The tensors among these that have derivatives.
+pub fn floats(x: Vec<Tensor>) -> Vec<Tensor> {
+    x.into_iter().filter(|x| x.ty().expect("no rule was broken").dtype == DType::F32).collect()
 }
 
 /// Numbers in ±1 of a shape.
@@ -87,14 +147,21 @@ pub fn applied(plan: &Plan) -> Vec<String> {
 
 /// A case's graph, its operands and its results.
 pub fn built(case: &Case) -> (Graph, Vec<Var>, Vec<Var>) {
-    let mut g = Graph::new();
-    let x = inputs(&mut g, case, "x");
-    let y = (case.build)(&mut g, &x).unwrap_or_else(|e| panic!("{}: {e}", case.what));
+    let g = Graph::new();
+    let x = inputs(&g, case, "x");
+    let y =
+        (case.build)(&x).and_then(|y| g.check().map(|()| vars(&y))).unwrap_or_else(|e| panic!("{}: {e}", case.what));
+    let x = vars(&x);
     (g, x, y)
 }
 
+/// The numbers by which tensors are known beside their graph.
+pub fn vars(x: &[Tensor]) -> Vec<Var> {
+    x.iter().map(|x| x.var()).collect()
+}
+
 /// Inputs for a case's operands, named by a prefix and their number.
-pub fn inputs(g: &mut Graph, case: &Case, prefix: &str) -> Vec<Var> {
+pub fn inputs<'g>(g: &'g Graph, case: &Case, prefix: &str) -> Vec<Tensor<'g>> {
     case.x
         .iter()
         .enumerate()
@@ -102,40 +169,28 @@ pub fn inputs(g: &mut Graph, case: &Case, prefix: &str) -> Vec<Var> {
             let (name, ty) = (format!("{prefix}{i}"), s.ty());
             match ty.dtype {
                 DType::F32 => g.input(&name, &ty.shape),
-                DType::U32 => g.input_u32(&name, &ty.shape),
+                DType::U32 | DType::F16x2 => g.input_u32(&name, &ty.shape),
             }
-            .expect("names differ")
         })
         .collect()
 }
 
-/// Operands as feeds.
-pub fn feeds<'a>(names: &'a [String], drawn: &'a [Drawn]) -> Vec<(&'a str, Data<'a>)> {
-    names
-        .iter()
-        .zip(drawn)
-        .map(|(name, d)| {
-            let data = match d {
-                Drawn::Float(x) => Data::F32(x),
-                Drawn::Index(x) => Data::U32(x),
-            };
-            (name.as_str(), data)
-        })
-        .collect()
+/// An operand as an input's data.
+pub fn data(drawn: &Drawn) -> Data<'_> {
+    match drawn {
+        Drawn::Float(x) => Data::F32(x),
+        Drawn::Index(x) => Data::U32(x),
+    }
 }
 
 /// Runs a graph once and reads values, in f64.
-pub fn evaluate(session: &mut Session, g: &Graph, outputs: &[Var], feeds: &[(&str, Data)]) -> Vec<Vec<f64>> {
-    let mut program: Program = session.compile(g, outputs).expect("the graph compiles");
-    program.run(session, feeds).expect("the program runs");
-    let read = |&o: &Var| pollster_block(program.read_wide(session, o)).expect("outputs can be read");
+pub fn evaluate<'a>(
+    session: &mut Session, g: &Graph, outputs: &[Tensor], inputs: impl Into<Inputs<'a>>,
+) -> Vec<Vec<f64>> {
+    let mut program = session.compile(g, outputs).expect("the graph compiles");
+    program.run(session, inputs).expect("the program runs");
+    let read = |&o: &Tensor| pollster_block(program.read_wide(session, o)).expect("outputs can be read");
     outputs.iter().map(read).collect()
-}
-
-/// Names of a graph's inputs, in order.
-pub fn input_names(g: &Graph) -> Vec<String> {
-    let name = |s: &Source| if let Source::Input(name) = s { Some(name.clone()) } else { None };
-    g.nodes().iter().filter_map(|n| name(&n.source)).collect()
 }
 
 /// Asserts that `got` is `want` to `tolerance` of the largest `|want|`.
@@ -162,4 +217,21 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 pub fn noise(len: usize, stream: u32) -> Vec<f64> {
     let word = |i: usize| philox([i as u32, stream, 9, 9], [3, 1])[0];
     (0..len).map(|i| f64::from((f64::from(word(i)) / 2_147_483_648.0 - 1.0) as f32)).collect()
+}
+
+/// [`noise`] in f32, in which it is exact.
+pub fn noise32(len: usize, stream: u32) -> Vec<f32> {
+    noise(len, stream).into_iter().map(|v| v as f32).collect()
+}
+
+/// [`noise`] of a tensor's shape, as a literal.
+pub fn noise_like(like: Tensor, stream: u32) -> Result<Tensor> {
+    Ok(like.graph().literal(like.shape()?, &noise32(like.count()?, stream)))
+}
+
+/// `Σ c·y + ½ Σ c·y²` over results, with noise of these streams for `c`.
+pub fn bent_loss<'g>(y: &[Tensor<'g>], stream: u32) -> Result<Tensor<'g>> {
+    let term = |(&y, stream): (&Tensor<'g>, u32)| Ok((y * (y * 0.5 + 1.0) * noise_like(y, stream)?).sum_all());
+    let terms = y.iter().zip(stream..).map(term).collect::<Result<Vec<_>>>()?;
+    Ok(terms.into_iter().reduce(|sum, term| sum + term).expect("there are results"))
 }

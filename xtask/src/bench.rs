@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn peers_are_where_they_are_looked_for() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = crate::root().expect("tests run in a checkout");
         for (name, arguments) in PEERS {
             let place = root.join("benches/peers").join(name);
             let (command, _) = peer(&root, name, arguments);

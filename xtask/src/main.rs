@@ -17,7 +17,9 @@ use std::time::SystemTime;
 const HELP: &str = "\
 cargo xtask run [ARGS…]    build Hillshade and train; ARGS as in `hillshade train ARGS`, or any other
                            command of the program: `cargo xtask run devices`, `cargo xtask run help`
-cargo xtask test [ARGS…]   every test; ARGS go to `cargo test`
+cargo xtask test [ARGS…]   the tests; ARGS go to `cargo test`
+cargo xtask test --all     the same, with every case in every class of kernels: much longer
+cargo xtask test SUITE     one suite: engine, models, lab, cli, or doc for the programs in the documentation
 cargo xtask bench [ARGS…]  the benchmarks, one table of their medians, rates and shares of the measured ceilings, and a
                            line of JSON each in target/bench.jsonl; ARGS go to `cargo bench`
 cargo xtask report [DIR]   that table and those lines again, of what was measured last, here or in DIR's folder `target`
@@ -33,6 +35,9 @@ On Debian and Ubuntu, all but the kit install Mesa's Vulkan drivers if the machi
 /// Debian's and Ubuntu's packages for the loader and the drivers, llvmpipe's among them.
 const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 
+/// Tests by what they are of.
+const SUITES: [&str; 5] = ["engine", "models", "lab", "cli", "doc"];
+
 /// Options that `hillshade` itself takes; any other after `run`, or nothing, is meant for `hillshade train`.
 const PROGRAM_OPTIONS: [&str; 3] = ["--help", "-h", "--version"];
 
@@ -44,7 +49,10 @@ fn main() -> ExitCode {
     let task = args.next().and_then(|word| word.into_string().ok()).unwrap_or_else(|| "help".into());
     let args: Vec<OsString> = args.collect();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let Some(root) = root() else {
+        eprintln!("cargo xtask: expected to be in a checkout of Hillshade, found none above the current folder");
+        return ExitCode::from(2);
+    };
     if task == "kit" {
         let gathered = match args.as_slice() {
             [folder] => kit::gather(&cargo, &root, Path::new(folder)),
@@ -64,6 +72,7 @@ fn main() -> ExitCode {
         println!("{}\n{}", report::table(&all), lines.join("\n"));
         return ExitCode::SUCCESS;
     }
+    let all = task == "test" && args.first().is_some_and(|word| word == "--all");
     let Some(cargo_args) = cargo_args(&task, args) else {
         if ["help", "--help", "-h"].contains(&task.as_str()) {
             print!("{HELP}");
@@ -85,6 +94,9 @@ fn main() -> ExitCode {
     if env::var_os("XDG_RUNTIME_DIR").is_none() {
         command.env("NODEVICE_SELECT", "1");
     }
+    if all {
+        command.env("HILLSHADE_TEST_ALL", "1");
+    }
     command.args(cargo_args).current_dir(&root);
     let run = match task.as_str() {
         "bench" => bench::bench,
@@ -100,9 +112,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// The checkout: where cargo says that it runs this, or above the current folder. Never where this was built, which may have
+/// been renamed since.
+fn root() -> Option<PathBuf> {
+    let told = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let here = env::current_dir().ok();
+    let above = |start: PathBuf| start.ancestors().map(Path::to_path_buf).collect::<Vec<_>>();
+    told.into_iter().chain(here).flat_map(above).find(|folder| folder.join("xtask/Cargo.toml").is_file())
+}
+
 /// What to ask of cargo for a task, or `None` if there is no such task.
 fn cargo_args(task: &str, args: Vec<OsString>) -> Option<Vec<OsString>> {
+    let mut args = args;
+    let suite =
+        (task == "test").then(|| args.first().and_then(|word| SUITES.iter().find(|suite| word == *suite))).flatten();
+    if suite.is_some() || (task == "test" && args.first().is_some_and(|word| word == "--all")) {
+        args.remove(0);
+    }
     let mut start = match task {
+        "test" if suite == Some(&"doc") => vec!["test", "--release", "--workspace", "--doc"],
+        "test" if suite.is_some() => vec!["test", "--release", "--test", suite.unwrap_or(&"")],
         "run" => vec!["run", "--release", "--package", "hillshade", "--bin", "hillshade", "--"],
         "test" => vec!["test", "--release", "--workspace"],
         "bench" => vec!["bench"],
@@ -260,6 +289,9 @@ mod tests {
     #[test]
     fn test_and_bench_pass_their_arguments_on() {
         assert_eq!(asked("test", &["gelu", "--", "-q"]).as_deref(), Some("test --release --workspace gelu -- -q"));
+        assert_eq!(asked("test", &["--all"]).as_deref(), Some("test --release --workspace"));
+        assert_eq!(asked("test", &["lab", "traces"]).as_deref(), Some("test --release --test lab traces"));
+        assert_eq!(asked("test", &["doc"]).as_deref(), Some("test --release --workspace --doc"));
         assert_eq!(asked("bench", &["train"]).as_deref(), Some("bench train"));
         assert_eq!(asked("help", &[]), None);
         assert_eq!(asked("tset", &[]), None);

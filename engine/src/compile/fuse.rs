@@ -23,18 +23,14 @@ use std::{
 };
 
 use crate::{
-    graph::{
-        graph::{Graph, Source, Var},
-        op::Op,
-    },
+    graph::{Graph, Op, Source, Var},
     ops::{
         conv::{conv2d::Conv2d, conv2d_input_grad::Conv2dInputGrad, conv2d_weight_grad::Conv2dWeightGrad},
         matmul::matmul::Matmul,
         norm::{batch_norm::BatchNorm, batch_norm_tangent::BatchNormTangent},
-        optim::update::many,
         pointwise::{add::Add, gate::Gate, map::Pointwise, mul::Mul, relu::Relu},
     },
-    tensor::stack::member,
+    tensor::member,
 };
 
 /// An op that replaces several nodes: operands and results in the graph before.
@@ -51,6 +47,8 @@ pub(crate) struct Fused {
 #[derive(Debug, Default)]
 pub(crate) struct Fusions {
     fused: Vec<Fused>,
+    /// For each fusion the nodes that it replaces.
+    members: Vec<Vec<usize>>,
     /// For a replaced node its fusion.
     by_node: HashMap<usize, usize>,
     /// Replaced nodes that are not where their fusion takes its place.
@@ -58,6 +56,12 @@ pub(crate) struct Fusions {
 }
 
 impl Fusions {
+    fn add(&mut self, fused: Fused, members: Vec<usize>) {
+        self.by_node.extend(members.iter().map(|&n| (n, self.fused.len())));
+        self.fused.push(fused);
+        self.members.push(members);
+    }
+
     /// The fusion that makes this node's results.
     pub(crate) fn at(&self, node: usize) -> Option<&Fused> {
         self.by_node.get(&node).map(|&f| &self.fused[f])
@@ -72,17 +76,17 @@ impl Fusions {
     pub(crate) fn find(g: &Graph, outputs: &[Var], buffers: usize) -> Self {
         let mut finder = Finder::new(g, outputs);
         for n in 0..g.nodes().len() {
-            let Source::Op(op) = &g.nodes()[n].source else { continue };
+            let Source::Op(op) = &g.node(n).source else { continue };
             let op = op.as_any();
             if op.is::<Pointwise<Add, 2>>() {
-                let [a, b] = [g.nodes()[n].x[0], g.nodes()[n].x[1]];
+                let [a, b] = [g.node(n).x[0], g.node(n).x[1]];
                 let _ = finder.two_terms(n, a, b)
                     || finder.bias(n, a, b)
                     || finder.bias(n, b, a)
                     || finder.residual(n, a, b)
                     || finder.residual(n, b, a);
             } else if op.is::<Pointwise<Mul, 2>>() {
-                let [a, b] = [g.nodes()[n].x[0], g.nodes()[n].x[1]];
+                let [a, b] = [g.node(n).x[0], g.node(n).x[1]];
                 let _ = finder.scale(n, a, b) || finder.scale(n, b, a);
             } else if op.is::<Pointwise<Relu, 1>>() {
                 finder.relu(n);
@@ -94,9 +98,6 @@ impl Fusions {
         finder.found
     }
 }
-
-/// What updates have in common that are joined: rule and constants, rates, and how many updates come before.
-type Alike = (String, Var, usize);
 
 struct Finder<'a> {
     g: &'a Graph,
@@ -130,7 +131,7 @@ fn biased(op: &dyn Any) -> Option<Arc<dyn Op>> {
         return (!op.bias).then(|| Arc::new(Matmul { bias: true, ..op.clone() }) as _);
     }
     let op = op.downcast_ref::<Conv2d>()?;
-    (!op.bias && !op.has_ends()).then(|| Arc::new(Conv2d { bias: true, ..op.clone() }) as _)
+    (!op.bias && !op.has_epilogue()).then(|| Arc::new(Conv2d { bias: true, ..op.clone() }) as _)
 }
 
 /// The same op with a residual, if it is one that takes it.
@@ -139,7 +140,7 @@ fn with_residual(op: &dyn Any) -> Option<Arc<dyn Op>> {
         return (!op.residual && !op.relu).then(|| Arc::new(BatchNorm { residual: true, ..op.clone() }) as _);
     }
     if let Some(op) = op.downcast_ref::<Conv2d>() {
-        return (!op.has_ends()).then(|| Arc::new(Conv2d { residual: true, ..op.clone() }) as _);
+        return (!op.has_epilogue()).then(|| Arc::new(Conv2d { residual: true, ..op.clone() }) as _);
     }
     if let Some(op) = op.downcast_ref::<Conv2dInputGrad>() {
         return (!op.residual && !op.gate).then(|| Arc::new(Conv2dInputGrad { residual: true, ..op.clone() }) as _);
@@ -171,9 +172,9 @@ fn rectified(op: &dyn Any) -> Option<Arc<dyn Op>> {
 
 impl<'a> Finder<'a> {
     fn new(g: &'a Graph, outputs: &[Var]) -> Self {
-        let mut uses = vec![0; g.value_count()];
-        let wanted = outputs.iter().chain(g.assigns().iter().map(|(_, v)| v));
-        for &v in g.nodes().iter().flat_map(|n| &n.x).chain(wanted) {
+        let (mut uses, assigns) = (vec![0; g.value_count()], g.assigned_vars());
+        let wanted = outputs.iter().chain(assigns.iter().map(|(_, v)| v));
+        for &v in g.nodes().flat_map(|n| &n.x).chain(wanted) {
             uses[v.index()] += 1;
         }
         Finder { g, uses, found: Fusions::default() }
@@ -188,7 +189,7 @@ impl<'a> Finder<'a> {
         if let Some(fused) = self.found.at(n) {
             return (fused.y[0] == v).then(|| (n, fused.clone()));
         }
-        let node = &self.g.nodes()[n];
+        let node = &self.g.node(n);
         match &node.source {
             Source::Op(op) => Some((n, Fused { op: op.clone(), x: node.x.clone(), y: node.y.clone(), scale: None })),
             _ => None,
@@ -199,17 +200,17 @@ impl<'a> Finder<'a> {
     /// operand more if there is one.
     fn replace(&mut self, n: usize, inside: &[usize], op: Arc<dyn Op>, mut made: Fused, more: Option<Var>) -> bool {
         made.x.extend(more);
-        made.y[0] = self.g.nodes()[n].y[0];
-        let id = self.found.fused.len();
-        self.found.fused.push(Fused { op, ..made });
+        made.y[0] = self.g.node(n).y[0];
+        // A fusion inside a fusion: its nodes belong to the new one.
+        let mut members = vec![n];
         for &i in inside {
-            // A fusion inside a fusion: its nodes belong to the new one.
-            if let Some(old) = self.found.by_node.insert(i, id) {
-                self.found.by_node.values_mut().filter(|f| **f == old).for_each(|f| *f = id);
+            match self.found.by_node.get(&i) {
+                Some(&old) => members.append(&mut self.found.members[old]),
+                None => members.push(i),
             }
-            self.found.inside.insert(i);
         }
-        self.found.by_node.insert(n, id);
+        self.found.inside.extend(inside);
+        self.found.add(Fused { op, ..made }, members);
         true
     }
 
@@ -234,7 +235,7 @@ impl<'a> Finder<'a> {
         if self.g.shape(bias).len() != 1 || self.g.shape(bias).first().copied() != columns {
             return false;
         }
-        if self.g.shape(self.g.nodes()[n].y[0]) != self.g.shape(a) {
+        if self.g.shape(self.g.node(n).y[0]) != self.g.shape(a) {
             return false;
         }
         match biased(made.op.as_any()) {
@@ -248,7 +249,7 @@ impl<'a> Finder<'a> {
         let takes = made.op.as_any().downcast_ref().is_some_and(Conv2d::is_plain) && made.scale.is_none();
         let channels = self.g.shape(a).last().copied();
         let fits = self.g.shape(scale).len() == 1 && self.g.shape(scale).first().copied() == channels;
-        if !takes || !fits || self.g.shape(self.g.nodes()[n].y[0]) != self.g.shape(a) || self.depends(scale, i) {
+        if !takes || !fits || self.g.shape(self.g.node(n).y[0]) != self.g.shape(a) || self.depends(scale, i) {
             return false;
         }
         self.replace(n, &[i], made.op.clone(), Fused { scale: Some(scale), ..made }, None)
@@ -264,7 +265,7 @@ impl<'a> Finder<'a> {
     }
 
     fn relu(&mut self, n: usize) -> bool {
-        let x = self.g.nodes()[n].x[0];
+        let x = self.g.node(n).x[0];
         let Some((i, made)) = self.maker(x) else { return false };
         match rectified(made.op.as_any()) {
             Some(op) if made.y[0] == x => self.replace(n, &[i], op, made, None),
@@ -273,7 +274,7 @@ impl<'a> Finder<'a> {
     }
 
     fn gate(&mut self, n: usize) -> bool {
-        let [gate, x] = [self.g.nodes()[n].x[0], self.g.nodes()[n].x[1]];
+        let [gate, x] = [self.g.node(n).x[0], self.g.node(n).x[1]];
         let Some((i, made)) = self.maker(x) else { return false };
         let Some(op) = gated(made.op.as_any()) else { return false };
         // Results may be stacks, of members that come in fours; the gate is one for all.
@@ -291,35 +292,57 @@ impl<'a> Finder<'a> {
 
     /// Joins the updates that differ in their arrays alone, and come after as many others, so that none waits for another.
     fn updates(&mut self, buffers: usize) {
-        let mut groups: Vec<(Alike, Arc<dyn Op>, Vec<usize>)> = Vec::new();
+        let mut groups: HashMap<(&str, Var, usize), Vec<Group>> = HashMap::new();
+        let mut order = Vec::new();
         let mut depth = vec![0; self.g.nodes().len()];
-        for (n, node) in self.g.nodes().iter().enumerate() {
+        for (n, node) in self.g.nodes().enumerate() {
             depth[n] = node.x.iter().map(|&x| depth[self.g.node_index(x)]).max().unwrap_or(0);
             let Source::Op(op) = &node.source else { continue };
-            let Some(many) = many(op.as_any(), buffers) else { continue };
-            let rule = (format!("{op:?}"), node.x[node.x.len() - 1], depth[n]);
+            let Some(many) = op.together(buffers) else { continue };
+            let key = (op.name(), node.x[node.x.len() - 1], depth[n]);
             depth[n] += 1;
-            match groups.iter_mut().find(|(known, ..)| *known == rule) {
-                Some((.., members)) => members.push(n),
-                None => groups.push((rule, many, vec![n])),
+            let alike = groups.entry(key).or_default();
+            match alike.iter_mut().find(|group| group.many.same(many.as_any())) {
+                Some(group) => group.members.push(n),
+                None => {
+                    order.push((key, alike.len()));
+                    alike.push(Group { many, members: vec![n] });
+                }
             }
         }
-        for ((_, rates, _), op, members) in groups.into_iter().filter(|(.., members)| members.len() > 1) {
+        for (key, place) in order {
+            let Group { many, members } = &groups[&key][place];
+            if members.len() < 2 {
+                continue;
+            }
             let (mut x, mut y) = (Vec::new(), Vec::new());
-            for node in members.iter().map(|&n| &self.g.nodes()[n]) {
+            for node in members.iter().map(|&n| self.g.node(n)) {
                 x.extend(&node.x[..node.x.len() - 1]);
                 y.extend(&node.y);
             }
-            x.push(rates);
-            let id = self.found.fused.len();
-            self.found.fused.push(Fused { op, x, y, scale: None });
-            self.found.by_node.extend(members.iter().map(|&n| (n, id)));
+            x.push(key.1);
             self.found.inside.extend(&members[..members.len() - 1]);
+            self.found.add(Fused { op: many.clone(), x, y, scale: None }, members.clone());
         }
     }
 
-    /// Whether `v` comes from node `n`, so that the node cannot wait for it.
+    /// Whether `v` comes from node `n`, so that the node cannot wait for it. Operands come before results.
     fn depends(&self, v: Var, n: usize) -> bool {
-        self.g.ancestors([v]).contains(&n)
+        let (mut seen, mut stack) = (HashSet::new(), vec![self.g.node_index(v)]);
+        while let Some(m) = stack.pop() {
+            if m == n {
+                return true;
+            }
+            if m > n && seen.insert(m) {
+                stack.extend(self.g.node(m).x.iter().map(|&x| self.g.node_index(x)));
+            }
+        }
+        false
     }
+}
+
+/// Updates that are joined: the op that moves them all, and their nodes.
+struct Group {
+    many: Arc<dyn Op>,
+    members: Vec<usize>,
 }

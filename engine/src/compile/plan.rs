@@ -1,7 +1,7 @@
 //! From a compiled graph to steps and buffers: which value lives where, and when its place is free again.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fmt,
     sync::Arc,
 };
@@ -9,19 +9,10 @@ use std::{
 use crate::{
     compile::simplify::{Compiled, compile},
     error::{Error, Result},
-    graph::{
-        graph::{Graph, Source, Var},
-        op::Op,
-    },
-    launch::{
-        launch::{Bind, Launches},
-        target::Class,
-    },
-    tensor::dtype::{DType, Type},
+    graph::{Graph, Op, Source, Tensor, Var, vars},
+    launch::{Bind, Class, Launches, Target},
+    tensor::{DType, Type},
 };
-
-/// Storage buffers that a dispatch may bind everywhere.
-const STORAGE_BUFFERS: usize = 8;
 
 /// Where a value lives during a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,7 +40,7 @@ pub enum Step {
         y: Vec<(Place, Type)>,
         /// Scratch buffers' places, in the order of the op's launches.
         scratch: Vec<Place>,
-        /// The dispatches.
+        /// The dispatches, on a device.
         launches: Launches,
     },
     /// A value is copied to another place.
@@ -90,31 +81,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Compiles and plans, with the kernels for GPUs; without `fuse` the graph is only pruned and merged.
+    /// Compiles and plans a graph whose wanted values are `outputs` for an executor.
     ///
     /// # Errors
     ///
-    /// Those of the shape rules, for a graph whose fusion breaks them.
-    pub fn new(g: &Graph, outputs: &[Var], fuse: bool) -> Result<Self> {
-        Self::for_class(Class::GPU, g, outputs, fuse)
-    }
-
-    /// [`Plan::new`] with the kernels for a class of devices.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Plan::new`].
-    pub fn for_class(class: Class, g: &Graph, outputs: &[Var], fuse: bool) -> Result<Self> {
-        Self::for_adapter(class, STORAGE_BUFFERS, g, outputs, fuse)
-    }
-
-    /// [`Plan::for_class`] for an adapter that binds more storage buffers at once than WebGPU's eight.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Plan::new`].
-    pub fn for_adapter(class: Class, buffers: usize, g: &Graph, outputs: &[Var], fuse: bool) -> Result<Self> {
-        Planner::new(class, compile(g, outputs, fuse.then_some(buffers))?).run()
+    /// The graph's first broken rule, and [`Error::Limit`] for a value of 2 GiB or more.
+    pub fn new(target: Target, g: &Graph, outputs: &[Tensor]) -> Result<Self> {
+        g.expect_own(&[outputs])?;
+        Planner::new(target.class(), compile(g, &vars(outputs), target.fuses())?).run()
     }
 
     /// Bytes of all slots: what a run needs beside inputs, states and constants.
@@ -211,31 +185,45 @@ impl Bind {
 }
 
 struct Planner {
-    class: Class,
+    /// Of the device that is planned for, if it is one.
+    class: Option<Class>,
     g: Graph,
     outputs: Vec<Var>,
     plan: Plan,
+    /// What states are to hold, and the states that hold a value.
+    assigns: Vec<(Var, Var)>,
+    assigned: HashMap<Var, Var>,
     /// Place of every value's root: views share that of the value they look at.
     places: HashMap<Var, Place>,
     /// Where views come from.
     root: Vec<Var>,
     /// For each root the last node that reads it.
     last: Vec<usize>,
-    free: Vec<usize>,
+    /// Free slots by type and length.
+    free: BTreeSet<(DType, usize, usize)>,
 }
 
 impl Planner {
-    fn new(class: Class, c: Compiled) -> Self {
+    fn new(class: Option<Class>, c: Compiled) -> Self {
         let count = c.graph.value_count();
-        let (root, last) = ((0..count).map(|i| Var(i as u32)).collect(), vec![0; count]);
-        let (plan, places) = (Plan::default(), HashMap::new());
-        Planner { class, g: c.graph, outputs: c.outputs, plan, places, root, last, free: Vec::new() }
+        let assigns = c.graph.assigned_vars();
+        Planner {
+            class,
+            outputs: c.outputs,
+            plan: Plan::default(),
+            assigned: assigns.iter().copied().collect(),
+            assigns,
+            places: HashMap::new(),
+            root: (0..count).map(|i| Var(i as u32)).collect(),
+            last: vec![0; count],
+            free: BTreeSet::new(),
+            g: c.graph,
+        }
     }
 
     fn run(mut self) -> Result<Plan> {
-        let g = self.g.clone();
-        let never = g.nodes().len();
-        for (n, node) in g.nodes().iter().enumerate() {
+        let never = self.g.nodes().len();
+        for (n, node) in self.g.nodes().enumerate() {
             for x in &node.x {
                 let root = self.root[x.index()];
                 self.last[root.index()] = self.last[root.index()].max(n);
@@ -246,19 +234,23 @@ impl Planner {
                 self.root[node.y[0].index()] = self.root[node.x[0].index()];
             }
         }
-        for v in self.outputs.iter().chain(g.assigns().iter().map(|(_, v)| v)) {
+        for v in self.outputs.iter().chain(self.assigns.iter().map(|(_, v)| v)) {
             self.last[self.root[v.index()].index()] = never;
         }
-        for node in g.nodes().iter().filter(|n| !matches!(n.source, Source::Op(_))) {
-            let place = self.leaf(&node.source, g.ty(node.y[0]));
-            self.places.insert(node.y[0], place);
+        for n in 0..never {
+            let node = self.g.node(n);
+            if !matches!(node.source, Source::Op(_)) {
+                let (v, source, ty) = (node.y[0], node.source.clone(), self.g.ty(node.y[0]).clone());
+                let place = self.leaf(&source, &ty);
+                self.places.insert(v, place);
+            }
         }
         let kept = self.kept();
-        for (n, node) in g.nodes().iter().enumerate() {
-            if let Source::Op(op) = &node.source
+        for n in 0..never {
+            if let Source::Op(op) = self.g.node(n).source.clone()
                 && !op.is_view()
             {
-                self.apply(n, op, &kept)?;
+                self.apply(n, &op, &kept)?;
             }
         }
         self.plan.outputs = self.wanted();
@@ -268,10 +260,9 @@ impl Planner {
 
     /// The values that are computed right into the state that is to hold them, since nothing asks what it held before.
     fn kept(&self) -> HashMap<Var, Place> {
-        let g = &self.g;
-        let read: HashSet<Var> = g.nodes().iter().flat_map(|n| &n.x).chain(&self.outputs).copied().collect();
+        let read: HashSet<Var> = self.g.nodes().flat_map(|n| &n.x).chain(&self.outputs).copied().collect();
         let idle =
-            g.assigns().iter().filter(|(state, value)| !read.contains(state) && *value == self.root[value.index()]);
+            self.assigns.iter().filter(|(state, value)| !read.contains(state) && *value == self.root[value.index()]);
         idle.map(|&(state, value)| (value, self.places[&state])).collect()
     }
 
@@ -298,16 +289,12 @@ impl Planner {
     /// A free slot of this type that fits best, or the largest free one grown, or a new one. A slot that is much too large
     /// stays free: a small value that lives long would keep it from others.
     fn take(&mut self, dtype: DType, len: usize) -> usize {
-        let slots = &self.plan.slots;
-        let fits = self.free.iter().enumerate().filter(|&(_, &s)| slots[s].0 == dtype && slots[s].1 <= 4 * len);
-        let best = fits.min_by_key(|&(_, &s)| match slots[s].1.checked_sub(len) {
-            Some(spare) => (0, spare),
-            None => (1, len - slots[s].1),
-        });
-        match best.map(|(i, _)| i) {
-            Some(i) => {
-                let slot = self.free.swap_remove(i);
-                self.plan.slots[slot].1 = self.plan.slots[slot].1.max(len);
+        let fits = self.free.range((dtype, len, 0)..=(dtype, 4 * len, usize::MAX)).next().copied();
+        let best = fits.or_else(|| self.free.range((dtype, 0, 0)..(dtype, len, 0)).next_back().copied());
+        match best {
+            Some(free @ (_, had, slot)) => {
+                self.free.remove(&free);
+                self.plan.slots[slot].1 = had.max(len);
                 slot
             }
             None => {
@@ -317,21 +304,26 @@ impl Planner {
         }
     }
 
+    fn give_back(&mut self, slot: usize) {
+        let (dtype, len) = self.plan.slots[slot];
+        self.free.insert((dtype, len, slot));
+    }
+
     /// Whether node `n` may overwrite operand `x` with its result `y`: a state that is to hold `y`, which nothing reads
     /// later, or a value that dies here; and no other operand of the node is the same value.
     fn overwrites(&self, n: usize, x: Var, y: Var) -> bool {
         let root = self.root[x.index()];
-        let alike = self.g.nodes()[n].x.iter().filter(|v| self.root[v.index()] == root).count();
+        let alike = self.g.node(n).x.iter().filter(|v| self.root[v.index()] == root).count();
         let dies = self.last[root.index()] == n && alike == 1;
         match self.place(x) {
-            Place::State(_) => dies && self.g.assigns().contains(&(root, y)),
+            Place::State(_) => dies && self.assigned.get(&root) == Some(&y),
             Place::Slot(_) => dies,
             _ => false,
         }
     }
 
     fn apply(&mut self, n: usize, op: &Arc<dyn Op>, kept: &HashMap<Var, Place>) -> Result<()> {
-        let node = self.g.nodes()[n].clone();
+        let node = self.g.node(n).clone();
         let typed = |s: &Self, v: &Var| (s.place(*v), s.g.ty(*v).clone());
         let x: Vec<_> = node.x.iter().map(|v| typed(self, v)).collect();
         let y_types: Vec<_> = node.y.iter().map(|&v| self.g.ty(v).clone()).collect();
@@ -341,7 +333,8 @@ impl Planner {
                 return Err(Error::Limit { what: format!("{}: bytes of a value {ty}", op.name()), needed, limit });
             }
         }
-        let launches = op.launch(self.class, &types(&x), &y_types.iter().collect::<Vec<_>>());
+        let y_refs: Vec<&Type> = y_types.iter().collect();
+        let launches = self.class.map_or_else(Launches::default, |class| op.launch(class, &types(&x), &y_refs));
         let (mut y, in_place) = (Vec::new(), op.in_place(node.x.len()));
         for (i, (&v, ty)) in node.y.iter().zip(y_types).enumerate() {
             let place = match in_place.get(i).map(|&operand| node.x[operand]) {
@@ -356,16 +349,15 @@ impl Planner {
             y.push((place, ty));
         }
         let scratch: Vec<usize> = launches.scratch.iter().map(|&len| self.take(DType::F32, len)).collect();
-        self.free.extend(&scratch);
+        scratch.iter().for_each(|&slot| self.give_back(slot));
         let mut dead: Vec<Var> = node.x.iter().map(|v| self.root[v.index()]).collect();
         dead.extend(node.y.iter().filter(|v| self.last[v.index()] == 0));
         dead.retain(|v| self.last[v.index()] <= n);
         for v in dead {
             if let Place::Slot(slot) = self.place(v)
-                && !self.free.contains(&slot)
                 && (node.y.contains(&v) || !y.iter().any(|(p, _)| *p == Place::Slot(slot)))
             {
-                self.free.push(slot);
+                self.give_back(slot);
             }
         }
         let scratch = scratch.into_iter().map(Place::Slot).collect();
@@ -386,7 +378,7 @@ impl Planner {
         let mut wanted = Vec::new();
         for v in self.outputs.clone() {
             let (root, mut place, ty) = (self.root[v.index()], self.place(v), self.g.ty(v).clone());
-            if self.g.assigns().iter().any(|&(s, value)| s == root && self.place(value) != place) {
+            if self.assigned.get(&root).is_some_and(|&value| self.place(value) != place) {
                 place = match kept.get(&root) {
                     Some(&kept) => kept,
                     None => self.copied(place, &ty),
@@ -401,7 +393,7 @@ impl Planner {
     /// Copies assigned values to their states, unless an update in place has put them there.
     fn assign(&mut self) {
         let assigns: Vec<(Place, Place, Type)> =
-            self.g.assigns().iter().map(|&(s, v)| (self.place(v), self.place(s), self.g.ty(s).clone())).collect();
+            self.assigns.iter().map(|&(s, v)| (self.place(v), self.place(s), self.g.ty(s).clone())).collect();
         let mut late = Vec::new();
         for (from, to, ty) in assigns.into_iter().filter(|(from, to, _)| from != to) {
             match from {

@@ -1,11 +1,12 @@
 //! What the compiler does to a graph: drops what nothing needs, merges equal nodes, replaces patterns by fused ops.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     compile::fuse::Fusions,
     error::Result,
-    graph::graph::{Graph, Source, Var},
+    graph::{Graph, Node, Op, Source, Var},
+    ops::{Mul, Pointwise},
 };
 
 /// A graph ready to be planned, and where its wanted values went.
@@ -18,6 +19,10 @@ pub(crate) struct Compiled {
 }
 
 /// Prunes and merges `g`, and fuses, unless told not to, for an adapter that binds so many storage buffers at once.
+///
+/// # Errors
+///
+/// The graph's first broken rule.
 pub(crate) fn compile(g: &Graph, outputs: &[Var], fuse: Option<usize>) -> Result<Compiled> {
     let merged = rebuild(g, outputs, &Fusions::default())?;
     let Some(buffers) = fuse else { return Ok(merged) };
@@ -25,18 +30,23 @@ pub(crate) fn compile(g: &Graph, outputs: &[Var], fuse: Option<usize>) -> Result
     rebuild(&merged.graph, &merged.outputs, &fusions)
 }
 
+/// Nodes of one op's name on the same operands.
+type Alike = HashMap<(&'static str, Vec<Var>), Vec<usize>>;
+
 struct Rebuild<'a> {
     from: &'a Graph,
     fusions: &'a Fusions,
     to: Graph,
     map: HashMap<Var, Var>,
-    known: HashMap<(String, Vec<Var>), Vec<Var>>,
+    known: Alike,
 }
 
 /// Emits what is needed, in the order of the anchors: a tangent next to the value that it belongs to, so that neither has
 /// to be kept for the other.
 pub(crate) fn rebuild(g: &Graph, outputs: &[Var], fusions: &Fusions) -> Result<Compiled> {
-    let roots = outputs.iter().copied().chain(g.assigns().iter().flat_map(|&(s, v)| [s, v]));
+    g.check()?;
+    let assigns = g.assigned_vars();
+    let roots = outputs.iter().copied().chain(assigns.iter().flat_map(|&(s, v)| [s, v]));
     let live = g.ancestors(roots);
     let (to, map, known) = (Graph::new(), HashMap::new(), HashMap::new());
     let mut r = Rebuild { from: g, fusions, to, map, known };
@@ -45,53 +55,74 @@ pub(crate) fn rebuild(g: &Graph, outputs: &[Var], fusions: &Fusions) -> Result<C
     for n in order {
         r.emit(n)?;
     }
-    for &(state, value) in g.assigns() {
-        let (state, value) = (r.get(state)?, r.get(value)?);
-        r.to.assign(state, value)?;
+    for (state, value) in assigns {
+        r.to.assign_var(r.map[&state], r.map[&value])?;
     }
-    let outputs = outputs.iter().map(|&v| r.get(v)).collect::<Result<_>>()?;
+    let outputs = outputs.iter().map(|v| r.map[v]).collect();
     Ok(Compiled { graph: r.to, outputs, map: r.map })
 }
 
 impl Rebuild<'_> {
-    fn get(&mut self, v: Var) -> Result<Var> {
-        if !self.map.contains_key(&v) {
-            self.emit(self.from.node_index(v))?;
-        }
-        Ok(self.map[&v])
-    }
-
+    /// Emits a node, after those that it needs and that are not there yet, without recursion: graphs may be deep.
     fn emit(&mut self, n: usize) -> Result<()> {
-        let node = &self.from.nodes()[n];
-        if self.map.contains_key(&node.y[0]) {
-            return Ok(());
-        }
-        if let Some(fused) = self.fusions.at(n) {
-            let mut x = fused.x.iter().map(|&x| self.get(x)).collect::<Result<Vec<_>>>()?;
-            if let Some(scale) = fused.scale {
-                let scale = self.get(scale)?;
-                x[1] = self.to.mul(x[1], scale)?;
+        let mut stack = vec![n];
+        while let Some(&n) = stack.last() {
+            let fused = self.fusions.at(n);
+            let node = self.from.node(n);
+            let done = self.map.contains_key(&node.y[0]);
+            let operands = fused.map_or(&node.x, |fused| &fused.x).iter().chain(fused.and_then(|f| f.scale.as_ref()));
+            let missing = operands.filter(|x| !done && !self.map.contains_key(x)).map(|&x| self.from.node_index(x));
+            let before = stack.len();
+            stack.extend(missing);
+            if stack.len() > before {
+                stack[before..].reverse();
+                continue;
             }
-            let y = self.to.push(fused.op.clone(), &x)?;
-            self.map.extend(fused.y.iter().copied().zip(y));
-            return Ok(());
-        }
-        let x = node.x.iter().map(|&x| self.get(x)).collect::<Result<Vec<_>>>()?;
-        let key = match &node.source {
-            Source::Op(op) => Some((format!("{op:?}"), x.clone())),
-            _ => None,
-        };
-        let y = match key.as_ref().and_then(|key| self.known.get(key)) {
-            Some(y) => y.clone(),
-            None => {
-                let types = node.y.iter().map(|&y| self.from.ty(y).clone()).collect();
-                self.to.node(node.source.clone(), x, types)
+            stack.pop();
+            if done {
+                continue;
             }
-        };
-        self.map.extend(node.y.iter().copied().zip(y.iter().copied()));
-        if let Some(key) = key {
-            self.known.insert(key, y);
+            if let Some(fused) = fused {
+                let mut x: Vec<Var> = fused.x.iter().map(|x| self.map[x]).collect();
+                if let Some(scale) = fused.scale {
+                    x[1] = self.to.push(Arc::new(Pointwise::<_, 2>(Mul {})), &[x[1], self.map[&scale]])?[0];
+                }
+                let y = self.to.push(fused.op.clone(), &x)?;
+                self.map.extend(fused.y.iter().copied().zip(y));
+            } else {
+                self.emit_own(n);
+            }
         }
         Ok(())
     }
+
+    /// Emits a node that is in no fusion, or takes the results of an equal one.
+    fn emit_own(&mut self, n: usize) {
+        let node = self.from.node(n);
+        let x: Vec<Var> = node.x.iter().map(|x| self.map[x]).collect();
+        let make = |to: &Graph, x: Vec<Var>| {
+            let types = node.y.iter().map(|&y| self.from.ty(y).clone()).collect();
+            to.node_with(node.source.clone(), x, types)
+        };
+        let y = match &node.source {
+            Source::Op(op) => {
+                let alike = self.known.entry((op.name(), x.clone())).or_default();
+                match alike.iter().find(|&&m| same(self.to.node(m), op.as_ref())) {
+                    Some(&m) => self.to.node(m).y.clone(),
+                    None => {
+                        let y = make(&self.to, x);
+                        alike.push(self.to.node_index(y[0]));
+                        y
+                    }
+                }
+            }
+            _ => make(&self.to, x),
+        };
+        self.map.extend(node.y.iter().copied().zip(y));
+    }
+}
+
+/// Whether a node is of the same op.
+fn same(node: &Node, op: &dyn Op) -> bool {
+    matches!(&node.source, Source::Op(own) if op.same(own.as_any()))
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     cpu::{aligned::Array, float::Real},
-    tensor::dtype::{DType, Type},
+    tensor::{DType, Type},
 };
 
 /// A CPU buffer: floats or indices.
@@ -19,7 +19,7 @@ impl<F: Real> Buf<F> {
     pub fn zeros(dtype: DType, len: usize) -> Self {
         match dtype {
             DType::F32 => Buf::Float(Array::zeros(len)),
-            DType::U32 => Buf::Index(vec![0; len]),
+            DType::U32 | DType::F16x2 => Buf::Index(vec![0; len]),
         }
     }
 

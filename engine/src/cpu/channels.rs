@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::cpu::{
@@ -137,11 +137,7 @@ impl<M: Formula<X, C, Y>, F: Real, const X: usize, const C: usize, const Y: usiz
 
 /// `y = f(x, c)` for each member of stacks; `c` are the channels' numbers of each.
 pub(crate) fn write<F: Real, M: Formula<X, C, 1>, const X: usize, const C: usize>(
-    channels: usize,
-    formula: &M,
-    x: [Stack<F>; X],
-    c: &[[&[F]; C]],
-    y: &mut [F],
+    channels: usize, formula: &M, x: [Stack<F>; X], c: &[[&[F]; C]], y: &mut [F],
 ) {
     let c: Vec<[Vec<F>; C]> = c.iter().map(|&c| repeated(c, channels)).collect();
     let period = channels * repeats(channels);
@@ -151,7 +147,7 @@ pub(crate) fn write<F: Real, M: Formula<X, C, 1>, const X: usize, const C: usize
     let make = |(i, members): (usize, Vec<&mut [F]>)| {
         for (m, (c, y)) in c.iter().zip(members).enumerate() {
             let x = x.map(|x| &x.member(m)[i * task..][..y.len()]);
-            Arch::new().dispatch(Write { formula, x, c: c.each_ref().map(Vec::as_slice), period, y });
+            F::vectorize(Write { formula, x, c: c.each_ref().map(Vec::as_slice), period, y });
         }
     };
     match serial {
@@ -172,13 +168,10 @@ fn stretches<T: Send>(len: usize, channels: usize, make: impl Fn(Range<usize>) -
 
 /// Sums over the rows of one stretch, of channels repeated added up in f64.
 fn stretch_sums<F: Real, M: Formula<X, C, Y>, const X: usize, const C: usize, const Y: usize>(
-    channels: usize,
-    formula: &M,
-    x: [&[F]; X],
-    c: [&[F]; C],
+    channels: usize, formula: &M, x: [&[F]; X], c: [&[F]; C],
 ) -> [Vec<f64>; Y] {
     let mut sums: [Vec<F>; Y] = std::array::from_fn(|_| vec![F::zero(); channels * repeats(channels)]);
-    Arch::new().dispatch(Add { formula, x, c, y: sums.each_mut().map(|y| &mut y[..]) });
+    F::vectorize(Add { formula, x, c, y: sums.each_mut().map(|y| &mut y[..]) });
     sums.map(|y| {
         let mut total = vec![0.0; channels];
         for y in y.chunks(channels) {
@@ -191,11 +184,7 @@ fn stretch_sums<F: Real, M: Formula<X, C, Y>, const X: usize, const C: usize, co
 /// `Σ f(x, c)` over rows, for every channel, of each of so many members of stacks. Rows are added up in stretches, and these in
 /// order, in f64.
 pub(crate) fn sums<F: Real, M: Formula<X, C, Y>, const X: usize, const C: usize, const Y: usize>(
-    channels: usize,
-    formula: &M,
-    x: [Stack<F>; X],
-    c: [&[F]; C],
-    members: usize,
+    channels: usize, formula: &M, x: [Stack<F>; X], c: [&[F]; C], members: usize,
 ) -> Vec<[Vec<f64>; Y]> {
     let c = repeated(c, channels);
     let c: [&[F]; C] = std::array::from_fn(|i| c[i].as_slice());
@@ -260,41 +249,4 @@ pub(crate) fn moments<F: Real>(channels: usize, x: &[F]) -> [Vec<f64>; 2] {
     }
     squares.iter_mut().for_each(|s| *s /= count);
     [mean, squares]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Line;
-
-    impl Formula<2, 1, 1> for Line {
-        #[inline(always)]
-        fn f<F: Real>(&self, [a, b]: [F; 2], [c]: [F; 1]) -> [F; 1] {
-            [a * c + b]
-        }
-    }
-
-    /// Channels that divide a block, that do not, and that are more than are repeated; rows that end within a period.
-    #[test]
-    fn every_element_meets_its_channel() {
-        for (rows, channels) in [(1, 1), (700, 3), (531, 16), (2000, 17), (5, 64), (77, 100), (9, 300), (300, 257)] {
-            let len = rows * channels;
-            let [a, b] = [0.3, 0.7].map(|w| (0..len).map(|i| (w * i as f64).sin()).collect::<Vec<_>>());
-            let c: Vec<f64> = (0..channels).map(|i| i as f64 + 1.0).collect();
-            let mut y = vec![f64::NAN; len];
-            let [a_, b_] = [&a, &b].map(|x| Stack::one(x));
-            write(channels, &Line, [a_, b_], &[[&c]], &mut y);
-            assert!((0..len).all(|i| y[i] == a[i] * c[i % channels] + b[i]), "{rows} rows of {channels}");
-            let [sum] = &sums(channels, &Line, [a_, b_], [&c], 1)[0];
-            let [mean, variance] = moments(channels, &a);
-            for k in 0..channels {
-                let of = |x: &[f64]| x.iter().skip(k).step_by(channels).sum::<f64>() / rows as f64;
-                assert!((sum[k] / rows as f64 - of(&y)).abs() < 1e-12 * c[k], "{rows} rows of {channels}, channel {k}");
-                let m = of(&a);
-                let squares: Vec<f64> = a.iter().map(|x| (x - m) * (x - m)).collect();
-                assert!((mean[k] - m).abs() < 1e-13 && (variance[k] - of(&squares)).abs() < 1e-13);
-            }
-        }
-    }
 }

@@ -1,35 +1,31 @@
-//! What convolutions may end with while their results are at hand: an array that is added, a gate, a ReLU.
+//! The epilogue of convolutions while their results are at hand: an array that is added, a ReLU mask, a ReLU.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use crate::cpu::{float::Real, stack::Stack};
 
-/// A residual, which may be a stack, what makes results zero where it is not positive, one for all members, or a ReLU in
-/// place of that.
+/// A residual, which may be a stack, the mask, one for all members, that makes results zero where it is not positive, or a
+/// ReLU in place of that.
 #[derive(Debug, Clone, Copy)]
-pub struct Finish<'a, F> {
+pub struct Epilogue<'a, F> {
     pub residual: Option<Stack<'a, F>>,
     pub gate: Option<&'a [F]>,
     pub relu: bool,
 }
 
-impl<F: Real> Finish<'_, F> {
-    /// None of them.
-    #[cfg(test)]
-    pub(crate) const NONE: Self = Finish { residual: None, gate: None, relu: false };
-
-    /// Finishes a member's results from element `start` on.
+impl<F: Real> Epilogue<'_, F> {
+    /// Applies it to a member's results from element `start` on.
     pub(crate) fn apply(&self, member: usize, start: usize, y: &mut [F]) {
         let range = start..start + y.len();
         let residual = self.residual.map(|residual| &residual.member(member)[range.clone()]);
         let gate = self.gate.map(|gate| &gate[range]);
         match (residual, gate, self.relu) {
             (None, None, false) => {}
-            (Some(r), None, false) => Arch::new().dispatch(Ends::<F, true, NOTHING> { arrays: [r, r], y }),
-            (Some(r), None, true) => Arch::new().dispatch(Ends::<F, true, RELU> { arrays: [r, r], y }),
-            (Some(r), Some(g), _) => Arch::new().dispatch(Ends::<F, true, GATE> { arrays: [r, g], y }),
-            (None, Some(g), _) => Arch::new().dispatch(Ends::<F, false, GATE> { arrays: [g, g], y }),
-            (None, None, true) => Arch::new().dispatch(Rectified(y)),
+            (Some(r), None, false) => F::vectorize(Loop::<F, true, NOTHING> { arrays: [r, r], y }),
+            (Some(r), None, true) => F::vectorize(Loop::<F, true, RELU> { arrays: [r, r], y }),
+            (Some(r), Some(g), _) => F::vectorize(Loop::<F, true, GATE> { arrays: [r, g], y }),
+            (None, Some(g), _) => F::vectorize(Loop::<F, false, GATE> { arrays: [g, g], y }),
+            (None, None, true) => F::vectorize(Rectified(y)),
         }
     }
 }
@@ -39,13 +35,13 @@ const NOTHING: u8 = 0;
 const GATE: u8 = 1;
 const RELU: u8 = 2;
 
-/// The loop, over a residual and a gate.
-struct Ends<'a, F, const RESIDUAL: bool, const LAST: u8> {
+/// The loop, over a residual and a mask.
+struct Loop<'a, F, const RESIDUAL: bool, const LAST: u8> {
     arrays: [&'a [F]; 2],
     y: &'a mut [F],
 }
 
-impl<F: Real, const RESIDUAL: bool, const LAST: u8> WithSimd for Ends<'_, F, RESIDUAL, LAST> {
+impl<F: Real, const RESIDUAL: bool, const LAST: u8> WithSimd for Loop<'_, F, RESIDUAL, LAST> {
     type Output = ();
 
     #[inline(always)]

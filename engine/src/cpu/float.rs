@@ -1,6 +1,8 @@
 //! The two floats of the CPU executors: f32 on the host, f64 in the twin.
 
+use gemm_common::Parallelism;
 use half::{f16, slice::HalfFloatSliceExt};
+use pulp::{Arch, Scalar, Simd, WithSimd};
 
 use crate::cpu::math;
 
@@ -39,6 +41,10 @@ pub trait Real:
     /// The error function.
     fn erf(self) -> Self;
 
+    /// Runs a loop by the widest vectors of the CPU at hand in f32; in f64, where nothing waits for it, as it is, since each
+    /// width is compiled by itself.
+    fn vectorize<W: WithSimd>(work: W) -> W::Output;
+
     /// From f64, rounded.
     fn of(x: f64) -> Self;
 
@@ -54,18 +60,13 @@ pub trait Real:
     /// `y += a b` or `y = a b`, with `a` `[m, k]`, `b` `[k, n]`, `y` row-major with rows `stride` apart.
     /// The order of summation depends on the extents alone, not on the number of threads.
     fn gemm(
-        extents: [usize; 3],
-        y: &mut [Self],
-        stride: usize,
-        a: Mat<Self>,
-        b: Mat<Self>,
-        accumulate: bool,
+        extents: [usize; 3], y: &mut [Self], stride: usize, a: Mat<Self>, b: Mat<Self>, accumulate: bool,
         parallel: bool,
     );
 }
 
 macro_rules! real {
-    ($float:ty, $exp:path, $tanh:path, $erf:path, $to_halves:ident, $from_halves:ident) => {
+    ($float:ty, [$exp:path, $tanh:path, $erf:path], [$to_halves:ident, $from_halves:ident], $gemm:path, $vectors:expr, $run:ident) => {
         impl Real for $float {
             #[inline(always)]
             fn exponential(self) -> Self {
@@ -80,6 +81,11 @@ macro_rules! real {
             #[inline(always)]
             fn erf(self) -> Self {
                 $erf(self)
+            }
+
+            #[inline(always)]
+            fn vectorize<W: WithSimd>(work: W) -> W::Output {
+                $vectors.$run(work)
             }
 
             fn of(x: f64) -> Self {
@@ -99,12 +105,7 @@ macro_rules! real {
             }
 
             fn gemm(
-                [m, n, k]: [usize; 3],
-                y: &mut [Self],
-                stride: usize,
-                a: Mat<Self>,
-                b: Mat<Self>,
-                accumulate: bool,
+                [m, n, k]: [usize; 3], y: &mut [Self], stride: usize, a: Mat<Self>, b: Mat<Self>, accumulate: bool,
                 parallel: bool,
             ) {
                 if m == 0 || n == 0 {
@@ -116,35 +117,78 @@ macro_rules! real {
                     assert!(a.data.len() >= reach(m, k, a.row, a.col));
                     assert!(b.data.len() >= reach(k, n, b.row, b.col));
                 }
+                let parallelism = if parallel { Parallelism::Rayon(0) } else { Parallelism::None };
+                let [stride, a_row, a_col, b_row, b_col] = [stride, a.row, a.col, b.row, b.col].map(|s| s as isize);
+                let (y, a, b) = (y.as_mut_ptr(), a.data.as_ptr(), b.data.as_ptr());
+                let product = $gemm();
                 // SAFETY: the assertions above keep every element that is touched inside its slice, and `stride >= n`
-                // keeps the rows of `y` apart.
+                // keeps the rows of `y` apart. Where columns of `y` are closer than rows, the transposed product is asked
+                // for, which the kernels are made for.
                 unsafe {
-                    gemm::gemm(
-                        m,
-                        n,
-                        k,
-                        y.as_mut_ptr(),
-                        1,
-                        stride as isize,
-                        accumulate,
-                        a.data.as_ptr(),
-                        a.col as isize,
-                        a.row as isize,
-                        b.data.as_ptr(),
-                        b.col as isize,
-                        b.row as isize,
-                        1.0,
-                        1.0,
-                        false,
-                        false,
-                        false,
-                        if parallel { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None },
-                    );
+                    if stride > 1 {
+                        product(
+                            n,
+                            m,
+                            k,
+                            y,
+                            stride,
+                            1,
+                            accumulate,
+                            b,
+                            b_row,
+                            b_col,
+                            a,
+                            a_row,
+                            a_col,
+                            1.0,
+                            1.0,
+                            false,
+                            false,
+                            false,
+                            parallelism,
+                        );
+                    } else {
+                        product(
+                            m,
+                            n,
+                            k,
+                            y,
+                            1,
+                            stride,
+                            accumulate,
+                            a,
+                            a_col,
+                            a_row,
+                            b,
+                            b_col,
+                            b_row,
+                            1.0,
+                            1.0,
+                            false,
+                            false,
+                            false,
+                            parallelism,
+                        );
+                    }
                 }
             }
         }
     };
 }
 
-real!(f32, math::exp, math::tanh, math::erf, convert_from_f32_slice, convert_to_f32_slice);
-real!(f64, f64::exp, f64::tanh, libm::erf, convert_from_f64_slice, convert_to_f64_slice);
+real!(
+    f32,
+    [math::exp, math::tanh, math::erf],
+    [convert_from_f32_slice, convert_to_f32_slice],
+    gemm_f32::gemm::f32::get_gemm_fn,
+    Arch::new(),
+    dispatch
+);
+real!(
+    f64,
+    [f64::exp, f64::tanh, libm::erf],
+    [convert_from_f64_slice, convert_to_f64_slice],
+    gemm_f64::gemm::f64::get_gemm_fn,
+    Scalar::new(),
+    vectorize
+);

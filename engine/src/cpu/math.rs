@@ -1,46 +1,6 @@
 //! Functions of f32 without branches and calls, so that compilers make vectors of the loops around them. Polynomials are
 //! the best of their degree on their range, by iterated weights (Lawson 1961).
 
-use pulp::{Arch, Simd, WithSimd};
-
-use crate::cpu::float::Real;
-
-/// `x ← e^(scale x − shift)`.
-pub(crate) fn exponentials<F: Real>(x: &mut [F], scale: F, shift: F) {
-    Arch::new().dispatch(Exponentials { x, scale, shift });
-}
-
-struct Exponentials<'a, F> {
-    x: &'a mut [F],
-    scale: F,
-    shift: F,
-}
-
-impl<F: Real> WithSimd for Exponentials<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        self.x.iter_mut().for_each(|x| *x = (*x * self.scale - self.shift).exponential());
-    }
-}
-
-/// `x ← tanh x`.
-pub(crate) fn hyperbolic_tangents<F: Real>(x: &mut [F]) {
-    Arch::new().dispatch(HyperbolicTangents(x));
-}
-
-struct HyperbolicTangents<'a, F>(&'a mut [F]);
-
-impl<F: Real> WithSimd for HyperbolicTangents<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        self.0.iter_mut().for_each(|x| *x = x.hyperbolic_tangent());
-    }
-}
-
 /// A float below 2²² added to this is rounded to a whole number, which the sum's last bits hold.
 const WHOLE: f32 = 12_582_912.0;
 
@@ -108,42 +68,4 @@ pub(crate) fn erf(x: f32) -> f32 {
     );
     let far = (1.0 - exp(-q)).copysign(x);
     if size < 1.0 { near } else { far }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The largest error in units of the last place, over floats of all sizes between the bounds.
-    fn worst(f: fn(f32) -> f32, truth: fn(f64) -> f64, bounds: [f32; 2]) -> f64 {
-        let [lo, hi] = bounds.map(f64::from);
-        let even = (0..200_000).map(|i| (lo + (hi - lo) * f64::from(i) / 200_000.0) as f32);
-        let small = (1..2_000).flat_map(|i| [1.0, -1.0].map(|sign| sign * 1.5 * 0.97_f32.powi(i)));
-        let units = |x: f32| {
-            let (got, want) = (f64::from(f(x)), truth(f64::from(x)));
-            let power = (want.abs() as f32).max(f32::MIN_POSITIVE).to_bits() & 0x7f80_0000;
-            (got - want).abs() / f64::from(f32::from_bits(power)) / f64::from(f32::EPSILON)
-        };
-        even.chain(small).filter(|x| (lo..=hi).contains(&f64::from(*x))).map(units).fold(0.0, f64::max)
-    }
-
-    #[test]
-    fn all_are_within_their_bounds() {
-        let found = [
-            worst(exp, f64::exp, [-104.0, 88.7]),
-            worst(tanh, f64::tanh, [-12.0, 12.0]),
-            worst(erf, libm::erf, [-5.0, 5.0]),
-        ];
-        assert!(found.iter().zip([2.0, 3.0, 3.0]).all(|(found, most)| *found <= most), "{found:?}");
-    }
-
-    #[test]
-    fn ends_and_nan_are_right() {
-        let infinity = f32::INFINITY;
-        assert_eq!([infinity, -infinity, 0.0, 89.0, -110.0].map(exp), [infinity, 0.0, 1.0, infinity, 0.0]);
-        assert_eq!([infinity, -infinity, 0.0, 90.0].map(tanh), [1.0, -1.0, 0.0, 1.0]);
-        assert_eq!([infinity, -infinity, 0.0, 90.0].map(erf), [1.0, -1.0, 0.0, 1.0]);
-        assert!([exp, tanh, erf].iter().all(|f| f(f32::NAN).is_nan()));
-        assert_eq!(tanh(-0.0).to_bits(), (-0.0_f32).to_bits());
-    }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     cpu::{buffer::Operand, float::Real},
-    tensor::stack::member,
+    tensor::member,
 };
 
 /// A value on the CPU, or a stack of values.

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     error::{Error, Result},
-    launch::target::{Class, Cooperative, NEIGHBOURS, Tier, Variant},
+    launch::{Class, Cooperative, NEIGHBOURS, Tier, Variant},
 };
 
 /// An adapter, described.
@@ -134,8 +134,8 @@ pub async fn adapters() -> Vec<Adapter> {
     enumerate().await.into_iter().map(|(a, _)| a).collect()
 }
 
-/// What tells pipelines apart: the kernel and its constants.
-pub(crate) type Key = (&'static str, Vec<(&'static str, u64)>);
+/// What tells pipelines apart: the kernel, its text where it is not of the shaders crate, and its constants.
+pub(crate) type Key = (&'static str, Option<&'static str>, Vec<(&'static str, u64)>);
 
 /// An open device; cheap to clone.
 #[derive(Clone)]
@@ -375,9 +375,7 @@ impl Cooperative {
 
 /// The variant as the adapter takes it, or why it does not.
 pub(crate) fn admitted(
-    asked: Variant,
-    adapter: &Adapter,
-    info: &wgpu::AdapterInfo,
+    asked: Variant, adapter: &Adapter, info: &wgpu::AdapterInfo,
 ) -> (Option<Variant>, Option<&'static str>) {
     let subgroups = adapter.tier >= Tier::Native && info.subgroup_min_size >= 4 && info.subgroup_max_size <= 128;
     match (asked, adapter.cooperative) {

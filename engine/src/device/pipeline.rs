@@ -3,11 +3,11 @@
 use crate::{
     device::gpu::{Gpu, Key, lock},
     error::{Error, Result},
-    launch::launch::Launch,
+    launch::Launch,
 };
 
 pub(crate) fn key(launch: &Launch) -> Key {
-    (launch.kernel, launch.constants.iter().map(|&(name, value)| (name, value.to_bits())).collect())
+    (launch.kernel, launch.text, launch.constants.iter().map(|&(name, value)| (name, value.to_bits())).collect())
 }
 
 /// Compiles the launches' pipelines that the device does not have yet, on all cores.
@@ -34,12 +34,15 @@ pub(crate) fn prepare<'a>(gpu: &Gpu, launches: impl Iterator<Item = &'a Launch>)
     done
 }
 
-fn pipeline(gpu: &Gpu, (kernel, constants): &Key) -> Result<wgpu::ComputePipeline> {
+fn pipeline(gpu: &Gpu, (kernel, own, constants): &Key) -> Result<wgpu::ComputePipeline> {
     let device = &gpu.inner.device;
-    let text = hillshade_shaders::compose(kernel).ok_or_else(|| Error::Device(format!("no kernel \"{kernel}\"")))?;
+    let text = match own {
+        Some(own) => hillshade_shaders::expand(own).map_err(|e| Error::Device(format!("kernel \"{kernel}\": {e}")))?,
+        None => hillshade_shaders::compose(kernel).ok_or_else(|| Error::Device(format!("no kernel \"{kernel}\"")))?,
+    };
     let source = wgpu::ShaderSource::Wgsl(text.into());
     let descriptor = wgpu::ShaderModuleDescriptor { label: Some(kernel), source };
-    let module = if gpu.inner.options.checked {
+    let module = if gpu.inner.options.checked || own.is_some() {
         device.create_shader_module(descriptor)
     } else {
         // SAFETY: the texts are this project's own. Every kernel guards its indices by its extents, every loop ends, and

@@ -1,228 +1,228 @@
 //! Derivatives as graph transformations: reverse mode, forward mode, and their composition.
 
-use std::{
-    collections::{HashMap, HashSet},
-    mem,
-};
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     diff::f16::Read,
     error::{Error, Result},
-    graph::{
-        graph::{Graph, Source, Var},
-        op::At,
-    },
+    graph::{At, Graph, Op, Source, Tensor, Var, vars},
 };
 
-impl Graph {
-    /// Reverse mode: `Σₖ (∂yₖ/∂x)ᵀ ctₖ` for each `x` in `wrt`, zeros where `y` does not depend on it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoRule`] when an op on the way has no rule, [`Error::Shape`] when a cotangent does not match its result.
-    pub fn vjp(&mut self, y: &[Var], ct: &[Var], wrt: &[Var]) -> Result<Vec<Var>> {
-        self.same_types("vjp", y, ct)?;
-        let ct: Vec<_> = ct.iter().copied().map(Some).collect();
-        let found = pull(self, y, &ct, wrt)?;
-        self.fill_gaps(found, wrt)
-    }
-
+impl<'g> Tensor<'g> {
     /// The gradient of a scalar: [`Graph::vjp`] with cotangent 1.
     ///
     /// # Errors
     ///
-    /// Those of [`Graph::vjp`], and [`Error::Shape`] when `loss` is not a scalar.
-    pub fn grad(&mut self, loss: Var, wrt: &[Var]) -> Result<Vec<Var>> {
-        if self.ty(loss).count() != 1 {
-            let got = format!("{:?}", self.shape(loss));
+    /// Those of [`Graph::vjp`], and [`Error::Shape`] when it is not a scalar.
+    pub fn grad(self, wrt: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
+        if self.count()? != 1 {
+            let got = format!("{:?}", self.shape()?);
             return Err(Error::Shape { op: "grad", rule: "the loss is a scalar".into(), got });
         }
-        let one = self.fill_like(loss, 1.0)?;
-        self.vjp(&[loss], &[one], wrt)
+        self.graph().vjp(&[self], &[self.fill_like(1.0)], wrt)
+    }
+
+    /// The Hessian-vector product `∂²loss/∂x² v` of a scalar, forward over reverse (Pearlmutter 1994).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Tensor::grad`] and [`Graph::jvp`].
+    pub fn hvp(self, wrt: &[Tensor<'g>], v: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
+        self.graph().jvp(&self.grad(wrt)?, wrt, v)
+    }
+}
+
+impl Graph {
+    /// Reverse mode: `Σₖ (∂yₖ/∂x)ᵀ ctₖ` for each `x` in `wrt`, zeros where `y` does not depend on it. Of two values in `wrt`
+    /// of which one depends on the other, each is held fixed for the derivative in the other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRule`] when an op on the way has no rule, [`Error::Shape`] when a cotangent does not match its result, and
+    /// a rule that was broken before.
+    pub fn vjp<'g>(&'g self, y: &[Tensor<'g>], ct: &[Tensor<'g>], wrt: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
+        self.expect_own(&[y, ct, wrt])?;
+        same_types("vjp", y, ct)?;
+        let ct: Vec<_> = ct.iter().copied().map(Some).collect();
+        Ok(filled(self.pull(y, &ct, wrt, self.halves.get())?, wrt))
     }
 
     /// Forward mode: `Σₓ (∂y/∂x) dx` for each `y`, zeros where it depends on no `x` in `wrt`.
     ///
     /// # Errors
     ///
-    /// [`Error::NoRule`] when an op on the way has no rule, [`Error::Shape`] when a tangent does not match its operand.
-    pub fn jvp(&mut self, y: &[Var], wrt: &[Var], dx: &[Var]) -> Result<Vec<Var>> {
-        self.same_types("jvp", wrt, dx)?;
+    /// [`Error::NoRule`] when an op on the way has no rule, [`Error::Shape`] when a tangent does not match its operand, and a
+    /// rule that was broken before.
+    pub fn jvp<'g>(&'g self, y: &[Tensor<'g>], wrt: &[Tensor<'g>], dx: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
+        self.expect_own(&[y, wrt, dx])?;
+        same_types("jvp", wrt, dx)?;
         let dx: Vec<_> = dx.iter().copied().map(Some).collect();
-        let found = push(self, y, wrt, &dx)?;
-        self.fill_gaps(found, y)
-    }
-
-    /// The Hessian-vector product `∂²loss/∂x² v`, forward over reverse (Pearlmutter 1994).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Graph::grad`] and [`Graph::jvp`].
-    pub fn hvp(&mut self, loss: Var, wrt: &[Var], v: &[Var]) -> Result<Vec<Var>> {
-        let gradient = self.grad(loss, wrt)?;
-        self.jvp(&gradient, wrt, v)
+        Ok(filled(self.push_forward(y, wrt, &dx)?, y))
     }
 
     /// `y` as it is when each value of `from` is the one of `to` at the same place: the ops between are added again.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] when the types differ.
-    pub fn replay(&mut self, y: &[Var], from: &[Var], to: &[Var]) -> Result<Vec<Var>> {
-        self.same_types("replay", from, to)?;
-        let (nodes, _) = self.between(from, y);
-        let mut now: HashMap<Var, Var> = from.iter().copied().zip(to.iter().copied()).collect();
+    /// [`Error::Shape`] when the types differ, and a rule that was broken before.
+    pub fn substitute<'g>(
+        &'g self, y: &[Tensor<'g>], from: &[Tensor<'g>], to: &[Tensor<'g>],
+    ) -> Result<Vec<Tensor<'g>>> {
+        self.expect_own(&[y, from, to])?;
+        same_types("substitute", from, to)?;
+        let (from, y) = (vars(from), vars(y));
+        let (nodes, _) = self.between(&from, &y);
+        let mut now: HashMap<Var, Var> = from.iter().copied().zip(vars(to)).collect();
         let mut places: HashMap<usize, usize> = HashMap::new();
         for n in nodes {
-            let node = self.nodes()[n].clone();
-            let Source::Op(op) = node.source else { continue };
+            let node = self.node(n);
+            let Source::Op(op) = &node.source else { continue };
             let x: Vec<Var> = node.x.iter().map(|x| *now.get(x).unwrap_or(x)).collect();
-            // A tangent stays beside the value that it belongs to, where that is replayed too.
-            self.place_beside(places.get(&self.anchor(n)).copied());
-            let made = self.push(op, &x);
-            self.place_beside(None);
-            let made = made?;
+            // A tangent stays beside the value that it belongs to, where that is added again too.
+            let place = places.get(&self.anchor(n)).copied();
+            let made = self.beside(place, || self.push(op.clone(), &x))?;
             places.insert(n, self.node_index(made[0]));
-            for (y, made) in node.y.into_iter().zip(made) {
+            for (&y, made) in node.y.iter().zip(made) {
                 now.entry(y).or_insert(made);
             }
         }
-        Ok(y.iter().map(|y| *now.get(y).unwrap_or(y)).collect())
-    }
-
-    fn same_types(&self, op: &'static str, x: &[Var], dx: &[Var]) -> Result<()> {
-        let list = |x: &[Var]| x.iter().map(|&x| self.ty(x).to_string()).collect::<Vec<_>>().join(" ");
-        if x.len() != dx.len() || x.iter().zip(dx).any(|(&x, &dx)| self.ty(x) != self.ty(dx)) {
-            let rule = format!("derivatives have the types {}", list(x));
-            return Err(Error::Shape { op, rule, got: list(dx) });
-        }
-        Ok(())
-    }
-
-    fn fill_gaps(&mut self, found: Vec<Option<Var>>, like: &[Var]) -> Result<Vec<Var>> {
-        found
-            .into_iter()
-            .zip(like)
-            .map(|(found, &like)| match found {
-                Some(found) => Ok(found),
-                None => self.fill_like(like, 0.0),
-            })
-            .collect()
+        Ok(y.iter().map(|y| self.tensor(*now.get(y).unwrap_or(y))).collect())
     }
 
     /// The nodes between `from` and `to`, in order: those on which a value of `to` depends and that depend on `from`.
     pub(crate) fn between(&self, from: &[Var], to: &[Var]) -> (Vec<usize>, HashSet<Var>) {
+        let mut live: HashSet<Var> = from.iter().copied().collect();
         let mut seen: HashSet<Var> = HashSet::new();
         let mut stack: Vec<Var> = to.to_vec();
-        let mut ancestors = Vec::new();
         let mut visited = HashSet::new();
         while let Some(v) = stack.pop() {
-            if !seen.insert(v) || from.contains(&v) {
-                continue;
-            }
-            let node = self.node_index(v);
-            if visited.insert(node) {
-                ancestors.push(node);
-                stack.extend(&self.nodes()[node].x);
+            if seen.insert(v) && !live.contains(&v) && visited.insert(self.node_index(v)) {
+                stack.extend(&self.node_of(v).x);
             }
         }
-        ancestors.sort_unstable();
-        let mut live: HashSet<Var> = from.iter().copied().collect();
-        ancestors.retain(|&n| {
-            let node = &self.nodes()[n];
+        let mut nodes: Vec<usize> = visited.into_iter().collect();
+        nodes.sort_unstable();
+        nodes.retain(|&n| {
+            let node = self.node(n);
             let depends = node.x.iter().any(|x| live.contains(x));
             if depends {
                 live.extend(&node.y);
             }
             depends
         });
-        (ancestors, live)
+        (nodes, live)
     }
 
-    fn accumulate(&mut self, slot: &mut Option<Var>, term: Var) -> Result<()> {
-        *slot = Some(match *slot {
-            None => term,
-            Some(sum) => self.add(sum, term)?,
-        });
-        Ok(())
-    }
-}
-
-/// Cotangents of `wrt` from those of `y`; `None` stands for zero.
-pub(crate) fn pull(g: &mut Graph, y: &[Var], ct: &[Option<Var>], wrt: &[Var]) -> Result<Vec<Option<Var>>> {
-    // What a rule differentiates on its own is of this pass and not stored.
-    let halves = mem::take(&mut g.halves);
-    let found = pull_through(g, y, ct, wrt, halves);
-    g.halves = halves;
-    found
-}
-
-fn pull_through(g: &mut Graph, y: &[Var], ct: &[Option<Var>], wrt: &[Var], halves: bool) -> Result<Vec<Option<Var>>> {
-    let (nodes, live) = g.between(wrt, y);
-    let mut cts: Vec<Option<Var>> = vec![None; g.value_count()];
-    for (&y, &ct) in y.iter().zip(ct) {
-        if let Some(ct) = ct {
-            g.accumulate(&mut cts[y.index()], ct)?;
+    /// Cotangents of `wrt` from those of `y`; `None` stands for zero. What rules read is stored as 16-bit floats if `halves`.
+    fn pull<'g>(
+        &'g self, y: &[Tensor<'g>], ct: &[Option<Tensor<'g>>], wrt: &[Tensor<'g>], halves: bool,
+    ) -> Result<Vec<Option<Tensor<'g>>>> {
+        let (nodes, live) = self.between(&vars(wrt), &vars(y));
+        let mut cts: HashMap<Var, Tensor> = HashMap::new();
+        for (y, ct) in y.iter().zip(ct) {
+            add_to(&mut cts, y.var(), *ct);
         }
-    }
-    for n in nodes.into_iter().rev() {
-        let node = g.nodes()[n].clone();
-        let own: Vec<_> = node.y.iter().map(|y| cts[y.index()]).collect();
-        let Source::Op(op) = &node.source else { continue };
-        if own.iter().all(Option::is_none) {
-            continue;
-        }
-        let read = if halves { g.read_back(n)? } else { Read::exactly(&node) };
-        let pulled = op.vjp(g, read.at(), &own)?;
-        check_count(op.name(), "vjp", pulled.len(), node.x.len())?;
-        for (&x, term) in node.x.iter().zip(pulled) {
-            if let Some(term) = term
-                && live.contains(&x)
-                && g.has_derivatives(x)
-            {
-                g.accumulate(&mut cts[x.index()], term)?;
+        for n in nodes.into_iter().rev() {
+            let node = self.node(n);
+            let own: Vec<_> = node.y.iter().map(|y| cts.get(y).copied()).collect();
+            let Source::Op(op) = &node.source else { continue };
+            if own.iter().all(Option::is_none) {
+                continue;
+            }
+            let read = if halves { self.read_back(n)? } else { Read::exactly(self, node) };
+            let pulled = match op.vjp(read.at(), &own)? {
+                Some(pulled) => pulled,
+                // What the plain graph differentiates is of this pass and not stored.
+                None => {
+                    let pulled = self.pull(&plain(op.as_ref(), read.at().x, "vjp")?, &own, read.at().x, false)?;
+                    once(read.at().x, pulled)
+                }
+            };
+            check_count(op.name(), "vjp", pulled.len(), node.x.len())?;
+            for (&x, term) in node.x.iter().zip(pulled) {
+                if live.contains(&x) && self.has_derivatives(x) {
+                    add_to(&mut cts, x, term);
+                }
             }
         }
+        self.check()?;
+        Ok(wrt.iter().map(|x| cts.get(&x.var()).copied()).collect())
     }
-    Ok(wrt.iter().map(|x| cts[x.index()]).collect())
-}
 
-/// Tangents of `y` from those of `wrt`; `None` stands for zero.
-pub(crate) fn push(g: &mut Graph, y: &[Var], wrt: &[Var], dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-    let halves = mem::take(&mut g.halves);
-    let found = push_through(g, y, wrt, dx);
-    g.halves = halves;
-    found
-}
-
-fn push_through(g: &mut Graph, y: &[Var], wrt: &[Var], dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-    let from: Vec<Var> = wrt.iter().zip(dx).filter(|(_, dx)| dx.is_some()).map(|(&x, _)| x).collect();
-    let (nodes, _) = g.between(&from, y);
-    let mut tangents: Vec<Option<Var>> = vec![None; g.value_count()];
-    for (&x, &dx) in wrt.iter().zip(dx) {
-        if let Some(dx) = dx {
-            g.accumulate(&mut tangents[x.index()], dx)?;
+    /// Tangents of `y` from those of `wrt`; `None` stands for zero.
+    fn push_forward<'g>(
+        &'g self, y: &[Tensor<'g>], wrt: &[Tensor<'g>], dx: &[Option<Tensor<'g>>],
+    ) -> Result<Vec<Option<Tensor<'g>>>> {
+        let moved = wrt.iter().zip(dx).filter(|(_, dx)| dx.is_some()).map(|(x, _)| x.var());
+        let from: Vec<Var> = moved.collect();
+        let fixed: HashSet<Var> = from.iter().copied().collect();
+        let (nodes, _) = self.between(&from, &vars(y));
+        let mut tangents: HashMap<Var, Tensor> = HashMap::new();
+        for (x, dx) in wrt.iter().zip(dx) {
+            add_to(&mut tangents, x.var(), *dx);
         }
-    }
-    for n in nodes {
-        let node = g.nodes()[n].clone();
-        let own: Vec<_> = node.x.iter().map(|x| tangents[x.index()]).collect();
-        let Source::Op(op) = &node.source else { continue };
-        if own.iter().all(Option::is_none) {
-            continue;
-        }
-        g.place_beside(Some(n));
-        let pushed = op.jvp(g, At { x: &node.x, y: &node.y }, &own);
-        g.place_beside(None);
-        let pushed = pushed?;
-        check_count(op.name(), "jvp", pushed.len(), node.y.len())?;
-        for (y, term) in node.y.iter().zip(pushed) {
-            if !from.contains(y) {
-                tangents[y.index()] = term;
+        for n in nodes {
+            let node = self.node(n);
+            let own: Vec<_> = node.x.iter().map(|x| tangents.get(x).copied()).collect();
+            let Source::Op(op) = &node.source else { continue };
+            if own.iter().all(Option::is_none) {
+                continue;
+            }
+            let read = Read::exactly(self, node);
+            let pushed = self.beside(Some(n), || self.push_rule(op.as_ref(), read.at(), &own))?;
+            check_count(op.name(), "jvp", pushed.len(), node.y.len())?;
+            for (&y, term) in node.y.iter().zip(pushed) {
+                if let Some(term) = term
+                    && !fixed.contains(&y)
+                {
+                    tangents.insert(y, term);
+                }
             }
         }
+        self.check()?;
+        Ok(y.iter().map(|y| tangents.get(&y.var()).copied()).collect())
     }
-    Ok(y.iter().map(|y| tangents[y.index()]).collect())
+
+    fn push_rule<'g>(
+        &'g self, op: &dyn Op, at: At<'_, 'g>, own: &[Option<Tensor<'g>>],
+    ) -> Result<Vec<Option<Tensor<'g>>>> {
+        match op.jvp(at, own)? {
+            Some(pushed) => Ok(pushed),
+            None => self.push_forward(&plain(op, at.x, "jvp")?, at.x, &once(at.x, own.to_vec())),
+        }
+    }
+}
+
+/// The plain graph of an op that has no rule of its own.
+fn plain<'g>(op: &dyn Op, x: &[Tensor<'g>], rule: &'static str) -> Result<Vec<Tensor<'g>>> {
+    op.plain(x)?.ok_or(Error::NoRule { op: op.name(), rule, why: "it is not differentiable" })
+}
+
+/// Derivatives of operands of which some are the same value, which a plain graph does not tell apart: for each value once.
+fn once<'g>(x: &[Tensor<'g>], mut d: Vec<Option<Tensor<'g>>>) -> Vec<Option<Tensor<'g>>> {
+    let mut seen = HashSet::new();
+    d.iter_mut().zip(x).filter(|(_, x)| !seen.insert(x.var())).for_each(|(d, _)| *d = None);
+    d
+}
+
+fn add_to<'g>(sums: &mut HashMap<Var, Tensor<'g>>, var: Var, term: Option<Tensor<'g>>) {
+    if let Some(term) = term {
+        let sum = sums.get(&var).map_or(term, |&sum| sum + term);
+        sums.insert(var, sum);
+    }
+}
+
+fn filled<'g>(found: Vec<Option<Tensor<'g>>>, like: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
+    found.into_iter().zip(like).map(|(found, like)| found.unwrap_or_else(|| like.fill_like(0.0))).collect()
+}
+
+fn same_types(op: &'static str, x: &[Tensor], dx: &[Tensor]) -> Result<()> {
+    let list = |x: &[Tensor]| Ok(x.iter().map(|x| Ok(x.ty()?.to_string())).collect::<Result<Vec<_>>>()?.join(" "));
+    let alike = |(x, dx): (&Tensor, &Tensor)| matches!((x.ty(), dx.ty()), (Ok(x), Ok(dx)) if x == dx);
+    if x.len() != dx.len() || !x.iter().zip(dx).all(alike) {
+        return Err(Error::Shape { op, rule: format!("derivatives have the types {}", list(x)?), got: list(dx)? });
+    }
+    Ok(())
 }
 
 fn check_count(op: &'static str, rule: &'static str, got: usize, expected: usize) -> Result<()> {

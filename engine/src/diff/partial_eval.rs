@@ -3,14 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::{
-    compile::{
-        fuse::Fusions,
-        plan::Named,
-        simplify::{Compiled, rebuild},
-    },
+    compile::{Compiled, Fusions, Named, rebuild},
     error::{Error, Result},
-    graph::graph::{Graph, Source, Var},
-    tensor::dtype::DType,
+    graph::{Graph, Source, Tensor, Var, vars},
 };
 
 /// Two graphs from one, such that running `before` once and then `after` any number of times, each time with other values
@@ -38,11 +33,12 @@ impl Graph {
     ///
     /// # Errors
     ///
-    /// [`Error::Name`] when a value of `fixed` depends on `on`.
-    pub fn split(&self, fixed: &[Var], varying: &[Var], on: &[Var], prefix: &str) -> Result<Split> {
-        let wanted = [fixed, varying].concat();
+    /// [`Error::Name`] when a value of `fixed` depends on `on`, and a rule that was broken before.
+    pub fn split(&self, fixed: &[Tensor], varying: &[Tensor], on: &[Tensor], prefix: &str) -> Result<Split> {
+        self.expect_own(&[fixed, varying, on])?;
+        let wanted = [vars(fixed), vars(varying)].concat();
         let Compiled { graph, outputs, map } = rebuild(&self.without_assigns(), &wanted, &Fusions::default())?;
-        let on: Vec<Var> = on.iter().filter_map(|v| map.get(v).copied()).collect();
+        let on: Vec<Var> = on.iter().filter_map(|v| map.get(&v.var()).copied()).collect();
         let mut depends: HashSet<Var> = on.iter().copied().collect();
         for node in graph.nodes() {
             if node.x.iter().any(|x| depends.contains(x)) {
@@ -55,8 +51,8 @@ impl Graph {
             return Err(Error::Name { what: "value", name: v.to_string(), problem });
         }
         let mut s = Splitter { from: &graph, depends, before: graph.clone(), prefix, kept: Vec::new() };
-        let (mut after, mut there) = (Graph::new(), HashMap::new());
-        let varying = varying.iter().map(|&v| s.emit(&mut after, &mut there, v)).collect::<Result<_>>()?;
+        let (after, mut there) = (Graph::new(), HashMap::new());
+        let varying = varying.iter().map(|&v| s.emit(&after, &mut there, v)).collect::<Result<_>>()?;
         Ok(Split { before: s.before, fixed: fixed.to_vec(), after, varying, kept: s.kept })
     }
 }
@@ -71,7 +67,7 @@ struct Splitter<'a> {
 
 impl Splitter<'_> {
     /// The value in the second graph; what it needs and does not depend on the direction comes from a state.
-    fn emit(&mut self, after: &mut Graph, there: &mut HashMap<Var, Var>, v: Var) -> Result<Var> {
+    fn emit(&mut self, after: &Graph, there: &mut HashMap<Var, Var>, v: Var) -> Result<Var> {
         // Operands first, in the order of the nodes, without recursion: graphs may be deep.
         let mut stack = vec![v];
         while let Some(&v) = stack.last() {
@@ -80,57 +76,32 @@ impl Splitter<'_> {
                 continue;
             }
             let node = self.from.node_of(v);
-            let (x, op) = match &node.source {
-                Source::Input(name) if self.depends.contains(&v) => {
-                    let ty = self.from.ty(v);
-                    let input = match ty.dtype {
-                        DType::F32 => after.input(name, &ty.shape)?,
-                        DType::U32 => after.input_u32(name, &ty.shape)?,
-                    };
-                    there.insert(v, input);
+            let depends = self.depends.contains(&v);
+            let made = match &node.source {
+                Source::Op(op) if depends || op.is_view() || node.x.is_empty() => {
+                    let missing = stack.len();
+                    stack.extend(node.x.iter().rev().copied().filter(|x| !there.contains_key(x)));
+                    if stack.len() == missing {
+                        let x: Vec<Var> = node.x.iter().map(|x| there[x]).collect();
+                        there.extend(node.y.iter().copied().zip(after.push(op.clone(), &x)?));
+                    }
                     continue;
                 }
-                Source::State(name) => {
-                    let ty = self.from.ty(v);
-                    let state = match ty.dtype {
-                        DType::F32 => after.state(name, &ty.shape)?,
-                        DType::U32 => after.state_u32(name, &ty.shape)?,
-                    };
-                    there.insert(v, state);
-                    continue;
-                }
-                Source::Literal(data) => {
-                    let literal = after.literal(self.from.shape(v), data)?;
-                    there.insert(v, literal);
-                    continue;
-                }
-                Source::Op(op) if self.depends.contains(&v) || op.is_view() || node.x.is_empty() => (&node.x, op),
-                _ => {
-                    let kept = self.keep(after, v)?;
-                    there.insert(v, kept);
-                    continue;
-                }
+                source @ (Source::State(_) | Source::Literal(_)) => after.leaf(source.clone(), self.from.ty(v).clone()),
+                source @ Source::Input(_) if depends => after.leaf(source.clone(), self.from.ty(v).clone()),
+                _ => self.keep(after, v),
             };
-            let missing: Vec<Var> = x.iter().rev().copied().filter(|x| !there.contains_key(x)).collect();
-            if missing.is_empty() {
-                let x: Vec<Var> = x.iter().map(|x| there[x]).collect();
-                let y = after.push(op.clone(), &x)?;
-                there.extend(node.y.iter().copied().zip(y));
-            } else {
-                stack.extend(missing);
-            }
+            there.insert(v, made?);
         }
         Ok(there[&v])
     }
 
-    fn keep(&mut self, after: &mut Graph, v: Var) -> Result<Var> {
+    fn keep(&mut self, after: &Graph, v: Var) -> Result<Var> {
         let ty = self.from.ty(v).clone();
         let name = format!("{}/{}", self.prefix, self.kept.len());
-        let (to, from) = match ty.dtype {
-            DType::F32 => (self.before.state(&name, &ty.shape)?, after.state(&name, &ty.shape)?),
-            DType::U32 => (self.before.state_u32(&name, &ty.shape)?, after.state_u32(&name, &ty.shape)?),
-        };
-        self.before.assign(to, v)?;
+        let state = Source::State(name.clone());
+        let (to, from) = (self.before.leaf(state.clone(), ty.clone())?, after.leaf(state, ty.clone())?);
+        self.before.assign_var(to, v)?;
         self.kept.push(Named { name, ty });
         Ok(from)
     }

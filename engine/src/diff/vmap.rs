@@ -4,10 +4,8 @@ use std::collections::HashMap;
 
 use crate::{
     error::{Error, Result},
-    graph::{
-        graph::{Graph, Source, Var},
-        op::Stacked,
-    },
+    graph::{Graph, Source, Stacked, Tensor, Var, vars},
+    ops::shape::stacks::one_by_one,
 };
 
 impl Graph {
@@ -18,42 +16,39 @@ impl Graph {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] when `stacked` does not hold `k` values of the types of `from`.
-    pub fn batch(&mut self, y: &[Var], from: &[Var], stacked: &[Var]) -> Result<Vec<Var>> {
-        let k = stacked.first().and_then(|&v| self.shape(v).first().copied()).unwrap_or(1);
-        let holds = |g: &Self, from: Var, to: Var| {
-            let (one, all) = (g.ty(from), g.ty(to));
+    /// [`Error::Shape`] when `stacked` does not hold `k` values of the types of `from`, and a rule that was broken before.
+    pub fn vmap<'g>(
+        &'g self, y: &[Tensor<'g>], from: &[Tensor<'g>], stacked: &[Tensor<'g>],
+    ) -> Result<Vec<Tensor<'g>>> {
+        self.expect_own(&[y, from, stacked])?;
+        let k = stacked.first().and_then(|v| self.shape(v.var()).first().copied()).unwrap_or(1);
+        let holds = |(from, to): (&Tensor, &Tensor)| {
+            let (one, all) = (self.ty(from.var()), self.ty(to.var()));
             one.dtype == all.dtype && all.shape.first() == Some(&k) && all.shape[1..] == one.shape
         };
-        if from.len() != stacked.len() || !from.iter().zip(stacked).all(|(&a, &b)| holds(self, a, b)) {
-            let list = |v: &[Var]| v.iter().map(|&v| self.ty(v).to_string()).collect::<Vec<_>>().join(" ");
+        if from.len() != stacked.len() || !from.iter().zip(stacked).all(holds) {
+            let list = |v: &[Tensor]| v.iter().map(|v| self.ty(v.var()).to_string()).collect::<Vec<_>>().join(" ");
             let rule = format!("the operands are stacks of one height of {}", list(from));
-            return Err(Error::Shape { op: "batch", rule, got: list(stacked) });
+            return Err(Error::Shape { op: "vmap", rule, got: list(stacked) });
         }
-        let (nodes, _) = self.between(from, y);
-        let mut now: HashMap<Var, Var> = from.iter().copied().zip(stacked.iter().copied()).collect();
+        let (nodes, _) = self.between(&vars(from), &vars(y));
+        let mut now: HashMap<Var, Tensor> = vars(from).into_iter().zip(stacked.iter().copied()).collect();
         for n in nodes {
-            let node = self.nodes()[n].clone();
+            let node = self.node(n);
             let Source::Op(op) = &node.source else { continue };
-            let x: Vec<Var> = node.x.iter().map(|x| *now.get(x).unwrap_or(x)).collect();
+            let x: Vec<Tensor> = node.x.iter().map(|&x| now.get(&x).copied().unwrap_or(self.tensor(x))).collect();
             let is: Vec<bool> = node.x.iter().map(|x| now.contains_key(x)).collect();
+            let x = Stacked { k, x: &x, is: &is };
             // Beside the node that they are many of, so that the compiler keeps its order.
-            self.place_beside(Some(n));
-            let made = match op.batched(self, Stacked { k, x: &x, is: &is }) {
-                Ok(None) => self.one_by_one(Stacked { k, x: &x, is: &is }, |g, x| g.push(op.clone(), x)).map(Some),
-                made => made,
-            };
-            self.place_beside(None);
-            let made = made?.unwrap_or_default();
+            let made = self.beside(Some(n), || match op.batched(x)? {
+                Some(made) => Ok(made),
+                None => one_by_one(x, |x| self.push_all(op.clone(), x)),
+            })?;
             for (&y, made) in node.y.iter().zip(made) {
                 now.entry(y).or_insert(made);
             }
         }
-        y.iter()
-            .map(|y| match now.get(y) {
-                Some(&stack) => Ok(stack),
-                None => self.repeat(*y, k),
-            })
-            .collect()
+        self.check()?;
+        y.iter().map(|y| now.get(&y.var()).map_or_else(|| y.repeat(k), |&stack| Ok(stack))).collect()
     }
 }

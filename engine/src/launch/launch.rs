@@ -1,6 +1,6 @@
 //! Dispatches as data: kernels with their constants, uniforms, bindings and grids.
 
-use crate::{launch::target::Class, tensor::shape::DIMS};
+use crate::{launch::target::Class, tensor::DIMS};
 
 /// What a kernel's storage binding holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +16,10 @@ pub enum Bind {
 /// One dispatch: a kernel with its constants, uniforms, bindings 1, 2, … and grid.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Launch {
-    /// The kernel's name in the shaders crate.
+    /// The kernel's name in the shaders crate, or of `text`.
     pub kernel: &'static str,
+    /// The kernel's text, where it is not in the shaders crate; `#import` works in it.
+    pub text: Option<&'static str>,
     /// Values of its `override` constants.
     pub constants: Vec<(&'static str, f64)>,
     /// The words of its `Params`.
@@ -34,7 +36,13 @@ impl Launch {
         const MOST: usize = 65_535;
         let y = groups.div_ceil(MOST).max(1);
         let x = groups.div_ceil(y).max(1);
-        Launch { kernel, constants: Vec::new(), params: Vec::new(), bind: Vec::new(), groups: [x as u32, y as u32, 1] }
+        let groups = [x as u32, y as u32, 1];
+        Launch { kernel, text: None, constants: Vec::new(), params: Vec::new(), bind: Vec::new(), groups }
+    }
+
+    /// With a kernel of one's own, compiled with all run-time checks: entry point `main`, `params` at binding 0.
+    pub fn text(self, text: &'static str) -> Self {
+        Launch { text: Some(text), ..self }
     }
 
     /// With these uniform words.

@@ -114,3 +114,49 @@ impl Default for Cooperative {
         Cooperative { side: 16, subgroup: 32 }
     }
 }
+
+/// Storage buffers that a dispatch may bind everywhere.
+const STORAGE_BUFFERS: usize = 8;
+
+/// The executor that a program is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The CPU in f64, without fusions.
+    Reference,
+    /// The CPU in f32.
+    Host,
+    /// A device.
+    Device {
+        /// Of which class its kernels are.
+        class: Class,
+        /// The most storage buffers that a dispatch may bind.
+        storage_buffers: usize,
+    },
+}
+
+impl Target {
+    /// A GPU that has no more than WebGPU's limits.
+    pub const GPU: Self = Target::device(Class::GPU);
+
+    /// A device of this class that has no more than WebGPU's limits.
+    pub const fn device(class: Class) -> Self {
+        Target::Device { class, storage_buffers: STORAGE_BUFFERS }
+    }
+
+    /// The class of its kernels, if it has any.
+    pub(crate) fn class(self) -> Option<Class> {
+        match self {
+            Target::Device { class, .. } => Some(class),
+            Target::Reference | Target::Host => None,
+        }
+    }
+
+    /// Whether graphs are fused for it, and then how many storage buffers an op may take.
+    pub(crate) fn fuses(self) -> Option<usize> {
+        match self {
+            Target::Reference => None,
+            Target::Host => Some(STORAGE_BUFFERS),
+            Target::Device { storage_buffers, .. } => Some(storage_buffers),
+        }
+    }
+}

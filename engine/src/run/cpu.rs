@@ -3,16 +3,12 @@
 use std::{collections::HashMap, mem, sync::Arc, time::Instant};
 
 use crate::{
-    compile::plan::{Place, Plan, Step},
-    cpu::{
-        aligned::Array,
-        buffer::{Buf, In, Operand, OutMut},
-        float::Real,
-    },
+    compile::{Place, Plan, Step},
+    cpu::{Array, Buf, In, Operand, OutMut, Real},
     error::Result,
-    graph::op::Op,
+    graph::Op,
     run::inputs::{Data, missing_state},
-    tensor::dtype::{DType, Type},
+    tensor::{DType, Type},
 };
 
 /// A float that ops have an evaluation for.
@@ -50,15 +46,17 @@ pub(crate) struct CpuProgram<F> {
 }
 
 impl<F: Executable> CpuSession<F> {
-    pub(crate) fn set(&mut self, name: &str, ty: Type, data: impl Iterator<Item = F>) {
-        let data = Array::of(ty.count(), data);
+    pub(crate) fn set(&mut self, name: &str, ty: Type, data: &[f32]) -> Result<()> {
+        let data = Array::of(ty.count(), data.iter().map(|&v| F::of(v.into())));
         self.states.insert(name.into(), (ty, Buf::Float(data)));
+        Ok(())
     }
 
-    pub(crate) fn reserve(&mut self, name: &str, ty: &Type) {
+    pub(crate) fn reserve(&mut self, name: &str, ty: &Type) -> Result<()> {
         if self.ty(name) != Some(ty) {
             self.states.insert(name.into(), (ty.clone(), Buf::zeros(ty.dtype, ty.count())));
         }
+        Ok(())
     }
 
     pub(crate) fn remove(&mut self, name: &str) {
@@ -90,7 +88,7 @@ impl<F: Executable> CpuProgram<F> {
         CpuProgram { slots, inputs, literals, states: Vec::new(), plan }
     }
 
-    pub(crate) fn feed(&mut self, input: usize, data: Data) {
+    pub(crate) fn write(&mut self, input: usize, data: Data) {
         match (&mut self.inputs[input], data) {
             (Buf::Float(to), Data::F32(from)) => {
                 to.iter_mut().zip(from).for_each(|(to, &from)| *to = F::of(from.into()));
@@ -102,9 +100,7 @@ impl<F: Executable> CpuProgram<F> {
 
     /// `watch` hears when each step began and ended.
     pub(crate) fn run(
-        &mut self,
-        session: &mut CpuSession<F>,
-        mut watch: impl FnMut(usize, [Instant; 2]) + Send,
+        &mut self, session: &mut CpuSession<F>, mut watch: impl FnMut(usize, [Instant; 2]) + Send,
     ) -> Result<()> {
         let plan = self.plan.clone();
         // The states move here for the run; all of them are known to be there before the first one moves.
@@ -206,6 +202,6 @@ impl<F: Executable> CpuProgram<F> {
 fn nothing<'a, F>(dtype: DType) -> In<'a, F> {
     match dtype {
         DType::F32 => In::Float(&[]),
-        DType::U32 => In::Index(&[]),
+        DType::U32 | DType::F16x2 => In::Index(&[]),
     }
 }

@@ -5,16 +5,12 @@ use std::{collections::HashMap, sync::Arc};
 use wgpu::util::DeviceExt;
 
 use crate::{
-    compile::plan::{Place, Plan, Step},
-    device::{
-        gpu::{Gpu, lock},
-        pipeline,
-        timestamps::Stamps,
-    },
+    compile::{Place, Plan, Step},
+    device::{Gpu, Stamps, lock, pipeline},
     error::{Error, Result},
-    launch::launch::{Bind, Launch},
+    launch::{Bind, Launch},
     run::inputs::{Data, missing_state, other_session},
-    tensor::dtype::Type,
+    tensor::Type,
 };
 
 /// Words of poison behind every buffer of a poisoned device.
@@ -247,11 +243,7 @@ impl DeviceProgram {
     }
 
     fn dispatch(
-        &self,
-        launch: &Launch,
-        arena: &wgpu::Buffer,
-        offset: u64,
-        place: impl Fn(Bind) -> Place,
+        &self, launch: &Launch, arena: &wgpu::Buffer, offset: u64, place: impl Fn(Bind) -> Place,
     ) -> Result<Recorded> {
         let pipelines = lock(&self.gpu.inner.pipelines);
         let Some(pipeline) = pipelines.get(&pipeline::key(launch)).cloned() else {
@@ -273,7 +265,7 @@ impl DeviceProgram {
         Ok(Recorded::Dispatch { pipeline, group, groups: launch.groups })
     }
 
-    pub(crate) fn feed(&mut self, input: usize, data: Data) {
+    pub(crate) fn write(&mut self, input: usize, data: Data) {
         let bytes: &[u8] = match data {
             Data::F32(x) => bytemuck::cast_slice(x),
             Data::U32(x) => bytemuck::cast_slice(x),

@@ -1,9 +1,10 @@
 //! What goes into a program from outside: data for its inputs, states of its session, and what does not fit.
 
 use crate::{
-    compile::plan::Named,
+    compile::Named,
     error::Error,
-    tensor::dtype::{DType, Type},
+    graph::{Tensor, Var},
+    tensor::{DType, Type},
 };
 
 /// Data for an input.
@@ -52,6 +53,67 @@ impl<'a> From<&'a Vec<f32>> for Data<'a> {
 impl<'a> From<&'a Vec<u32>> for Data<'a> {
     fn from(x: &'a Vec<u32>) -> Self {
         Data::U32(x)
+    }
+}
+
+/// What an input is known by: its name, or its value in the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key<'a> {
+    /// Its name.
+    Name(&'a str),
+    /// Its value.
+    Value(Var),
+}
+
+impl<'a> From<&'a str> for Key<'a> {
+    fn from(name: &'a str) -> Self {
+        Key::Name(name)
+    }
+}
+
+impl From<Var> for Key<'_> {
+    fn from(var: Var) -> Self {
+        Key::Value(var)
+    }
+}
+
+impl From<Tensor<'_>> for Key<'_> {
+    fn from(x: Tensor) -> Self {
+        Key::Value(x.var())
+    }
+}
+
+/// The inputs of a run: from arrays, slices or vectors of pairs of a [`Key`] and [`Data`], or from `()` where there are none.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs<'a>(pub(crate) Vec<(Key<'a>, Data<'a>)>);
+
+impl From<()> for Inputs<'_> {
+    fn from((): ()) -> Self {
+        Inputs::default()
+    }
+}
+
+impl<'a, K: Into<Key<'a>>, D: Into<Data<'a>>, const N: usize> From<[(K, D); N]> for Inputs<'a> {
+    fn from(pairs: [(K, D); N]) -> Self {
+        Inputs(pairs.into_iter().map(|(key, data)| (key.into(), data.into())).collect())
+    }
+}
+
+impl<'a, K: Into<Key<'a>> + Copy, D: Into<Data<'a>> + Copy> From<&[(K, D)]> for Inputs<'a> {
+    fn from(pairs: &[(K, D)]) -> Self {
+        Inputs(pairs.iter().map(|&(key, data)| (key.into(), data.into())).collect())
+    }
+}
+
+impl<'a, K: Into<Key<'a>> + Copy, D: Into<Data<'a>> + Copy, const N: usize> From<&[(K, D); N]> for Inputs<'a> {
+    fn from(pairs: &[(K, D); N]) -> Self {
+        pairs.as_slice().into()
+    }
+}
+
+impl<'a, K: Into<Key<'a>> + Copy, D: Into<Data<'a>> + Copy> From<&Vec<(K, D)>> for Inputs<'a> {
+    fn from(pairs: &Vec<(K, D)>) -> Self {
+        pairs.as_slice().into()
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use crate::{
-    compile::plan::{Place, Plan, Step},
-    launch::launch::Bind,
-    tensor::dtype::Type,
+    compile::{Place, Plan, Step},
+    launch::Bind,
+    tensor::Type,
 };
 
 /// A dispatch of a run, or, on the CPU, a step.

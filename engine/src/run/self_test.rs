@@ -1,11 +1,6 @@
 //! Whether an adapter's cooperative matrices are right: tried before a session takes them.
 
-use crate::{
-    device::gpu::Gpu,
-    error::Result,
-    graph::graph::Graph,
-    run::{inputs::Data, session::Session},
-};
+use crate::{device::Gpu, error::Result, graph::Graph, run::session::Session};
 
 /// Extents of the product on which a device is tried: off any tile, several steps long.
 const SIZE: [usize; 3] = [37, 45, 83];
@@ -43,11 +38,11 @@ async fn is_right(gpu: &Gpu) -> bool {
 }
 
 async fn product(gpu: &Gpu, [a, b]: [&[f32]; 2]) -> Result<Vec<f32>> {
-    let ([m, n, k], mut g) = (SIZE, Graph::new());
-    let (left, right) = (g.input("a", &[m, k])?, g.input("b", &[k, n])?);
-    let y = g.matmul(left, right)?;
+    let ([m, n, k], g) = (SIZE, Graph::new());
+    let (left, right) = (g.input("a", &[m, k]), g.input("b", &[k, n]));
+    let y = left.matmul(right);
     let mut session = Session::untested(gpu.clone());
     let mut program = session.compile(&g, &[y])?;
-    program.run(&mut session, &[("a", Data::F32(a)), ("b", Data::F32(b))])?;
+    program.run(&mut session, [(left, a), (right, b)])?;
     program.read(&session, y).await
 }

@@ -1,22 +1,21 @@
 //! Where programs run: a session holds an executor and the states, a program what was compiled for it.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use crate::{
-    compile::plan::Plan,
-    device::gpu::Gpu,
+    compile::Plan,
+    device::Gpu,
     error::{Error, Result},
-    graph::graph::{Graph, Var},
+    graph::{Graph, Node, Source, Tensor, Var, vars},
+    launch::Target,
     run::{
         cpu::{CpuProgram, CpuSession},
         device::{DeviceProgram, DeviceSession},
-        inputs::{Data, missing_state, other_session},
+        inputs::{Inputs, Key, missing_state, other_session},
         profile::Profile,
+        scope::{Scope, Scopes},
     },
-    tensor::{
-        dtype::{DType, Type},
-        shape,
-    },
+    tensor::{DType, Type, shape},
 };
 
 /// An executor, and the states that its programs share by name.
@@ -24,6 +23,18 @@ use crate::{
 pub struct Session {
     on: On,
     memory: Option<u64>,
+    scopes: Scopes,
+}
+
+/// Does the same on whatever executor there is.
+macro_rules! on {
+    ($on:expr, $s:ident => $do:expr) => {
+        match $on {
+            On::Device($s) => $do,
+            On::Host($s) => $do,
+            On::Twin($s) => $do,
+        }
+    };
 }
 
 #[derive(Debug)]
@@ -37,6 +48,8 @@ enum On {
 #[derive(Debug)]
 pub struct Program {
     plan: Arc<Plan>,
+    /// Names of the graph's inputs.
+    inputs: HashMap<Var, String>,
     outputs: Vec<Var>,
     on: Compiled,
 }
@@ -51,17 +64,17 @@ enum Compiled {
 impl Session {
     /// On a device whose cooperative matrices are taken as they are.
     pub(crate) fn untested(gpu: Gpu) -> Self {
-        Session { on: On::Device(DeviceSession::new(gpu)), memory: None }
+        Session { on: On::Device(DeviceSession::new(gpu)), memory: None, scopes: Scopes::default() }
     }
 
     /// On the CPU in f32, on all cores.
     pub fn host() -> Self {
-        Session { on: On::Host(CpuSession::default()), memory: available_memory() }
+        Session { on: On::Host(CpuSession::default()), memory: available_memory(), scopes: Scopes::default() }
     }
 
     /// On the CPU in f64: the truth that the others are held to. Graphs are not fused for it.
     pub fn twin() -> Self {
-        Session { on: On::Twin(CpuSession::default()), memory: available_memory() }
+        Session { on: On::Twin(CpuSession::default()), memory: available_memory(), scopes: Scopes::default() }
     }
 
     /// Programs that need more bytes than this are refused.
@@ -78,6 +91,19 @@ impl Session {
         }
     }
 
+    /// A place for states of its own, which goes with what it returns.
+    pub fn scope(&mut self) -> Scope {
+        self.release();
+        self.scopes.open()
+    }
+
+    /// Removes the states of scopes that are gone.
+    fn release(&mut self) {
+        for prefix in self.scopes.gone() {
+            self.names().iter().filter(|name| name.starts_with(&prefix)).for_each(|name| self.remove(name));
+        }
+    }
+
     /// Sets a state, which need not exist.
     ///
     /// # Errors
@@ -91,13 +117,9 @@ impl Session {
                 found: data.len().to_string(),
             });
         }
+        self.release();
         let ty = Type::f32(shape);
-        match &mut self.on {
-            On::Device(s) => s.set(name, ty, data)?,
-            On::Host(s) => s.set(name, ty, data.iter().copied()),
-            On::Twin(s) => s.set(name, ty, data.iter().map(|&v| v.into())),
-        }
-        Ok(())
+        on!(&mut self.on, s => s.set(name, ty, data))
     }
 
     /// Makes a state of this type, holding zeros; one that is there already is left as it is, if its type is the same.
@@ -106,21 +128,13 @@ impl Session {
     ///
     /// The device's.
     pub fn reserve(&mut self, name: &str, ty: &Type) -> Result<()> {
-        match &mut self.on {
-            On::Device(s) => s.reserve(name, ty)?,
-            On::Host(s) => s.reserve(name, ty),
-            On::Twin(s) => s.reserve(name, ty),
-        }
-        Ok(())
+        self.release();
+        on!(&mut self.on, s => s.reserve(name, ty))
     }
 
     /// Drops a state; programs that use it can no longer run.
     pub fn remove(&mut self, name: &str) {
-        match &mut self.on {
-            On::Device(s) => s.remove(name),
-            On::Host(s) => s.remove(name),
-            On::Twin(s) => s.remove(name),
-        }
+        on!(&mut self.on, s => s.remove(name));
     }
 
     /// Shape of a state, if there is one of this name.
@@ -129,20 +143,12 @@ impl Session {
     }
 
     fn type_of(&self, name: &str) -> Option<&Type> {
-        match &self.on {
-            On::Device(s) => s.ty(name),
-            On::Host(s) => s.ty(name),
-            On::Twin(s) => s.ty(name),
-        }
+        on!(&self.on, s => s.ty(name))
     }
 
     /// Names of the states, sorted.
     pub fn names(&self) -> Vec<String> {
-        let mut names = match &self.on {
-            On::Device(s) => s.names(),
-            On::Host(s) => s.names(),
-            On::Twin(s) => s.names(),
-        };
+        let mut names = on!(&self.on, s => s.names());
         names.sort_unstable();
         names
     }
@@ -181,18 +187,33 @@ impl Session {
         self.memory
     }
 
+    /// What its programs are compiled for.
+    pub fn target(&self) -> Target {
+        match &self.on {
+            On::Device(s) => Target::Device { class: s.gpu.class(), storage_buffers: s.gpu.storage_buffers() },
+            On::Host(_) => Target::Host,
+            On::Twin(_) => Target::Reference,
+        }
+    }
+
+    /// The plan of a graph here, of which nothing is allocated.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Plan::new`].
+    pub fn plan(&self, g: &Graph, outputs: &[Tensor]) -> Result<Plan> {
+        Plan::new(self.target(), g, outputs)
+    }
+
     /// Compiles a graph whose wanted values are `outputs`; its assignments are always carried out. Every state that it
     /// reads must have been [set](Session::set).
     ///
     /// # Errors
     ///
-    /// [`Error::Memory`] or [`Error::Limit`] when the plan does not fit, [`Error::Name`] for a state that is not there.
-    pub fn compile(&self, g: &Graph, outputs: &[Var]) -> Result<Program> {
-        let plan = Arc::new(match &self.on {
-            On::Device(s) => Plan::for_adapter(s.gpu.class(), s.gpu.storage_buffers(), g, outputs, true)?,
-            On::Host(_) => Plan::new(g, outputs, true)?,
-            On::Twin(_) => Plan::new(g, outputs, false)?,
-        });
+    /// The graph's first broken rule, [`Error::Memory`] or [`Error::Limit`] when the plan does not fit, [`Error::Name`] for a
+    /// state that is not there.
+    pub fn compile(&self, g: &Graph, outputs: &[Tensor]) -> Result<Program> {
+        let plan = Arc::new(self.plan(g, outputs)?);
         let wide = if matches!(self.on, On::Twin(_)) { 2 } else { 1 };
         if let Some(available) = self.memory
             && plan.bytes() * wide > available
@@ -209,7 +230,11 @@ impl Session {
             On::Host(_) => Compiled::Host(CpuProgram::new(plan.clone())),
             On::Twin(_) => Compiled::Twin(CpuProgram::new(plan.clone())),
         };
-        Ok(Program { plan, outputs: outputs.to_vec(), on })
+        let name = |node: &Node| match &node.source {
+            Source::Input(name) => Some((node.y[0], name.clone())),
+            _ => None,
+        };
+        Ok(Program { plan, inputs: g.nodes().filter_map(name).collect(), outputs: vars(outputs), on })
     }
 }
 
@@ -219,15 +244,15 @@ impl Program {
         &self.plan
     }
 
-    /// Feeds the inputs and runs the program once. On a device this returns when the work is submitted. Feeds that the
-    /// program has no use for are left aside, so that one list may serve several programs.
+    /// Runs the program once on these inputs. On a device this returns when the work is submitted. Inputs that the program has no
+    /// use for are left aside, so that one list may serve several programs.
     ///
     /// # Errors
     ///
     /// [`Error::Name`] for an input that is missing, [`Error::Data`] for data that does not fit or a session that the
     /// program was not compiled for, and the device's errors.
-    pub fn run(&mut self, session: &mut Session, feeds: &[(&str, Data)]) -> Result<()> {
-        self.feed(feeds)?;
+    pub fn run<'a>(&mut self, session: &mut Session, inputs: impl Into<Inputs<'a>>) -> Result<()> {
+        self.take(inputs.into())?;
         match (&mut self.on, &mut session.on) {
             (Compiled::Device(p), On::Device(s)) => p.run(s, None),
             (Compiled::Host(p), On::Host(s)) => p.run(s, |_, _| ()),
@@ -242,8 +267,8 @@ impl Program {
     /// # Errors
     ///
     /// Those of [`Program::run`], and [`Error::Device`] for an adapter that does not stamp within passes.
-    pub async fn profile(&mut self, session: &mut Session, feeds: &[(&str, Data<'_>)]) -> Result<Profile> {
-        self.feed(feeds)?;
+    pub async fn profile<'a>(&mut self, session: &mut Session, inputs: impl Into<Inputs<'a>>) -> Result<Profile> {
+        self.take(inputs.into())?;
         let mut steps = Vec::new();
         let began = Instant::now();
         let mut watch = |step, times: [Instant; 2]| {
@@ -261,10 +286,14 @@ impl Program {
         Ok(Profile::of_steps(&self.plan, &steps))
     }
 
-    fn feed(&mut self, feeds: &[(&str, Data)]) -> Result<()> {
+    fn take(&mut self, inputs: Inputs) -> Result<()> {
         let plan = self.plan.clone();
         for (i, named) in plan.inputs.iter().enumerate() {
-            let Some((_, data)) = feeds.iter().find(|(name, _)| *name == named.name) else {
+            let found = inputs.0.iter().find(|(key, _)| match key {
+                Key::Name(name) => *name == named.name,
+                Key::Value(var) => self.inputs.get(var) == Some(&named.name),
+            });
+            let Some((_, data)) = found else {
                 let name = named.name.clone();
                 return Err(Error::Name { what: "input", name, problem: "not given".into() });
             };
@@ -276,9 +305,9 @@ impl Program {
                 });
             }
             match &mut self.on {
-                Compiled::Device(p) => p.feed(i, *data),
-                Compiled::Host(p) => p.feed(i, *data),
-                Compiled::Twin(p) => p.feed(i, *data),
+                Compiled::Device(p) => p.write(i, *data),
+                Compiled::Host(p) => p.write(i, *data),
+                Compiled::Twin(p) => p.write(i, *data),
             }
         }
         Ok(())
@@ -297,7 +326,7 @@ impl Program {
     /// # Errors
     ///
     /// [`Error::Name`] for a value that is no output, and the device's errors.
-    pub async fn read(&self, session: &Session, output: Var) -> Result<Vec<f32>> {
+    pub async fn read(&self, session: &Session, output: impl Into<Var>) -> Result<Vec<f32>> {
         Ok(self.read_wide(session, output).await?.into_iter().map(|v| v as f32).collect())
     }
 
@@ -306,14 +335,14 @@ impl Program {
     /// # Errors
     ///
     /// [`Error::Name`] for a value that is no output, and the device's errors.
-    pub async fn read_wide(&self, session: &Session, output: Var) -> Result<Vec<f64>> {
-        let i = self.index(output)?;
+    pub async fn read_wide(&self, session: &Session, output: impl Into<Var>) -> Result<Vec<f64>> {
+        let i = self.index(output.into())?;
         match (&self.on, &session.on) {
             (Compiled::Device(p), On::Device(_)) => {
                 let words = p.output(i).await?;
                 Ok(match self.plan.outputs[i].1.dtype {
                     DType::F32 => words.into_iter().map(|w| f32::from_bits(w).into()).collect(),
-                    DType::U32 => words.into_iter().map(f64::from).collect(),
+                    DType::U32 | DType::F16x2 => words.into_iter().map(f64::from).collect(),
                 })
             }
             (Compiled::Host(p), On::Host(s)) => p.output(i, s),
@@ -328,7 +357,7 @@ impl Program {
     ///
     /// Those of [`Program::read`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn read_now(&self, session: &Session, output: Var) -> Result<Vec<f32>> {
+    pub fn read_now(&self, session: &Session, output: impl Into<Var>) -> Result<Vec<f32>> {
         pollster::block_on(self.read(session, output))
     }
 }

@@ -8,12 +8,14 @@ use crate::{
 };
 
 /// Element type of a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DType {
     /// 32-bit float; f64 in the twin.
     F32,
     /// 32-bit index.
     U32,
+    /// A word of two 16-bit floats, which stand for floats until they are unpacked; see [`Tensor::half`](crate::Tensor::half).
+    F16x2,
 }
 
 impl std::fmt::Display for DType {
@@ -21,6 +23,7 @@ impl std::fmt::Display for DType {
         f.write_str(match self {
             DType::F32 => "f32",
             DType::U32 => "u32",
+            DType::F16x2 => "f16x2",
         })
     }
 }

@@ -106,36 +106,6 @@ impl Geometry {
         self.conv.stride[axis] / gcd(self.conv.stride[axis], self.conv.dilation[axis])
     }
 
-    /// The kernels' words after those of the product; the last eight say that taps and pixels are all of them, in order.
-    pub fn words(&self) -> [usize; 22] {
-        let Geometry { conv, size, kernel, out, ci, co, .. } = *self;
-        let Conv { stride, padding, dilation, .. } = conv;
-        [
-            size[0],
-            size[1],
-            out[0],
-            out[1],
-            kernel[0],
-            kernel[1],
-            ci,
-            co,
-            stride[0],
-            stride[1],
-            padding[0],
-            padding[1],
-            dilation[0],
-            dilation[1],
-            0,
-            kernel[1],
-            1,
-            0,
-            size[1],
-            1,
-            size[0] * size[1],
-            self.n * size[0] * size[1],
-        ]
-    }
-
     pub(crate) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }

@@ -13,15 +13,3 @@ pub fn philox(mut c: [u32; 4], mut k: [u32; 2]) -> [u32; 4] {
     }
     c
 }
-
-#[cfg(test)]
-mod tests {
-    use super::philox;
-
-    /// Known answers of the Random123 library.
-    #[test]
-    fn philox_gives_the_known_answers() {
-        assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-        assert_eq!(philox([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
-    }
-}

@@ -124,34 +124,3 @@ impl<const N: usize> Loops<N> {
 pub fn signed(strides: &[usize]) -> Vec<isize> {
     strides.iter().map(|&s| s as isize).collect()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shapes_broadcast_from_the_last_axis() {
-        assert_eq!(broadcast(&[3, 1], &[4]), Some(vec![3, 4]));
-        assert_eq!(broadcast(&[], &[2, 2]), Some(vec![2, 2]));
-        assert_eq!(broadcast(&[3], &[4]), None);
-        assert_eq!(broadcast_strides(&[3, 1], &[2, 3, 4]), [0, 1, 0]);
-        assert_eq!(broadcast_axes(&[3, 1], &[2, 3, 4]), [0, 2]);
-    }
-
-    #[test]
-    fn loops_merge_what_is_contiguous() {
-        let s = signed(&strides(&[2, 3, 4]));
-        let loops = Loops::new(&[2, 3, 4], [&s, &[0, 0, 1]]);
-        assert_eq!(loops.extents, [6, 4]);
-        assert_eq!(Loops::new(&[2, 3, 4], [&s]).extents, [24]);
-        assert_eq!(Loops::new(&[], [&[]]).extents, [1]);
-    }
-
-    #[test]
-    fn runs_begin_where_the_strides_say() {
-        let loops = Loops::new(&[2, 3, 4], [&[1, 8, 2], &[100, 0, 1]]);
-        let mut seen = Vec::new();
-        loops.each_run(1, 6, |run, at| seen.push((run, at)));
-        assert_eq!(seen, [(1, [8, 0]), (2, [16, 0]), (3, [1, 100]), (4, [9, 100]), (5, [17, 100])]);
-    }
-}

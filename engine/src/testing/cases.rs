@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::{
     error::Result,
-    graph::graph::{Graph, Var},
-    tensor::{dtype::Type, philox::philox, shape::Shape},
+    graph::Tensor,
+    tensor::{Shape, Type, philox},
 };
 
 /// How an operand is drawn; the same numbers on every machine.
@@ -60,7 +60,7 @@ impl Sample {
     }
 }
 
-type Build = Arc<dyn Fn(&mut Graph, &[Var]) -> Result<Vec<Var>> + Send + Sync>;
+type Build = Arc<dyn for<'g> Fn(&[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> + Send + Sync>;
 
 /// One case: operands, the graph on them, and how well and how often it must hold.
 #[derive(Clone)]
@@ -69,7 +69,7 @@ pub struct Case {
     pub what: String,
     /// The operands.
     pub x: Vec<Sample>,
-    /// Adds the op to a graph.
+    /// Adds the op to the graph of the operands.
     pub build: Build,
     /// Largest error of the device against the twin, relative to the largest `|y|`.
     pub tolerance: f64,
@@ -86,11 +86,18 @@ impl std::fmt::Debug for Case {
 impl Case {
     /// A case with tolerance 1e-6, differentiable any number of times.
     pub fn new(
-        what: impl Into<String>,
-        x: Vec<Sample>,
-        build: impl Fn(&mut Graph, &[Var]) -> Result<Vec<Var>> + Send + Sync + 'static,
+        what: impl Into<String>, x: Vec<Sample>,
+        build: impl for<'g> Fn(&[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> + Send + Sync + 'static,
     ) -> Self {
         Case { what: what.into(), x, build: Arc::new(build), tolerance: 1e-6, order: 2 }
+    }
+
+    /// [`Case::new`] of an op with one result.
+    pub fn one(
+        what: impl Into<String>, x: Vec<Sample>,
+        build: impl for<'g> Fn(&[Tensor<'g>]) -> Tensor<'g> + Send + Sync + 'static,
+    ) -> Self {
+        Case::new(what, x, move |x| Ok(vec![build(x)]))
     }
 
     /// With this tolerance.
@@ -158,10 +165,7 @@ pub(crate) fn constant(name: &str) -> f64 {
 
 /// The cases of a pointwise op: lengths around a workgroup, broadcasting from either side, extremes.
 pub(crate) fn pointwise<const N: usize>(
-    name: &str,
-    order: u8,
-    domains: [Domain; N],
-    apply: fn(&mut Graph, &[Var]) -> Result<Var>,
+    name: &str, order: u8, domains: [Domain; N], apply: for<'g> fn(&[Tensor<'g>]) -> Tensor<'g>,
 ) -> Vec<Case> {
     let mut shapes: Vec<[Shape; N]> = [1, 255, 256, 257, 1031].map(|len| std::array::from_fn(|_| vec![len])).to_vec();
     if N > 1 {
@@ -175,12 +179,11 @@ pub(crate) fn pointwise<const N: usize>(
             shapes.push(std::array::from_fn(|n| if n == N - 1 { shape.clone() } else { vec![3, 5, 8] }));
         }
     }
-    let build = move |g: &mut Graph, x: &[Var]| apply(g, x).map(|y| vec![y]);
     let mut cases: Vec<Case> = shapes
         .iter()
         .map(|shapes| {
             let x = domains.iter().zip(shapes).map(|(d, s)| d.sample(s)).collect();
-            Case::new(format!("{name} {shapes:?}"), x, build).order(order)
+            Case::one(format!("{name} {shapes:?}"), x, apply).order(order)
         })
         .collect();
     let most = domains.iter().map(|d| d.extremes.len()).max().unwrap_or(0);
@@ -192,7 +195,7 @@ pub(crate) fn pointwise<const N: usize>(
                 x => Sample::Exact(vec![most], x.iter().copied().cycle().take(most).collect()),
             })
             .collect();
-        cases.push(Case::new(format!("{name} extremes"), x, build).order(0));
+        cases.push(Case::one(format!("{name} extremes"), x, apply).order(0));
     }
     cases
 }

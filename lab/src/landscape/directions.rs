@@ -1,10 +1,11 @@
 //! Directions in which a loss is looked at, as vectors of all parameters.
 
-use hillshade_engine::{Session, block_on, philox};
+use hillshade_engine::{Scope, Session, block_on};
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 
-use crate::{Block, Result, error::argument};
+use crate::operator::{box_muller, narrow, uniform};
+use crate::{error::*, layout::*};
 
 /// How long a random direction is, and in which parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -52,16 +53,12 @@ pub(crate) fn norm(a: &[f64]) -> f64 {
     dot(a, a).sqrt()
 }
 
-/// The number of entries of a layout.
-pub(crate) fn dimension(layout: &[Block]) -> usize {
-    layout.last().map_or(0, |b| b.range.end)
+/// Whether a number is positive and finite.
+pub(crate) fn positive(value: f64) -> bool {
+    value.is_finite() && value > 0.0
 }
 
 /// The session's values of the parameters, as one vector.
-///
-/// # Errors
-///
-/// The engine's, when one is not there.
 pub fn parameters(session: &Session, layout: &[Block]) -> Result<Vec<f64>> {
     let mut all = Vec::with_capacity(dimension(layout));
     for block in layout {
@@ -70,15 +67,9 @@ pub fn parameters(session: &Session, layout: &[Block]) -> Result<Vec<f64>> {
     Ok(all)
 }
 
-/// Standard normal numbers of a seed, the same everywhere (Box and Muller 1958).
+/// Standard normal numbers of a seed, the same everywhere.
 pub(crate) fn normal(n: usize, seed: u64, draw: u32) -> Vec<f64> {
-    let one = |i: usize| {
-        let purpose = u32::from_be_bytes(*b"land");
-        let word = philox([i as u32, (i >> 32) as u32, draw, purpose], [seed as u32, (seed >> 32) as u32]);
-        let [a, b] = [word[0], word[1]].map(|w| (f64::from(w) + 0.5) / 4_294_967_296.0);
-        (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()
-    };
-    (0..n).map(one).collect()
+    (0..n).map(|i| box_muller(uniform([i as u32, (i >> 32) as u32, draw], b"land", seed))).collect()
 }
 
 impl Direction {
@@ -86,21 +77,15 @@ impl Direction {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`](crate::Error::Argument) for entries that are not finite or are all zero.
+    /// [`Error::Argument`] for entries that are not finite or are all zero.
     pub fn new(kind: &str, vector: &[f64]) -> Result<Self> {
         let vector: Vec<f64> = vector.iter().map(|&v| f64::from(v as f32)).collect();
         let norm = norm(&vector);
-        match norm.is_finite() && norm > 0.0 {
-            true => Ok(Direction { kind: kind.into(), seed: None, norm, vector }),
-            false => Err(argument(&format!("direction {kind}"), "a finite vector that is not zero", norm)),
-        }
+        refuse!(!positive(norm), &format!("direction {kind}"), "a finite vector that is not zero", norm);
+        Ok(Direction { kind: kind.into(), seed: None, norm, vector })
     }
 
     /// The same at length 1.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Direction::new`].
     pub fn unit(kind: &str, vector: &[f64]) -> Result<Self> {
         let length = norm(vector);
         Direction::new(kind, &vector.iter().map(|v| v / length).collect::<Vec<_>>())
@@ -110,7 +95,7 @@ impl Direction {
     ///
     /// # Errors
     ///
-    /// Those of [`Direction::new`], as where all parameters to be scaled by are zero, and the engine's.
+    /// Those of [`Direction::new`], as where all parameters to be scaled by are zero.
     pub fn random(session: &Session, layout: &[Block], scaling: Scaling, seed: u64, draw: u32) -> Result<Self> {
         let mut d = normal(dimension(layout), seed, draw);
         if scaling != Scaling::Raw {
@@ -120,7 +105,7 @@ impl Direction {
                 let columns = match (&block.shape[..], scaling) {
                     ([] | [_], _) => {
                         own.fill(0.0);
-                        continue;
+                        0
                     }
                     ([.., columns], Scaling::Filter) => *columns,
                     _ => 1,
@@ -132,19 +117,15 @@ impl Direction {
                 }
             }
         }
-        let kind = match scaling {
-            Scaling::Filter => "filter",
-            Scaling::Layer => "layer",
-            Scaling::Raw => "raw",
-        };
-        Ok(Direction { seed: Some(seed), ..Direction::new(kind, &d)? })
+        let kind = ["filter", "layer", "raw"][scaling as usize];
+        Direction::new(kind, &d).map(|d| Direction { seed: Some(seed), ..d })
     }
 
     /// A row of a block of the session at length 1: the gradient, an eigenvector in [`found`](crate::found).
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`](crate::Error::Argument) where the block has no such row, and those of [`Direction::new`].
+    /// [`Error::Argument`] where the block has no such row, and those of [`Direction::new`].
     pub fn of_block(session: &Session, kind: &str, block: &str, row: usize) -> Result<Self> {
         let shape = session.shape_of(block).unwrap_or_default();
         match shape[..] {
@@ -156,19 +137,15 @@ impl Direction {
     }
 
     /// `θ_B − θ`, from the session's parameters to others: 0 is here and 1 is there (Goodfellow et al. 2015). Running
-    /// statistics of batch normalization stay the session's: what is measured there with [`Statistics::Frozen`] is not
-    /// the loss of the other network; with the other statistics it is.
+    /// statistics of batch normalization stay the session's: what is measured there with frozen ones is not the loss of the
+    /// other network; with other [`Statistics`](crate::Statistics) it is.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`](crate::Error::Argument) for parameters of another number or for the same ones.
-    ///
-    /// [`Statistics::Frozen`]: crate::Statistics::Frozen
+    /// [`Error::Argument`] for parameters of another number or for the same ones.
     pub fn towards(session: &Session, layout: &[Block], other: &[f64]) -> Result<Self> {
         let own = parameters(session, layout)?;
-        if other.len() != own.len() {
-            return Err(argument("other parameters", format!("{} of them", own.len()), other.len()));
-        }
+        refuse!(other.len() != own.len(), "other parameters", format!("{} of them", own.len()), other.len());
         Direction::new("interpolation", &other.iter().zip(&own).map(|(b, a)| b - a).collect::<Vec<_>>())
     }
 
@@ -178,12 +155,9 @@ impl Direction {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`](crate::Error::Argument) for vectors of another length, or that span less than `k` directions.
+    /// [`Error::Argument`] for vectors of another length, or that span less than `k` directions.
     pub fn principal(
-        session: &Session,
-        layout: &[Block],
-        trajectory: &[Vec<f64>],
-        k: usize,
+        session: &Session, layout: &[Block], trajectory: &[Vec<f64>], k: usize,
     ) -> Result<(Vec<Self>, Principal)> {
         let own = parameters(session, layout)?;
         if let Some(other) = trajectory.iter().find(|v| v.len() != own.len()) {
@@ -218,27 +192,24 @@ impl Direction {
     }
 }
 
-/// Directions on a session, in a block `[k, n]`.
-#[derive(Debug, Clone)]
+/// Directions on a session, in a block `[k, n]` that goes with them.
+#[derive(Debug)]
 pub struct Directions {
+    _scope: Scope,
     block: String,
     list: Vec<Direction>,
     cosine: Option<f64>,
 }
 
 impl Directions {
-    /// Puts directions into the block of so many, in place of those that it held. Of two, the second is made orthogonal
-    /// to the first.
+    /// Puts directions into a block of the session. Of two, the second is made orthogonal to the first.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`](crate::Error::Argument) for none, for vectors of another length than the layout's, and for two
-    /// that are parallel; the device's.
+    /// [`Error::Argument`] for none, for vectors of another length than the layout's, and for two that are parallel.
     pub fn new(session: &mut Session, layout: &[Block], mut list: Vec<Direction>) -> Result<Self> {
         let (k, n) = (list.len(), dimension(layout));
-        if k == 0 {
-            return Err(argument("directions", "one or more", 0));
-        }
+        refuse!(k == 0, "directions", "one or more", 0);
         if let Some(d) = list.iter().find(|d| d.vector.len() != n) {
             return Err(argument(&format!("direction {}", d.kind), format!("{n} entries"), d.vector.len()));
         }
@@ -253,10 +224,10 @@ impl Directions {
             *second = Direction { seed: second.seed, ..Direction::new(&second.kind, &rest)? };
             cosine = Some(found);
         }
-        let block = format!("lab/{n}/directions/{k}");
-        let all: Vec<f32> = list.iter().flat_map(|d| d.vector.iter().map(|&v| v as f32)).collect();
-        session.set(&block, &[k, n], &all)?;
-        Ok(Directions { block, list, cosine })
+        let scope = session.scope();
+        let block = scope.name("directions");
+        session.set(&block, &[k, n], &list.iter().flat_map(|d| narrow(&d.vector)).collect::<Vec<_>>())?;
+        Ok(Directions { _scope: scope, block, list, cosine })
     }
 
     /// The name of the block.

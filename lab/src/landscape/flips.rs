@@ -1,13 +1,9 @@
 //! Kinks between two points.
 
-use std::collections::HashSet;
-
-use hillshade_engine::{Program, Session, Source, Type, Var, block_on};
-use hillshade_models::Builder;
+use hillshade_engine::{Node, Session, Source, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Landscape, feeds};
-use crate::{Parts, Result};
+use crate::{error::*, landscape::landscape::*, operator::live};
 
 /// Signs of the inputs of ReLUs that differ between two points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,73 +16,46 @@ pub struct Flips {
 
 impl Landscape {
     /// Inputs of ReLUs that are positive at one of two points and not at the other: kinks that the segment between them
-    /// crosses, where a second derivative at a point says nothing of the loss's bending. Those crossed twice do not count,
+    /// crosses, where a second derivative at a point does not see that the slope jumps. Those crossed twice do not count,
     /// nor do those of other functions with kinks, as the choices of max-pooling.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Landscape::loss`].
     pub fn flips(&mut self, session: &mut Session, from: &[f64], to: &[f64]) -> Result<Flips> {
-        let ends = [self.at(from)?, self.at(to)?];
+        let mut programs = match self.flips.take() {
+            Some(programs) => programs,
+            None => self.programs(session, self.mode(), |session, m| Ok((self.signs(session, m)?, None)))?,
+        };
         let mut flips = Flips { count: 0, of: 0 };
-        for piece in self.pieces.clone() {
-            if !self.flips.contains_key(&piece.len()) {
-                let made = self.flips_of(session, piece.len())?;
-                self.flips.insert(piece.len(), made);
+        for i in 0..programs.batches.len() {
+            for (end, point) in [from, to].into_iter().enumerate() {
+                let at = self.estimate(session, point)?;
+                programs.last(session, i..i + 1, &at.inputs(), |_, counts| {
+                    let (differ, all) = counts.split_at(counts.len() / 2);
+                    let [differ, all] = [differ, all].map(|counts| counts.iter().sum::<f64>() as u64);
+                    flips.count += end as u64 * differ;
+                    flips.of += end as u64 * all;
+                })?;
             }
-            for (i, end) in ends.iter().enumerate() {
-                self.estimate(session, end)?;
-                let Some((program, counts)) = self.flips.get_mut(&piece.len()) else { continue };
-                program.run(session, &feeds(&self.problem, &piece, end))?;
-                for count in counts.iter().filter(|_| i == 1) {
-                    flips.count += block_on(program.read_wide(session, *count))?.iter().sum::<f64>() as u64;
-                }
-            }
-            flips.of += self.relus(piece.len())? as u64;
         }
+        self.flips = Some(programs);
         Ok(flips)
     }
 
-    /// Inputs of ReLUs in the graph for so many samples.
-    fn relus(&self, size: usize) -> Result<usize> {
-        let (b, parts) = self.problem.graph(self.mode(), size)?;
-        Ok(relus(&b, parts).iter().map(|&v| b.g.ty(v).count()).sum())
-    }
-
-    /// A program that counts which signs are others than in its last run.
-    fn flips_of(&self, session: &mut Session, size: usize) -> Result<(Program, Vec<Var>)> {
-        let mut m = self.moved(self.mode(), size)?;
-        let inputs = relus(&m.b, m.parts);
-        let mut counts = Vec::new();
-        for (i, x) in m.replay(&inputs)?.into_iter().enumerate() {
-            let shape = m.b.g.shape(x).to_vec();
-            let g = &mut m.b.g;
-            let name = format!("lab/signs/{size}/{i}");
-            session.reserve(&name, &Type::f32(&shape[..]))?;
-            let (old, zero) = (g.state(&name, &shape)?, g.fill_like(x, 0.0)?);
-            let new = g.gt(x, zero)?;
-            let differs = g.ne(new, old)?;
-            // By the first axis: more than f32 counts are added up outside.
-            counts.push(g.sum(differs, &(1..shape.len()).collect::<Vec<_>>())?);
-            g.assign(old, new)?;
+    /// Of the inputs of the ReLUs on which the loss depends, counts of those whose sign is another than in the last run, and
+    /// of all; by the first axis, as more than f32 counts are added up outside.
+    fn signs<'g>(&self, session: &mut Session, m: &Moved<'g>) -> Result<Vec<Tensor<'g>>> {
+        let (g, size) = (m.parts.losses.graph(), m.parts.losses.count()?);
+        let is_relu = |node: &&Node| matches!(&node.source, Source::Op(op) if op.name() == "relu");
+        let inputs: Vec<_> =
+            live(&[m.parts.losses]).into_iter().filter(is_relu).map(|node| g.tensor(node.x[0])).collect();
+        let (mut differ, mut all) = (Vec::new(), Vec::new());
+        for (i, x) in m.there(&inputs)?.into_iter().enumerate() {
+            let (name, ty) = (self.scope.name(&format!("signs/{size}/{i}")), x.ty()?);
+            session.reserve(&name, ty)?;
+            let (old, new) = (g.state(&name, &ty.shape), x.gt(x.fill_like(0.0)));
+            g.assign(old, new);
+            differ.push(new.ne(old).sum(&(1..ty.shape.len()).collect::<Vec<_>>()));
+            all.push(g.fill(&ty.shape[..ty.shape.len().min(1)], ty.shape.iter().skip(1).product::<usize>() as f64));
         }
-        Ok((session.compile(&m.b.g, &counts)?, counts))
+        differ.extend(all);
+        Ok(differ)
     }
-}
-
-/// The inputs of the ReLUs on which a loss depends.
-fn relus(b: &Builder, parts: Parts) -> Vec<Var> {
-    let mut depends = HashSet::from([parts.losses]);
-    let mut found = Vec::new();
-    for node in b.g.nodes().iter().rev() {
-        if !node.y.iter().any(|y| depends.contains(y)) {
-            continue;
-        }
-        depends.extend(&node.x);
-        match &node.source {
-            Source::Op(op) if op.name() == "relu" => found.push(node.x[0]),
-            _ => {}
-        }
-    }
-    found
 }

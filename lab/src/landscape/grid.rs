@@ -1,10 +1,10 @@
 //! The loss at the points of a grid.
 
 use hillshade_engine::Session;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Direction, Directions, Landscape, Statistics};
-use crate::{Result, Watch, error::argument};
+use crate::landscape::{directions::*, landscape::*};
+use crate::{error::*, solve::Watch};
 
 /// The loss over one or two directions, and what it is the loss of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,12 +13,11 @@ pub struct Grid {
     pub x: Vec<f64>,
     /// Places along the second; none where there is one direction.
     pub y: Vec<f64>,
-    /// The mean loss, by `y` and within it by `x`: as much of it as is measured. What is not finite is null in JSON, and
-    /// not a number when read again.
-    #[serde(with = "maybe")]
+    /// The mean loss, by `y` and within it by `x`, as far as it is measured: null in JSON where it is not finite.
+    #[serde(deserialize_with = "maybe")]
     pub values: Vec<f64>,
     /// The loss at the parameters themselves.
-    #[serde(with = "maybe_one")]
+    #[serde(deserialize_with = "maybe_one")]
     pub center: f64,
     /// The directions.
     pub directions: Vec<Direction>,
@@ -40,14 +39,10 @@ pub struct Grid {
 ///
 /// # Errors
 ///
-/// [`Error::Argument`](crate::Error::Argument) for less than three, or a range that is not positive.
+/// [`Error::Argument`] for less than three, or a range that is not positive.
 pub fn places(points: usize, range: f64) -> Result<Vec<f64>> {
-    if points < 3 {
-        return Err(argument("points", "3 or more", points));
-    }
-    if !(range.is_finite() && range > 0.0) {
-        return Err(argument("range", "a positive number", range));
-    }
+    refuse!(points < 3, "points", "3 or more", points);
+    refuse!(!positive(range), "range", "a positive number", range);
     let last = (points - 1) as f64;
     // By numerators, so that places are exactly symmetric.
     Ok((0..points).map(|i| range * ((2 * i) as f64 - last) / last).collect())
@@ -57,34 +52,34 @@ pub fn places(points: usize, range: f64) -> Result<Vec<f64>> {
 const STRETCH: usize = 8;
 
 impl Grid {
+    /// The number of its points.
+    fn points(&self) -> usize {
+        self.x.len() * self.y.len().max(1)
+    }
+
     /// Whether all points are measured.
     pub fn is_whole(&self) -> bool {
-        self.values.len() == self.x.len() * self.y.len().max(1)
+        self.values.len() == self.points()
     }
 
     /// Whether another grid is the same measurement, as far as that goes.
     fn continues(&self, stored: &Grid) -> bool {
-        let most = self.x.len() * self.y.len().max(1);
         let bare = |g: &Grid| Grid { values: Vec::new(), center: 0.0, ..g.clone() };
-        stored.values.len() <= most && stored.center.to_bits() == self.center.to_bits() && bare(stored) == bare(self)
+        stored.values.len() <= self.points()
+            && stored.center.to_bits() == self.center.to_bits()
+            && bare(stored) == bare(self)
     }
 
-    /// Measures the loss at all points. `stored` is what an earlier call kept, and taken up if it is the same measurement;
-    /// `keep` is called with what there is after each row, or along one direction after some points. `watch` hears of
-    /// points done and of all points.
+    /// Measures the loss at all points. `stored` is what an earlier call kept, taken up if it is the same measurement; `keep`
+    /// takes what there is after each row, or along one direction after some points; `watch` hears of points done and of all.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`](crate::Error::Argument) for another number of axes than of directions or for places that are
-    /// not finite, what `keep` returns, and the engine's. A loss that is not finite is a value, not an error.
+    /// [`Error::Argument`] for another number of axes than of directions or for places that are not finite, what `keep`
+    /// returns. A loss that is not finite is a value, not an error.
     pub fn measure(
-        session: &mut Session,
-        landscape: &mut Landscape,
-        directions: &Directions,
-        axes: &[Vec<f64>],
-        stored: Option<Grid>,
-        watch: &mut Watch,
-        mut keep: impl FnMut(&Grid) -> Result<()>,
+        session: &mut Session, landscape: &mut Landscape, directions: &Directions, axes: &[Vec<f64>],
+        stored: Option<Grid>, watch: &mut Watch, mut keep: impl FnMut(&Grid) -> Result<()>,
     ) -> Result<Grid> {
         let count = directions.list().len();
         let ([x] | [x, _], true) = (axes, axes.len() == count && axes.iter().flatten().all(|v| v.is_finite())) else {
@@ -109,7 +104,7 @@ impl Grid {
         if let Some(stored) = stored.filter(|s| grid.continues(s)) {
             grid.values = stored.values;
         }
-        let all = grid.x.len() * grid.y.len().max(1);
+        let all = grid.points();
         let stretch = if grid.y.is_empty() { STRETCH } else { grid.x.len() };
         while grid.values.len() < all {
             let (i, j) = (grid.values.len() % grid.x.len(), grid.values.len() / grid.x.len());
@@ -124,29 +119,13 @@ impl Grid {
     }
 }
 
-/// Numbers in JSON, with null for those that are not finite.
-mod maybe {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(values: &[f64], s: S) -> Result<S::Ok, S::Error> {
-        s.collect_seq(values.iter().map(|v| v.is_finite().then_some(*v)))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<f64>, D::Error> {
-        let values = Vec::<Option<f64>>::deserialize(d)?;
-        Ok(values.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect())
-    }
+/// Numbers that are null in JSON where they are not finite.
+fn maybe<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<f64>, D::Error> {
+    let values = Vec::<Option<f64>>::deserialize(d)?;
+    Ok(values.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect())
 }
 
 /// One such number.
-mod maybe_one {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub fn serialize<S: Serializer>(value: &f64, s: S) -> Result<S::Ok, S::Error> {
-        value.is_finite().then_some(*value).serialize(s)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
-        Ok(Option::<f64>::deserialize(d)?.unwrap_or(f64::NAN))
-    }
+fn maybe_one<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(d)?.unwrap_or(f64::NAN))
 }

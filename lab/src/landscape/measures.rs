@@ -1,20 +1,12 @@
 //! Numbers along directions: secant curvature, what a step of descent meets, sharpness at a radius.
 
-use hillshade_engine::{Session, Type, block_on};
+use hillshade_engine::{Scope, Session, Type};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Conditions, Directions, Flips, Landscape,
-    directions::{dot, norm, normal, parameters},
-};
-use crate::{
-    Operator, Problem, Result, Vectors,
-    error::argument,
-    trace::mean_and_error,
-    vectors::{input, output},
-};
+use crate::landscape::{directions::*, flips::*, landscape::*};
+use crate::{error::*, layout::*, operator::*, problem::*, solve::mean_and_error};
 
-/// A loss's bending along a direction `d`, by differences and by derivatives.
+/// A loss's second derivative along a direction `d`, by differences and by derivatives.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Secant {
     /// The radius `r`.
@@ -33,61 +25,22 @@ pub struct Secant {
 ///
 /// # Errors
 ///
-/// [`Error::Argument`](crate::Error::Argument) for a direction that is not there, a radius that is not positive, or an
-/// operator on vectors of another length; the engine's.
+/// [`Error::Argument`] for no such direction, a radius that is not positive, or an operator on vectors of another length.
 pub fn secant(
-    session: &mut Session,
-    landscape: &mut Landscape,
-    directions: &Directions,
-    row: usize,
-    a: &mut dyn Operator,
+    session: &mut Session, landscape: &mut Landscape, directions: &Directions, row: usize, a: &mut dyn Operator,
     radius: f64,
 ) -> Result<Secant> {
     let (k, n) = (directions.list().len(), landscape.dimension());
     let Some(direction) = directions.list().get(row) else {
         return Err(argument("direction", format!("one below {k}"), row));
     };
-    positive("radius", radius)?;
-    if a.dimension() != n {
-        return Err(argument("operator", format!("one on vectors of {n}"), a.dimension()));
-    }
+    refuse!(!positive(radius), "radius", "a positive number", radius);
+    refuse!(a.dimension() != n, "operator", format!("one on vectors of {n}"), a.dimension());
     let point = |c: f64| (0..k).map(|i| if i == row { c } else { 0.0 }).collect::<Vec<f64>>();
-    let (up, down) = (landscape.loss(session, &point(radius))?, landscape.loss(session, &point(-radius))?);
-    let here = landscape.loss(session, &point(0.0))?;
+    let [up, down, here] = landscape.losses(session, [radius, -radius, 0.0].map(point))?;
     let flips = landscape.flips(session, &point(-radius), &point(radius))?;
-    Vectors::new(n).ports(session, 1)?;
-    session.set(&input(n, 1), &[1, n], &narrow(&direction.vector))?;
-    a.apply(session, 1)?;
-    let exact = dot(&direction.vector, &block_on(session.get_wide(&output(n, 1)))?);
+    let exact = dot(&direction.vector, &products(session, a, &[&direction.vector])?[0]);
     Ok(Secant { radius, secant: ((up - here) + (down - here)) / (radius * radius), exact, flips })
-}
-
-fn positive(what: &str, value: f64) -> Result<()> {
-    match value.is_finite() && value > 0.0 {
-        true => Ok(()),
-        false => Err(argument(what, "a positive number", value)),
-    }
-}
-
-fn narrow(v: &[f64]) -> Vec<f32> {
-    v.iter().map(|&v| v as f32).collect()
-}
-
-/// The second derivative along the direction of a landscape of one, from second differences at steps that halve from
-/// `widest` on: extrapolated for the error in the step (Richardson 1911), where neighbours agree best (Ridders 1982). Long
-/// steps err by the third and higher derivatives, short ones by the rounding of the losses.
-pub(crate) fn second_difference(session: &mut Session, landscape: &mut Landscape, widest: f64) -> Result<f64> {
-    let mut differences = Vec::new();
-    let middle = landscape.loss(session, &[0.0])?;
-    for halvings in 0..14 {
-        let h = widest / f64::from(1 << halvings);
-        let (above, below) = (landscape.loss(session, &[h])?, landscape.loss(session, &[-h])?);
-        differences.push((above - 2.0 * middle + below) / (h * h));
-    }
-    let better: Vec<f64> = differences.windows(2).map(|d| (4.0 * d[1] - d[0]) / 3.0).collect();
-    let apart = |w: &[f64]| (w[0] - w[1]).abs().max((w[1] - w[2]).abs());
-    let best = better.windows(3).filter(|w| apart(w).is_finite()).min_by(|a, b| apart(a).total_cmp(&apart(b)));
-    Ok(best.map_or(f64::NAN, |w| w[1]))
 }
 
 /// What a step of one length meets.
@@ -119,21 +72,25 @@ pub struct Step {
 }
 
 /// A landscape over one direction in a block of its own.
-struct Probe {
+pub(crate) struct Line {
     landscape: Landscape,
+    /// The loss at the parameters themselves.
+    center: f64,
     name: String,
+    _scope: Scope,
 }
 
-impl Probe {
-    fn new(session: &mut Session, problem: &Problem, conditions: &Conditions) -> Result<Self> {
-        let n = problem.layout(&conditions.blocks)?.last().map_or(0, |b| b.range.end);
-        let name = format!("lab/{n}/probe");
+impl Line {
+    pub fn new(session: &mut Session, problem: &Problem, conditions: &Conditions) -> Result<Self> {
+        let (n, scope) = (dimension(&problem.layout(&conditions.blocks)?), session.scope());
+        let name = scope.name("direction");
         session.reserve(&name, &Type::f32([1, n]))?;
-        Ok(Probe { landscape: Landscape::over(session, problem, &name, 1, conditions)?, name })
+        let mut landscape = Landscape::over(session, problem, &name, 1, conditions)?;
+        Ok(Line { center: landscape.loss(session, &[0.0])?, landscape, name, _scope: scope })
     }
 
-    fn set(&self, session: &mut Session, v: &[f64]) -> Result<()> {
-        Ok(session.set(&self.name, &[1, v.len()], &narrow(v))?)
+    pub fn set(&self, session: &mut Session, v: &[f64]) -> hillshade_engine::Result<()> {
+        session.set(&self.name, &[1, v.len()], &narrow(v))
     }
 
     /// The loss at a distance from the parameters.
@@ -141,30 +98,46 @@ impl Probe {
         self.set(session, v)?;
         self.landscape.loss(session, &[1.0])
     }
+
+    /// The second derivative along the direction, from second differences at steps that halve from `widest` on:
+    /// extrapolated for the error in the step (Richardson 1911), where neighbours agree best (Ridders 1982). Long steps err
+    /// by the third and higher derivatives, short ones by the rounding of the losses.
+    pub fn second_derivative(&mut self, session: &mut Session, widest: f64) -> Result<f64> {
+        let mut differences = Vec::new();
+        for halvings in 0..14 {
+            let h = widest / f64::from(1 << halvings);
+            let [above, below] = self.landscape.losses(session, [vec![h], vec![-h]])?;
+            differences.push((above - 2.0 * self.center + below) / (h * h));
+        }
+        let better: Vec<f64> = differences.windows(2).map(|d| (4.0 * d[1] - d[0]) / 3.0).collect();
+        let apart = |w: &[f64]| (w[0] - w[1]).abs().max((w[1] - w[2]).abs());
+        let best = better.windows(3).filter(|w| apart(w).is_finite()).min_by(|a, b| apart(a).total_cmp(&apart(b)));
+        Ok(best.map_or(f64::NAN, |w| w[1]))
+    }
 }
 
 /// Loss, gradient and smoothness along steps of gradient descent of several lengths.
 ///
 /// # Errors
 ///
-/// [`Error::Argument`](crate::Error::Argument) for no steps or such that are not positive, for statistics in which there
-/// is no [gradient](Landscape::gradient), and where the gradient is zero or not finite; the engine's.
+/// [`Error::Argument`] for no steps or such that are not positive, for statistics without a [gradient](Landscape::gradient),
+/// and where the gradient is zero or not finite.
 pub fn step_measures(session: &mut Session, problem: &Problem, conditions: &Conditions, steps: &[f64]) -> Result<Step> {
-    if steps.is_empty() {
-        return Err(argument("steps", "one or more lengths", 0));
+    refuse!(steps.is_empty(), "steps", "one or more lengths", 0);
+    if let Some(step) = steps.iter().find(|&&step| !positive(step)) {
+        return Err(argument("step", "a positive number", step));
     }
-    steps.iter().try_for_each(|&s| positive("step", s))?;
-    let mut probe = Probe::new(session, problem, conditions)?;
-    let loss = probe.landscape.loss(session, &[0.0])?;
-    let gradient = probe.landscape.gradient(session, &[0.0])?;
+    let mut line = Line::new(session, problem, conditions)?;
+    let loss = line.center;
+    let gradient = line.landscape.gradient(session, &[0.0])?;
     let gradient_norm = norm(&gradient);
-    positive("gradient", gradient_norm)?;
-    probe.set(session, &gradient)?;
+    refuse!(!positive(gradient_norm), "gradient", "a positive number", gradient_norm);
+    line.set(session, &gradient)?;
     let mut points = Vec::new();
     for &step in steps {
-        let there = probe.landscape.gradient(session, &[-step])?;
+        let there = line.landscape.gradient(session, &[-step])?;
         let change = norm(&gradient.iter().zip(&there).map(|(a, b)| a - b).collect::<Vec<_>>());
-        let loss = probe.landscape.loss(session, &[-step])?;
+        let loss = line.landscape.loss(session, &[-step])?;
         points.push(StepPoint { step, loss, change, smoothness: change / (step * gradient_norm) });
     }
     let losses = points.iter().map(|p| p.loss);
@@ -209,26 +182,19 @@ pub struct Sharpness {
 ///
 /// # Errors
 ///
-/// [`Error::Argument`](crate::Error::Argument) for a radius that is not positive or less than two draws; the engine's.
+/// [`Error::Argument`] for a radius that is not positive or less than two draws.
 pub fn average_sharpness(
-    session: &mut Session,
-    problem: &Problem,
-    conditions: &Conditions,
-    radius: f64,
-    draws: u32,
-    seed: u64,
+    session: &mut Session, problem: &Problem, conditions: &Conditions, radius: f64, draws: u32, seed: u64,
 ) -> Result<Sharpness> {
-    positive("radius", radius)?;
-    if draws < 2 {
-        return Err(argument("draws", "2 or more", draws));
-    }
-    let mut probe = Probe::new(session, problem, conditions)?;
-    let loss = probe.landscape.loss(session, &[0.0])?;
+    refuse!(!positive(radius), "radius", "a positive number", radius);
+    refuse!(draws < 2, "draws", "2 or more", draws);
+    let mut line = Line::new(session, problem, conditions)?;
+    let loss = line.center;
     let mut rises = Vec::new();
     for draw in 0..draws {
-        let z = normal(probe.landscape.dimension(), seed, draw);
+        let z = normal(line.landscape.dimension(), seed, draw);
         let scale = radius / norm(&z);
-        rises.push(probe.loss(session, &z.iter().map(|z| z * scale).collect::<Vec<_>>())? - loss);
+        rises.push(line.loss(session, &z.iter().map(|z| z * scale).collect::<Vec<_>>())? - loss);
     }
     let (value, standard_error) = mean_and_error(&rises);
     Ok(Sharpness { kind: "average".into(), ball: Ball::L2, radius, loss, value, standard_error, samples: draws, seed })
@@ -240,27 +206,18 @@ pub fn average_sharpness(
 ///
 /// # Errors
 ///
-/// [`Error::Argument`](crate::Error::Argument) for a radius that is not positive, no steps, or statistics in which there
-/// is no [gradient](Landscape::gradient); the engine's.
+/// [`Error::Argument`] for a radius that is not positive, no steps, or statistics without a [gradient](Landscape::gradient).
 pub fn worst_sharpness(
-    session: &mut Session,
-    problem: &Problem,
-    conditions: &Conditions,
-    ball: Ball,
-    radius: f64,
-    steps: u32,
-    seed: u64,
+    session: &mut Session, problem: &Problem, conditions: &Conditions, ball: Ball, radius: f64, steps: u32, seed: u64,
 ) -> Result<Sharpness> {
-    positive("radius", radius)?;
-    if steps == 0 {
-        return Err(argument("steps", "1 or more", 0));
-    }
-    let mut probe = Probe::new(session, problem, conditions)?;
-    let loss = probe.landscape.loss(session, &[0.0])?;
+    refuse!(!positive(radius), "radius", "a positive number", radius);
+    refuse!(steps == 0, "steps", "1 or more", 0);
+    let mut line = Line::new(session, problem, conditions)?;
+    let loss = line.center;
     // The bound of each entry, of the largest displacement along it.
     let bounds: Vec<f64> = match ball {
         Ball::L2 => Vec::new(),
-        Ball::Elementwise => parameters(session, probe.landscape.layout())?.iter().map(|w| radius * w.abs()).collect(),
+        Ball::Elementwise => parameters(session, line.landscape.layout())?.iter().map(|w| radius * w.abs()).collect(),
     };
     // The longest displacement along a gradient.
     let uphill = |v: &[f64]| -> Vec<f64> {
@@ -281,13 +238,13 @@ pub fn worst_sharpness(
             Ball::Elementwise => v.iter().zip(&bounds).map(|(v, b)| v.clamp(-b, *b)).collect(),
         }
     };
-    let (mut at, mut length) = (uphill(&normal(probe.landscape.dimension(), seed, 0)), 2.0);
-    let (mut best, mut highest) = (at.clone(), probe.loss(session, &at)?);
+    let (mut at, mut length) = (uphill(&normal(line.landscape.dimension(), seed, 0)), 2.0);
+    let (mut best, mut highest) = (at.clone(), line.loss(session, &at)?);
     for _ in 0..steps {
-        probe.set(session, &at)?;
-        let step = uphill(&probe.landscape.gradient(session, &[1.0])?);
+        line.set(session, &at)?;
+        let step = uphill(&line.landscape.gradient(session, &[1.0])?);
         let next = project(at.iter().zip(&step).map(|(a, s)| a + length * s).collect());
-        let reached = probe.loss(session, &next)?;
+        let reached = line.loss(session, &next)?;
         if reached > highest {
             (best, highest, at) = (next.clone(), reached, next);
         } else {

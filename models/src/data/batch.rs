@@ -3,7 +3,7 @@
 use hillshade_engine::philox;
 use rayon::prelude::*;
 
-use super::{Dataset, Images};
+use crate::data::dataset::{Dataset, Images};
 
 /// What draws are for: word 3 of the counter, so that no two purposes share a draw.
 const PERMUTATION: u32 = u32::from_be_bytes(*b"perm");
@@ -19,7 +19,7 @@ pub fn permutation(seed: u64, epoch: u32, n: usize) -> Vec<u32> {
 }
 
 /// How many tokens later the sequences of an epoch begin, below `context`, each as likely.
-pub(super) fn shift(seed: u64, epoch: u32, context: usize) -> usize {
+pub(crate) fn shift(seed: u64, epoch: u32, context: usize) -> usize {
     Draws::new(seed, 0, epoch, SHIFT).below(u32::try_from(context).unwrap_or(u32::MAX).max(1)) as usize
 }
 
@@ -119,7 +119,7 @@ impl Window {
 }
 
 /// A stream of random words: Philox by counter (block, item, epoch, purpose), its key being the seed.
-pub(super) struct Draws {
+pub(crate) struct Draws {
     key: [u32; 2],
     item: [u32; 3],
     /// The last block of four words.
@@ -129,7 +129,7 @@ pub(super) struct Draws {
 }
 
 impl Draws {
-    pub(super) fn new(seed: u64, item: u32, epoch: u32, purpose: u32) -> Draws {
+    pub(crate) fn new(seed: u64, item: u32, epoch: u32, purpose: u32) -> Draws {
         Draws { key: [seed as u32, (seed >> 32) as u32], item: [item, epoch, purpose], block: [0; 4], taken: 0 }
     }
 
@@ -144,12 +144,12 @@ impl Draws {
     }
 
     /// A number in (0, 1), of 32 random bits.
-    pub(super) fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         (f64::from(self.word()) + 0.5) / 4_294_967_296.0
     }
 
     /// `0, 1, …, n - 1` in any order.
-    pub(super) fn permutation(&mut self, n: usize) -> Vec<u32> {
+    pub(crate) fn permutation(&mut self, n: usize) -> Vec<u32> {
         let mut order: Vec<u32> = (0..u32::MAX).take(n).collect();
         for i in (1..order.len()).rev() {
             order.swap(i, self.below(i as u32 + 1) as usize);
@@ -183,16 +183,12 @@ mod tests {
     }
 
     #[test]
-    fn a_permutation_holds_each_index_once() {
+    fn seeds_and_epochs_give_other_orders_and_the_same_ones_again() {
         for n in [0, 1, 2, 5, 1000] {
             let mut order = permutation(7, 3, n);
             order.sort();
             assert!(order.into_iter().eq(0..n as u32), "n = {n}");
         }
-    }
-
-    #[test]
-    fn seeds_and_epochs_give_other_orders_and_the_same_ones_again() {
         let order = permutation(7, 3, 100);
         assert_eq!(order, permutation(7, 3, 100));
         for (seed, epoch) in [(7, 4), (8, 3), (7 | 1 << 32, 3), (3, 7)] {
@@ -247,12 +243,9 @@ mod tests {
             Window { down, right, mirrored }.cut(&mut x, &[1, 2, 3, 4, 5, 6], [2, 3, 1], &scale);
             x.map(|x| x as u8)
         };
-        assert_eq!(seen(0, 0, false), [1, 2, 3, 4, 5, 6]);
-        assert_eq!(seen(0, 0, true), [3, 2, 1, 6, 5, 4]);
-        assert_eq!(seen(1, 0, false), [4, 5, 6, 0, 0, 0]);
-        assert_eq!(seen(0, -1, false), [0, 1, 2, 0, 4, 5]);
-        assert_eq!(seen(-1, 1, false), [0, 0, 0, 2, 3, 0]);
-        assert_eq!(seen(-1, 1, true), [0, 0, 0, 0, 3, 2]);
+        assert_eq!([seen(0, 0, false), seen(0, 0, true)], [[1, 2, 3, 4, 5, 6], [3, 2, 1, 6, 5, 4]]);
+        assert_eq!([seen(1, 0, false), seen(0, -1, false)], [[4, 5, 6, 0, 0, 0], [0, 1, 2, 0, 4, 5]]);
+        assert_eq!([seen(-1, 1, false), seen(-1, 1, true)], [[0, 0, 0, 2, 3, 0], [0, 0, 0, 0, 3, 2]]);
         assert_eq!(seen(2, -3, true), [0; 6]);
     }
 
@@ -278,16 +271,12 @@ mod tests {
     #[test]
     fn an_image_is_changed_the_same_way_in_every_batch() {
         let data = sample(40);
-        let batch = |index: &[u32], seed, epoch| {
-            data.batch(&data.train, index, Some((Augment { crop: 1, flip: true }, seed, epoch))).x
-        };
-        let all = batch(&(0..40).collect::<Vec<_>>(), 9, 2);
-        assert_eq!(
-            batch(&[17, 3, 17], 9, 2),
-            [&all[17 * 12..][..12], &all[3 * 12..][..12], &all[17 * 12..][..12]].concat()
-        );
-        assert_ne!(batch(&(0..40).collect::<Vec<_>>(), 9, 3), all);
-        assert_ne!(batch(&(0..40).collect::<Vec<_>>(), 8, 2), all);
+        let augment = Augment { crop: 1, flip: true };
+        let batch = |index: &[u32], seed, epoch| data.batch(&data.train, index, Some((augment, seed, epoch))).x;
+        let index: Vec<u32> = (0..40).collect();
+        let all = batch(&index, 9, 2);
+        assert_eq!(batch(&[17, 3, 17], 9, 2), [17, 3, 17].map(|i| &all[i * 12..][..12]).concat());
+        assert!(batch(&index, 9, 3) != all && batch(&index, 8, 2) != all);
         assert!(all.contains(&0.0), "no margin was let in");
         let plain = data.batch(&data.train, &[5], None);
         assert_eq!(plain, data.batch(&data.train, &[5], Some((Augment::default(), 9, 2))));

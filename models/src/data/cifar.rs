@@ -6,8 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Dataset, Images, format, gunzip, read};
-use crate::{Error, Result};
+use crate::{
+    data::{dataset::*, files::*},
+    error::*,
+};
 
 /// Bytes of one colour plane of 32×32 pixels.
 const PLANE: usize = 32 * 32;
@@ -32,7 +34,7 @@ const STANDARD: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "
 type Files = BTreeMap<String, (PathBuf, Vec<u8>)>;
 
 /// Reads the files in `path`, in `cifar-10-batches-bin/` or `cifar-10-binary.tar.gz` below it, or the archive `path`.
-pub(super) fn load(path: &Path) -> Result<Dataset> {
+pub(crate) fn load(path: &Path) -> Result<Dataset> {
     let folders = [path.to_path_buf(), path.join("cifar-10-batches-bin")];
     let archive = if path.is_file() { path.to_path_buf() } else { path.join("cifar-10-binary.tar.gz") };
     let folder = folders.iter().find(|folder| TRAIN.iter().chain([&TEST]).any(|name| folder.join(name).exists()));
@@ -56,16 +58,14 @@ pub(super) fn load(path: &Path) -> Result<Dataset> {
 /// Reads the members that lie in a folder.
 fn stored(folder: &Path) -> Result<Files> {
     let paths = TRAIN.iter().chain(&[TEST, CLASSES]).map(|&name| (name, folder.join(name)));
-    paths
-        .filter(|(_, path)| path.exists())
-        .map(|(name, path)| Ok((name.into(), (path.clone(), read(&path)?))))
-        .collect()
+    let there = paths.filter(|(_, path)| path.exists());
+    there.map(|(name, path)| Ok((name.into(), (path.clone(), read(&path)?)))).collect()
 }
 
 /// Reads the members that lie in a `.tar.gz`, in whatever folder within it.
 fn archived(path: &Path) -> Result<Files> {
     let bytes = gunzip(path, &read(path)?)?;
-    let broken = |cause: std::io::Error| format(path, "a tar archive in gzip", cause.to_string());
+    let broken = |cause: std::io::Error| Error::format(path, "a tar archive in gzip", cause);
     let mut files = Files::new();
     for member in tar::Archive::new(&bytes[..]).entries().map_err(broken)? {
         let mut member = member.map_err(broken)?;
@@ -86,12 +86,12 @@ fn images(home: &Path, files: &Files, names: &[&str]) -> Result<Images> {
     for (path, bytes) in names.iter().filter_map(|&name| files.get(name)) {
         if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
             let expected = format!("one or more records of {RECORD} bytes");
-            return Err(format(path, expected, format!("{} bytes", bytes.len())));
+            return Err(Error::format(path, expected, format!("{} bytes", bytes.len())));
         }
         images.pixels.reserve(bytes.len() / RECORD * 3 * PLANE);
         for (i, record) in bytes.chunks_exact(RECORD).enumerate() {
             if record[0] > 9 {
-                return Err(format(path, "labels from 0 to 9", format!("{} in record {i}", record[0])));
+                return Err(Error::format(path, "labels from 0 to 9", format!("{} in record {i}", record[0])));
             }
             images.labels.push(u32::from(record[0]));
             let (red, rest) = record[1..].split_at(PLANE);
@@ -101,7 +101,7 @@ fn images(home: &Path, files: &Files, names: &[&str]) -> Result<Images> {
     }
     if images.is_empty() {
         let expected = if names == TRAIN { "at least one of data_batch_1.bin to data_batch_5.bin" } else { TEST };
-        return Err(format(home, expected, format!("only {:?}", files.keys().collect::<Vec<_>>())));
+        return Err(Error::format(home, expected, format!("only {:?}", files.keys().collect::<Vec<_>>())));
     }
     Ok(images)
 }
@@ -111,14 +111,13 @@ fn classes(files: &Files) -> Result<Vec<String>> {
     let Some((path, bytes)) = files.get(CLASSES) else { return Ok(STANDARD.map(String::from).to_vec()) };
     let text = String::from_utf8_lossy(bytes);
     let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();
-    if names.len() == 10 { Ok(names) } else { Err(format(path, "ten class names", format!("{}", names.len()))) }
+    if names.len() == 10 { Ok(names) } else { Err(Error::format(path, "ten class names", names.len())) }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use super::{super::told, *};
+    use super::*;
+    use crate::data::files::{real_data, told, written};
 
     /// A record whose red plane counts up, green is `green` and blue is 255.
     fn record(label: u8, green: u8) -> Vec<u8> {
@@ -127,21 +126,12 @@ mod tests {
     }
 
     /// Three training images in two files, one test image.
-    fn sample() -> Vec<(&'static str, Vec<u8>)> {
-        vec![
+    fn sample() -> [(&'static str, Vec<u8>); 3] {
+        [
             ("data_batch_1.bin", [record(3, 1), record(9, 2)].concat()),
             ("data_batch_4.bin", record(0, 3)),
             ("test_batch.bin", record(5, 4)),
         ]
-    }
-
-    fn folder(files: &[(&str, Vec<u8>)], below: &str) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().expect("a folder");
-        fs::create_dir_all(dir.path().join(below)).expect("a folder");
-        for (name, bytes) in files {
-            fs::write(dir.path().join(below).join(name), bytes).expect("a file");
-        }
-        dir
     }
 
     fn archive(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
@@ -158,25 +148,22 @@ mod tests {
 
     /// The complaint about the good set with some files replaced or added, with `DIR` for the folder.
     fn complaint(changed: &[(&'static str, Vec<u8>)]) -> String {
-        let dir = folder(&[sample(), changed.to_vec()].concat(), "");
+        let dir = written(&[&sample()[..], changed].concat());
         told(load(dir.path()), dir.path())
     }
 
     #[test]
     fn folders_and_archives_hold_the_same() {
-        let flat = folder(&sample(), "");
+        let flat = written(&sample());
         let data = load(flat.path()).expect("a folder");
         assert_eq!((data.train.labels.as_slice(), data.test.labels.as_slice()), (&[3, 9, 0][..], &[5][..]));
         assert_eq!(data.train.pixels.len(), 3 * 32 * 32 * 3);
         let pixel = |n: usize, at: usize| &data.train.pixels[(n * PLANE + at) * 3..][..3];
-        assert_eq!(
-            (pixel(0, 0), pixel(1, 33), pixel(2, 1023)),
-            (&[0, 1, 255][..], &[33, 2, 255][..], &[255, 3, 255][..])
-        );
+        assert_eq!([pixel(0, 0), pixel(1, 33), pixel(2, 1023)], [[0, 1, 255], [33, 2, 255], [255, 3, 255]]);
         assert_eq!(data.classes, STANDARD);
 
-        let below = folder(&sample(), "cifar-10-batches-bin");
-        let packed = folder(&[("cifar-10-binary.tar.gz", archive(&sample()))], "");
+        let below = written(&sample().map(|(name, bytes)| (format!("cifar-10-batches-bin/{name}"), bytes)));
+        let packed = written(&[("cifar-10-binary.tar.gz", archive(&sample()))]);
         assert!(load(below.path()).expect("a folder below") == data);
         assert!(load(packed.path()).expect("an archive in a folder") == data);
         assert!(load(&packed.path().join("cifar-10-binary.tar.gz")).expect("an archive") == data);
@@ -184,8 +171,8 @@ mod tests {
 
     #[test]
     fn class_names_are_read_where_they_are() {
-        let named = |text: &str| [sample(), vec![(CLASSES, text.as_bytes().to_vec())]].concat();
-        let dir = folder(&named("a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n"), "");
+        let ten = [(CLASSES, b"a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n".to_vec())];
+        let dir = written(&[&sample()[..], &ten].concat());
         assert_eq!(load(dir.path()).expect("ten names").classes.concat(), "abcdefghij");
         let error = complaint(&[(CLASSES, b"a\nb\n".to_vec())]);
         assert_eq!(error, "DIR/batches.meta.txt: expected ten class names, found 2");
@@ -201,14 +188,10 @@ mod tests {
         let expected = "DIR/test_batch.bin: expected labels from 0 to 9, found 10 in record 1";
         assert_eq!(complaint(&[("test_batch.bin", label)]), expected);
 
-        let packed = folder(&[("x.tar.gz", archive(&[("test_batch.bin", odd)]))], "");
+        let packed = written(&[("x.tar.gz", archive(&[("test_batch.bin", odd)]))]);
         let error = told(load(&packed.path().join("x.tar.gz")), packed.path());
-        assert!(
-            error.ends_with(
-                "expected at least one of data_batch_1.bin to data_batch_5.bin, found only [\"test_batch.bin\"]"
-            ),
-            "{error}"
-        );
+        let end = "expected at least one of data_batch_1.bin to data_batch_5.bin, found only [\"test_batch.bin\"]";
+        assert!(error.ends_with(end), "{error}");
     }
 
     #[test]
@@ -217,19 +200,19 @@ mod tests {
         let error = told(load(dir), dir);
         let looked = "found nothing at DIR, DIR/cifar-10-batches-bin, DIR/cifar-10-binary.tar.gz";
         assert!(error.contains("at least one") && error.ends_with(looked), "{error}");
-        let dir = folder(&sample()[..2], "");
+        let dir = written(&sample()[..2]);
         let error = told(load(dir.path()), dir.path());
         assert!(error.starts_with("DIR: expected test_batch.bin, found only [\"data_batch_1.bin\", "), "{error}");
 
         let whole = archive(&sample());
-        let dir = folder(&[("cut.tar.gz", whole[..whole.len() / 2].to_vec())], "");
+        let dir = written(&[("cut.tar.gz", whole[..whole.len() / 2].to_vec())]);
         let error = told(load(&dir.path().join("cut.tar.gz")), dir.path());
         assert!(error.starts_with("DIR/cut.tar.gz: expected gzip data, found"), "{error}");
     }
 
     #[test]
     fn the_real_archive() {
-        let Some(root) = super::super::real_data("cifar10") else { return };
+        let Some(root) = real_data("cifar10") else { return };
         let data = load(&root.join("cifar10")).expect("CIFAR-10");
         let count = |images: &Images, class| images.labels.iter().filter(|&&label| label == class).count();
         assert_eq!(data.train.shape, [32, 32, 3]);

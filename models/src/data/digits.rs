@@ -1,6 +1,6 @@
 //! The optical digits of Alpaydin and Kaynak (1998), inside the program; `digits.md` tells where they come from.
 
-use super::{Dataset, Images, digit_classes, permutation};
+use crate::data::{batch::permutation, dataset::*};
 
 /// Records of a label, 0 to 9, and 64 pixels, 0 to 16.
 const RECORDS: &[u8] = include_bytes!("digits.bin");
@@ -15,7 +15,7 @@ const TEST: usize = 360;
 const SEED: u64 = 1998;
 
 /// 1,437 training and 360 test images, 8×8×1, ten classes; pixels are `255 x / 16`, rounded (halves up).
-pub(super) fn load() -> Dataset {
+pub(crate) fn load() -> Dataset {
     let records: Vec<&[u8]> = RECORDS.chunks_exact(RECORD).collect();
     let shuffled: Vec<&[u8]> = permutation(SEED, 0, records.len()).iter().map(|&i| records[i as usize]).collect();
     let tested = stratified(&shuffled);
@@ -28,6 +28,11 @@ pub(super) fn load() -> Dataset {
         }
     };
     Dataset::new("digits", digit_classes(), part(false), part(true))
+}
+
+/// The classes `0` to `9`.
+pub(crate) fn digit_classes() -> Vec<String> {
+    (0..10).map(|digit| digit.to_string()).collect()
 }
 
 /// Which records are for testing: of all in the order of their classes, [`TEST`] at even distances.
@@ -74,16 +79,12 @@ mod tests {
     #[test]
     fn the_parts_make_the_whole() {
         let data = load();
-        let mut found: Vec<Vec<u8>> = [&data.train, &data.test]
-            .into_iter()
-            .flat_map(|part| part.labels.iter().zip(part.pixels.chunks_exact(64)))
-            .map(|(&label, pixels)| [&[label as u8], pixels].concat())
-            .collect();
+        let parts = [&data.train, &data.test].into_iter();
+        let images = parts.flat_map(|part| part.labels.iter().zip(part.pixels.chunks_exact(64)));
+        let mut found: Vec<Vec<u8>> = images.map(|(&label, pixels)| [&[label as u8], pixels].concat()).collect();
         let scale = |x: &u8| (f64::from(*x) * 255.0 / 16.0).round() as u8;
-        let mut whole: Vec<Vec<u8>> = RECORDS
-            .chunks_exact(RECORD)
-            .map(|r| r[..1].iter().copied().chain(r[1..].iter().map(scale)).collect())
-            .collect();
+        let scaled = |r: &[u8]| r[..1].iter().copied().chain(r[1..].iter().map(scale)).collect();
+        let mut whole: Vec<Vec<u8>> = RECORDS.chunks_exact(RECORD).map(scaled).collect();
         found.sort();
         whole.sort();
         assert!(found == whole);
@@ -94,10 +95,7 @@ mod tests {
         let data = load();
         assert_eq!(data, load());
         assert!(!data.train.labels.is_sorted() && !data.test.labels.is_sorted());
-        assert!(
-            (data.mean[0] - 0.305).abs() < 0.005 && (data.std[0] - 0.376).abs() < 0.005,
-            "{:?}",
-            (data.mean, data.std)
-        );
+        let (mean, std) = (data.mean[0], data.std[0]);
+        assert!((mean - 0.305).abs() < 0.005 && (std - 0.376).abs() < 0.005, "{mean}, {std}");
     }
 }

@@ -7,8 +7,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{Dataset, Images, format};
-use crate::{Error, Result};
+use crate::{data::dataset::*, error::*};
 
 /// The endings of image files, whatever their case; the content decides on the decoder.
 const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "pgm", "ppm"];
@@ -30,7 +29,7 @@ struct Picture {
 ///
 /// Classes and files are taken in the order of their names; hidden ones are passed over, and so are files that are no
 /// images by their ending. Samples of 16 bits become 8, transparency is dropped.
-pub(super) fn load(dir: &Path) -> Result<Dataset> {
+pub(crate) fn load(dir: &Path) -> Result<Dataset> {
     if !dir.is_dir() {
         return Err(Error::Missing { what: "a folder of images by class".into(), looked: vec![dir.into()] });
     }
@@ -40,7 +39,7 @@ pub(super) fn load(dir: &Path) -> Result<Dataset> {
         let (found, tested) = labelled(&test)?;
         if found != names {
             let expected = format!("the classes of the training images, {}", names.join(", "));
-            return Err(format(&test, expected, found.join(", ")));
+            return Err(Error::format(&test, expected, found.join(", ")));
         }
         (names, train, tested)
     } else {
@@ -50,11 +49,13 @@ pub(super) fn load(dir: &Path) -> Result<Dataset> {
     };
     if test.is_empty() {
         let expected = format!("a class of at least {FIFTH} images, every {FIFTH}th being for testing");
-        return Err(format(dir, expected, "none"));
+        return Err(Error::format(dir, expected, "none"));
     }
     let count = train.len();
     let files = [train, test].concat();
-    let pictures = decode(&files)?;
+    // All files in parallel; of several bad ones, the first is told of.
+    let pictures: Vec<Result<Picture>> = files.par_iter().map(|(path, _)| picture(path)).collect();
+    let pictures = pictures.into_iter().collect::<Result<Vec<_>>>()?;
     let shape = common_shape(&files, &pictures)?;
     let labels: Vec<u32> = files.into_iter().map(|(_, class)| class).collect();
     let part = |range: std::ops::Range<usize>| Images {
@@ -69,13 +70,13 @@ pub(super) fn load(dir: &Path) -> Result<Dataset> {
 fn labelled(dir: &Path) -> Result<(Vec<String>, Vec<Labelled>)> {
     let classes = folders(dir)?;
     if classes.is_empty() {
-        return Err(format(dir, "a folder of images for each class", "no folder"));
+        return Err(Error::format(dir, "a folder of images for each class", "no folder"));
     }
     let (mut names, mut files) = (vec![], vec![]);
     for (class, folder) in (0u32..).zip(&classes) {
         let images: Vec<PathBuf> = entries(folder)?.into_iter().filter(|path| is_image(path)).collect();
         if images.is_empty() {
-            return Err(format(folder, format!("images ({}) of a class", ENDINGS.join(", ")), "none"));
+            return Err(Error::format(folder, format!("images ({}) of a class", ENDINGS.join(", ")), "none"));
         }
         names.push(folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
         files.extend(images.into_iter().map(|path| (path, class)));
@@ -94,10 +95,9 @@ fn every_fifth(files: Vec<Labelled>) -> (Vec<Labelled>, Vec<Labelled>) {
 
 /// What is in a folder and not hidden, in the order of names.
 fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |source| Error::Io { what: "list", path: dir.into(), source };
     let mut paths = vec![];
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
+    for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let entry = entry.map_err(Error::io("list", dir))?;
         if !entry.file_name().to_string_lossy().starts_with('.') {
             paths.push(entry.path());
         }
@@ -108,10 +108,8 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// The folders in a folder; none if there is no such folder.
 fn folders(dir: &Path) -> Result<Vec<PathBuf>> {
-    if !dir.is_dir() {
-        return Ok(vec![]);
-    }
-    Ok(entries(dir)?.into_iter().filter(|path| path.is_dir()).collect())
+    let all = if dir.is_dir() { entries(dir)? } else { vec![] };
+    Ok(all.into_iter().filter(|path| path.is_dir()).collect())
 }
 
 /// Whether a path is a file that ends like an image.
@@ -120,36 +118,26 @@ fn is_image(path: &Path) -> bool {
     ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)) && path.is_file()
 }
 
-/// Decodes all files in parallel; of several bad ones, tells of the first.
-fn decode(files: &[Labelled]) -> Result<Vec<Picture>> {
-    let pictures: Vec<Result<Picture>> = files.par_iter().map(|(path, _)| picture(path)).collect();
-    pictures.into_iter().collect()
-}
-
 /// Decodes one file.
 fn picture(path: &Path) -> Result<Picture> {
-    let failed = |source| Error::Io { what: "read", path: path.into(), source };
-    let reader = image::ImageReader::open(path).and_then(|reader| reader.with_guessed_format()).map_err(failed)?;
-    let image = reader.decode().map_err(|cause| format(path, "an image", cause.to_string().replace('\n', " ")))?;
+    let reader = image::ImageReader::open(path).and_then(|reader| reader.with_guessed_format());
+    let image = reader.map_err(Error::io("read", path))?.decode();
+    let image = image.map_err(|cause| Error::format(path, "an image", cause.to_string().replace('\n', " ")))?;
     let size = [image.height() as usize, image.width() as usize];
-    Ok(if image.color().has_color() {
-        Picture { size, channels: 3, pixels: image.into_rgb8().into_raw() }
-    } else {
-        Picture { size, channels: 1, pixels: image.into_luma8().into_raw() }
+    Ok(match image.color().has_color() {
+        true => Picture { size, channels: 3, pixels: image.into_rgb8().into_raw() },
+        false => Picture { size, channels: 1, pixels: image.into_luma8().into_raw() },
     })
 }
 
 /// The shape of all images: grey if every one is; an error for the first of another size.
 fn common_shape(files: &[Labelled], pictures: &[Picture]) -> Result<[usize; 3]> {
-    let size = pictures.first().map_or([0, 0], |picture| picture.size);
-    for ((path, _), picture) in files.iter().zip(pictures) {
-        let ([h, w], [hp, wp]) = (size, picture.size);
-        if picture.size != size {
-            let expected = format!("{h}×{w} pixels (height × width), as in {}", files[0].0.display());
-            return Err(format(path, expected, format!("{hp}×{wp}")));
-        }
+    let [h, w] = pictures.first().map_or([0, 0], |picture| picture.size);
+    if let Some(((path, _), other)) = files.iter().zip(pictures).find(|(_, picture)| picture.size != [h, w]) {
+        let expected = format!("{h}×{w} pixels (height × width), as in {}", files[0].0.display());
+        return Err(Error::format(path, expected, format!("{}×{}", other.size[0], other.size[1])));
     }
-    Ok([size[0], size[1], pictures.iter().map(|picture| picture.channels).max().unwrap_or(1)])
+    Ok([h, w, pictures.iter().map(|picture| picture.channels).max().unwrap_or(1)])
 }
 
 /// The pixels of a picture in so many channels: grey repeats in each.
@@ -162,7 +150,8 @@ fn widen(picture: &Picture, channels: usize) -> impl Iterator<Item = u8> {
 mod tests {
     use image::{GrayImage, RgbImage};
 
-    use super::{super::told, *};
+    use super::*;
+    use crate::data::files::told;
 
     /// A folder with a 3×2 (height × width) image at each path: grey `i`, or red `i`, green 1, blue 2 at a `.ppm`.
     fn sample(paths: &[&str]) -> tempfile::TempDir {
@@ -206,10 +195,8 @@ mod tests {
         let names: Vec<String> =
             (0..6).map(|i| format!("a/{i}.bmp")).chain((0..5).map(|i| format!("b/{i}.png"))).collect();
         let data = load(sample(&names.iter().map(String::as_str).collect::<Vec<_>>()).path()).expect("a good folder");
-        assert_eq!(
-            (firsts(&data.train), data.train.labels),
-            (vec![0, 1, 2, 3, 5, 6, 7, 8, 9], vec![0, 0, 0, 0, 0, 1, 1, 1, 1])
-        );
+        assert_eq!(firsts(&data.train), [0, 1, 2, 3, 5, 6, 7, 8, 9]);
+        assert_eq!(data.train.labels, [0, 0, 0, 0, 0, 1, 1, 1, 1]);
         assert_eq!((firsts(&data.test), data.test.labels), (vec![4, 10], vec![0, 1]));
     }
 
@@ -233,20 +220,20 @@ mod tests {
     #[test]
     fn bad_folders_are_told() {
         let images = "images (png, jpg, jpeg, bmp, pgm, ppm) of a class, found none";
-        for (paths, message) in [
-            (&["x.png"][..], "DIR: expected a folder of images for each class, found no folder".into()),
-            (&["a/x.png", "b/x.txt"], format!("DIR/b: expected {images}")),
-            (&["train/a/x.png"], "DIR/test: expected a folder of images for each class, found no folder".into()),
-            (
-                &["train/a/x.png", "train/b/x.png", "test/a/x.png"],
-                "DIR/test: expected the classes of the training images, a, b, found a".into(),
-            ),
+        let (none, classes) =
+            ("a folder of images for each class, found no folder", "the classes of the training images");
+        for (paths, place, expected) in [
+            (&["x.png"][..], "DIR", none.into()),
+            (&["a/x.png", "b/x.txt"], "DIR/b", images.into()),
+            (&["train/a/x.png"], "DIR/test", none.into()),
+            (&["train/a/x.png", "train/b/x.png", "test/a/x.png"], "DIR/test", format!("{classes}, a, b, found a")),
             (
                 &["a/x.png", "b/x.png"],
-                "DIR: expected a class of at least 5 images, every 5th being for testing, found none".into(),
+                "DIR",
+                "a class of at least 5 images, every 5th being for testing, found none".into(),
             ),
         ] {
-            assert_eq!(complaint(&sample(paths)), message);
+            assert_eq!(complaint(&sample(paths)), format!("{place}: expected {expected}"));
         }
         let error = told(load(Path::new("no/such")), Path::new("no/such"));
         assert_eq!(error, "expected a folder of images by class, found nothing at DIR");

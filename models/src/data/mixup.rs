@@ -1,6 +1,6 @@
 //! Images mixed in pairs.
 
-use super::batch::Draws;
+use crate::data::batch::Draws;
 
 /// What draws are for.
 const MIXUP: u32 = u32::from_be_bytes(*b"mixu");

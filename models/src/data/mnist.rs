@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Dataset, Images, digit_classes, format, gunzip, read};
-use crate::{Error, Result};
+use crate::{
+    data::{dataset::*, digits::digit_classes, files::*},
+    error::*,
+};
 
 /// Reads the four files in `dir`; a plain file goes before its `.gz`.
-pub(super) fn load(dir: &Path) -> Result<Dataset> {
+pub(crate) fn load(dir: &Path) -> Result<Dataset> {
     let train = part(dir, "train")?;
     let test = part(dir, "t10k")?;
     if test.shape != train.shape {
-        let [[h, w, _], [ht, wt, _]] = [train.shape, test.shape];
-        return Err(format(dir, format!("test images of {h}×{w} pixels, as for training"), format!("{ht}×{wt}")));
+        let [expected, found] = [train.shape, test.shape].map(|[h, w, _]| format!("{h}×{w}"));
+        return Err(Error::format(dir, format!("test images of {expected} pixels, as for training"), found));
     }
     Ok(Dataset::new("mnist", digit_classes(), train, test))
 }
@@ -21,15 +23,15 @@ fn part(dir: &Path, stem: &str) -> Result<Images> {
     let (path, bytes) = file(dir, &format!("{stem}-images-idx3-ubyte"))?;
     let ([n, h, w], pixels) = idx(&path, bytes)?;
     if n == 0 || h == 0 || w == 0 {
-        return Err(format(&path, "at least one image of one pixel", format!("{n} images of {h}×{w} pixels")));
+        return Err(Error::format(&path, "at least one image of one pixel", format!("{n} images of {h}×{w} pixels")));
     }
     let (path, bytes) = file(dir, &format!("{stem}-labels-idx1-ubyte"))?;
     let ([count], labels) = idx(&path, bytes)?;
     if count != n {
-        return Err(format(&path, format!("{n} labels, one for each image"), format!("{count}")));
+        return Err(Error::format(&path, format!("{n} labels, one for each image"), count));
     }
     if let Some(i) = labels.iter().position(|&label| label > 9) {
-        return Err(format(&path, "labels from 0 to 9", format!("{} for image {i}", labels[i])));
+        return Err(Error::format(&path, "labels from 0 to 9", format!("{} for image {i}", labels[i])));
     }
     Ok(Images { shape: [h, w, 1], pixels, labels: labels.into_iter().map(u32::from).collect() })
 }
@@ -38,16 +40,14 @@ fn part(dir: &Path, stem: &str) -> Result<Images> {
 fn file(dir: &Path, name: &str) -> Result<(PathBuf, Vec<u8>)> {
     let (plain, packed) = (dir.join(name), dir.join(format!("{name}.gz")));
     if plain.exists() {
-        let bytes = read(&plain)?;
-        Ok((plain, bytes))
-    } else if packed.exists() {
-        let bytes = gunzip(&packed, &read(&packed)?)?;
-        Ok((packed, bytes))
-    } else {
-        let what = "the MNIST files train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and \
-                    t10k-labels-idx1-ubyte, each plain or .gz, in one folder (mnist:PATH or HILLSHADE_DATA/mnist)";
-        Err(Error::Missing { what: what.into(), looked: vec![plain, packed] })
+        return read(&plain).map(|bytes| (plain, bytes));
     }
+    if packed.exists() {
+        return gunzip(&packed, &read(&packed)?).map(|bytes| (packed, bytes));
+    }
+    let what = "the MNIST files train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and \
+                t10k-labels-idx1-ubyte, each plain or .gz, in one folder (mnist:PATH or HILLSHADE_DATA/mnist)";
+    Err(Error::Missing { what: what.into(), looked: vec![plain, packed] })
 }
 
 /// The extents and the data of an IDX file of unsigned bytes in `D` dimensions.
@@ -61,16 +61,17 @@ fn idx<const D: usize>(path: &Path, mut bytes: Vec<u8>) -> Result<([usize; D], V
     let magic = 0x800 | D as u32;
     if let Some(&found) = words.first().filter(|&&found| found != magic) {
         let expected = format!("the magic number {magic:#010x} (IDX, unsigned bytes, {D} dimensions)");
-        return Err(format(path, expected, format!("{found:#010x}")));
+        return Err(Error::format(path, expected, format!("{found:#010x}")));
     }
     if words.len() < 1 + D {
-        return Err(format(path, format!("a header of {header} bytes"), format!("{} bytes", bytes.len())));
+        return Err(Error::format(path, format!("a header of {header} bytes"), format!("{} bytes", bytes.len())));
     }
     let extents: [usize; D] = std::array::from_fn(|i| words[1 + i] as usize);
     // Three extents of 32 bits: the product fits 96 bits.
     let size = header as u128 + extents.iter().map(|&extent| extent as u128).product::<u128>();
     if bytes.len() as u128 != size {
-        return Err(format(path, format!("{size} bytes for extents {extents:?}"), format!("{} bytes", bytes.len())));
+        let expected = format!("{size} bytes for extents {extents:?}");
+        return Err(Error::format(path, expected, format!("{} bytes", bytes.len())));
     }
     bytes.drain(..header);
     Ok((extents, bytes))
@@ -80,7 +81,8 @@ fn idx<const D: usize>(path: &Path, mut bytes: Vec<u8>) -> Result<([usize; D], V
 mod tests {
     use std::{fs, io::Write};
 
-    use super::{super::told, *};
+    use super::*;
+    use crate::data::files::{real_data, told, written};
 
     fn encode(extents: &[u32], data: &[u8]) -> Vec<u8> {
         let words = std::iter::once(0x800 | extents.len() as u32).chain(extents.iter().copied());
@@ -89,16 +91,12 @@ mod tests {
 
     /// A good set of three training images and one test image of 2×3 pixels, the test files packed.
     fn sample() -> tempfile::TempDir {
-        let dir = tempfile::tempdir().expect("a folder");
-        put(&dir, "train-images-idx3-ubyte", &encode(&[3, 2, 3], &(0..18).collect::<Vec<u8>>()));
-        put(&dir, "train-labels-idx1-ubyte", &encode(&[3], &[9, 0, 4]));
-        put(&dir, "t10k-images-idx3-ubyte.gz", &gzip(&encode(&[1, 2, 3], &[7; 6])));
-        put(&dir, "t10k-labels-idx1-ubyte.gz", &gzip(&encode(&[1], &[2])));
-        dir
-    }
-
-    fn put(dir: &tempfile::TempDir, name: &str, bytes: &[u8]) {
-        fs::write(dir.path().join(name), bytes).expect("a file");
+        written(&[
+            ("train-images-idx3-ubyte", encode(&[3, 2, 3], &(0..18).collect::<Vec<u8>>())),
+            ("train-labels-idx1-ubyte", encode(&[3], &[9, 0, 4])),
+            ("t10k-images-idx3-ubyte.gz", gzip(&encode(&[1, 2, 3], &[7; 6]))),
+            ("t10k-labels-idx1-ubyte.gz", gzip(&encode(&[1], &[2]))),
+        ])
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -109,7 +107,7 @@ mod tests {
     /// The complaint after one file of the good set is replaced, with `DIR` for the folder.
     fn complaint(name: &str, bytes: &[u8]) -> String {
         let dir = sample();
-        put(&dir, name, bytes);
+        fs::write(dir.path().join(name), bytes).expect("a file");
         told(load(dir.path()), dir.path())
     }
 
@@ -123,29 +121,22 @@ mod tests {
 
     #[test]
     fn bad_files_are_told() {
-        let images = "train-images-idx3-ubyte";
-        let labels = "train-labels-idx1-ubyte";
+        let (images, labels) = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte");
+        let magic = "the magic number 0x00000803 (IDX, unsigned bytes, 3 dimensions), found 0x00000801";
+        let all = "[4294967295, 4294967295, 4294967295]";
+        let large = format!("79228162458924105385300197391 bytes for extents {all}, found 16 bytes");
         for (name, bytes, message) in [
-            (
-                images,
-                encode(&[18], &[0; 18]),
-                "expected the magic number 0x00000803 (IDX, unsigned bytes, 3 dimensions), found 0x00000801",
-            ),
-            (images, encode(&[3, 2, 3], &[0; 17]), "expected 34 bytes for extents [3, 2, 3], found 33 bytes"),
-            (images, encode(&[3, 2, 3], &[0; 19]), "expected 34 bytes for extents [3, 2, 3], found 35 bytes"),
-            (images, vec![0, 0], "expected a header of 16 bytes, found 2 bytes"),
-            (images, encode(&[3, 2, 3], &[])[..15].into(), "expected a header of 16 bytes, found 15 bytes"),
-            (
-                images,
-                encode(&[u32::MAX; 3], &[]),
-                "expected 79228162458924105385300197391 bytes for extents [4294967295, 4294967295, 4294967295], found \
-                 16 bytes",
-            ),
-            (images, encode(&[0, 2, 3], &[]), "expected at least one image of one pixel, found 0 images of 2×3 pixels"),
-            (labels, encode(&[2], &[9, 0]), "expected 3 labels, one for each image, found 2"),
-            (labels, encode(&[3], &[9, 0, 10]), "expected labels from 0 to 9, found 10 for image 2"),
+            (images, encode(&[18], &[0; 18]), magic),
+            (images, encode(&[3, 2, 3], &[0; 17]), "34 bytes for extents [3, 2, 3], found 33 bytes"),
+            (images, encode(&[3, 2, 3], &[0; 19]), "34 bytes for extents [3, 2, 3], found 35 bytes"),
+            (images, vec![0, 0], "a header of 16 bytes, found 2 bytes"),
+            (images, encode(&[3, 2, 3], &[])[..15].into(), "a header of 16 bytes, found 15 bytes"),
+            (images, encode(&[u32::MAX; 3], &[]), large.as_str()),
+            (images, encode(&[0, 2, 3], &[]), "at least one image of one pixel, found 0 images of 2×3 pixels"),
+            (labels, encode(&[2], &[9, 0]), "3 labels, one for each image, found 2"),
+            (labels, encode(&[3], &[9, 0, 10]), "labels from 0 to 9, found 10 for image 2"),
         ] {
-            assert_eq!(complaint(name, &bytes), format!("DIR/{name}: {message}"));
+            assert_eq!(complaint(name, &bytes), format!("DIR/{name}: expected {message}"));
         }
         let test = gzip(&encode(&[1, 3, 2], &[7; 6]));
         let shape = complaint("t10k-images-idx3-ubyte.gz", &test);
@@ -169,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_real_files() {
-        let Some(root) = super::super::real_data("mnist") else { return };
+        let Some(root) = real_data("mnist") else { return };
         let data = load(&root.join("mnist")).expect("MNIST");
         assert_eq!((data.train.len(), data.test.len(), data.train.shape), (60_000, 10_000, [28, 28, 1]));
         assert_eq!(data.train.labels[..10], [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]);

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::{Tokenizer, Vocabulary, batch::shift, format, read};
-use crate::{Error, Result};
+use crate::data::{batch::shift, files::*, tokenizer::*};
+use crate::error::*;
 
 /// A text as tokens: the first nine tenths of its characters to learn from, the last tenth held out. A sample is a
-/// sequence of [`context`](Text::context) tokens, each of which is to foretell the next.
+/// sequence of [`context`](Text::context) tokens, each of which is to predict the next.
 #[derive(Debug, Clone)]
 pub struct Text {
     /// The name under which it was opened.
@@ -47,11 +47,9 @@ impl Text {
     }
 
     /// Reads a file of UTF-8; without a vocabulary, its characters are the tokens.
-    pub(super) fn open(name: &str, path: &Path, vocabulary: Option<&Vocabulary>) -> Result<Self> {
-        if !path.exists() {
-            return Err(Error::Missing { what: "a text".into(), looked: vec![path.into()] });
-        }
-        let text = String::from_utf8(read(path)?).map_err(|e| format(path, "UTF-8", e.utf8_error().to_string()))?;
+    pub(crate) fn open(name: &str, path: &Path, vocabulary: Option<&Vocabulary>) -> Result<Self> {
+        there("a text", path)?;
+        let text = String::from_utf8(read(path)?).map_err(|e| Error::format(path, "UTF-8", e.utf8_error()))?;
         let vocabulary = vocabulary.cloned().unwrap_or_else(|| Vocabulary::of(&text));
         Self::new(name, &text, Tokenizer::new(vocabulary)?)
     }
@@ -68,7 +66,7 @@ impl Text {
         }
         let expected = format!("text for two sequences of {context} tokens and more, and a tenth held out");
         let found = format!("{} tokens and {} held out", self.train.len(), self.test.len());
-        Err(Error::Argument { what: self.name.clone(), expected, found })
+        Err(Error::argument(&self.name, expected, found))
     }
 
     /// Samples of an epoch. One less than fit, so that an epoch may begin them anywhere.
@@ -136,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn each_token_foretells_the_next() {
+    fn each_token_predicts_the_next() {
         let mut data = text(105);
         data.cut(4).expect("enough");
         let got = data.batch(&data.train, &[1, 0], None);

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{data::files::there, error::*};
 
 /// What tokens stand for; enough to make a [`Tokenizer`] of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,18 +82,15 @@ impl Tokenizer {
     /// [`Error::Argument`] for a character that has no token.
     pub fn encode(&self, text: &str, alone: bool) -> Result<Vec<u32>> {
         if let Some(file) = &self.file {
-            let tokens =
-                file.encode_fast(text, alone).map_err(|e| refuse("text that the tokenizer takes", &e.to_string()))?;
+            let tokens = file.encode_fast(text, alone).map_err(|e| refuse("text that the tokenizer takes", e))?;
             return Ok(tokens.get_ids().to_vec());
         }
         if self.vocabulary == Vocabulary::Bytes {
             return Ok(text.bytes().map(u32::from).collect());
         }
-        let token = |c: char| match self.characters.binary_search(&c) {
-            Ok(token) => Ok(token as u32),
-            Err(_) => Err(refuse(&format!("characters among the {} of the vocabulary", self.len()), &format!("{c:?}"))),
-        };
-        text.chars().map(token).collect()
+        let token = |c: char| self.characters.binary_search(&c).map(|token| token as u32);
+        let none = |c| refuse(&format!("characters among the {} of the vocabulary", self.len()), format!("{c:?}"));
+        text.chars().map(|c| token(c).map_err(|_| none(c))).collect()
     }
 
     /// The text of tokens. What is no whole character is `U+FFFD`; tokens that there are not are left out.
@@ -103,7 +100,7 @@ impl Tokenizer {
     /// [`Error::Argument`] for tokens that the file's model cannot decode.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
         if let Some(file) = &self.file {
-            return file.decode(tokens, true).map_err(|e| refuse("tokens of the tokenizer", &e.to_string()));
+            return file.decode(tokens, true).map_err(|e| refuse("tokens of the tokenizer", e));
         }
         if self.vocabulary == Vocabulary::Bytes {
             let bytes: Vec<u8> = tokens.iter().filter_map(|&t| u8::try_from(t).ok()).collect();
@@ -113,15 +110,13 @@ impl Tokenizer {
     }
 }
 
-fn refuse(expected: &str, found: &str) -> Error {
-    Error::Argument { what: "text".into(), expected: expected.into(), found: found.into() }
+fn refuse(expected: &str, found: impl ToString) -> Error {
+    Error::argument("text", expected, found)
 }
 
 fn read(path: &Path) -> Result<tokenizers::Tokenizer> {
-    if !path.exists() {
-        return Err(Error::Missing { what: "a tokenizer".into(), looked: vec![path.into()] });
-    }
-    tokenizers::Tokenizer::from_file(path).map_err(|e| super::format(path, "a tokenizer.json", e.to_string()))
+    there("a tokenizer", path)?;
+    tokenizers::Tokenizer::from_file(path).map_err(|e| Error::format(path, "a tokenizer.json", e))
 }
 
 #[cfg(test)]
@@ -163,8 +158,7 @@ mod tests {
         assert_eq!(tokenizer.encode("to be or not", false).expect("words"), [0, 1, 2, 3]);
         assert_eq!((tokenizer.len(), tokenizer.decode(&[1, 2]).expect("words").as_str()), (4, "be or"));
         std::fs::write(&path, "{}").expect("a file");
-        let told =
-            Tokenizer::new(Vocabulary::File(path)).map(|_| ()).map_err(|e| e.to_string()).expect_err("no tokenizer");
+        let told = Tokenizer::new(Vocabulary::File(path)).expect_err("no tokenizer").to_string();
         assert!(told.contains("tokenizer.json: expected a tokenizer.json, found "), "{told}");
     }
 }

@@ -1,70 +1,66 @@
 //! What a run cannot be is refused before anything is drawn.
 
-use hillshade_engine::Session;
+use hillshade_engine::{Graph, Session};
 
-use super::graph;
-use crate::{
-    Builder, Config, Error, LossScale, Param, Result,
-    task::{Part, Task},
-};
+use crate::train::{config::Config, interventions::loss_scale::LossScale, task::*};
+use crate::{error::*, nn::*};
 
 /// Refuses a number of samples that there are not.
-pub(super) fn within(what: &str, task: &Task, found: usize) -> Result<()> {
+pub(crate) fn within(what: &str, task: &Task, found: usize) -> Result<()> {
     let (all, samples) = (task.len(Part::Train), task.samples());
-    if (2..=all).contains(&found) {
-        return Ok(());
+    match (2..=all).contains(&found) {
+        true => Ok(()),
+        false => Err(Error::argument(what, format!("2 to {all}, the number of training {samples}"), found)),
     }
-    let expected = format!("2 to {all}, the number of training {samples}");
-    Err(Error::Argument { what: what.into(), expected, found: found.to_string() })
 }
 
 /// Refuses a network that is too large before any of its parameters is drawn.
-pub(super) fn fits(b: &Builder, session: &Session, config: &Config) -> Result<()> {
+pub(crate) fn fits(g: &Graph, b: &Builder, session: &Session, config: &Config) -> Result<()> {
     let count = |p: &Param| p.shape.iter().fold(1, |n: usize, &extent| n.saturating_mul(extent));
     if let Some(p) = b.params.iter().find(|p| count(p) > u32::MAX as usize) {
-        return Err(Error::Argument {
-            what: config.model.clone(),
-            expected: format!("parameters of at most {} values, as far as indices reach", u32::MAX),
-            found: format!("\"{}\" of shape {:?}", p.name, p.shape),
-        });
+        let expected = format!("parameters of at most {} values, as far as indices reach", u32::MAX);
+        return Err(Error::argument(&config.model, expected, format!("\"{}\" of shape {:?}", p.name, p.shape)));
     }
     // No state is set yet, so compiling goes no further than the plan and its size.
-    match session.compile(&b.g, &[]) {
+    match session.compile(g, &[]) {
         Err(e @ hillshade_engine::Error::Memory { .. }) => Err(e.into()),
         _ => Ok(()),
     }
 }
 
 /// Refuses numbers out of their ranges.
-pub(super) fn check(config: &Config, task: &Task) -> Result<()> {
-    let refuse =
-        |what: &str, expected: String, found: String| Err(Error::Argument { what: what.into(), expected, found });
-    let passes = graph::passes(config);
-    if !config.batch.is_multiple_of(passes) || config.batch / passes < 2 {
-        let expected = format!("equal parts of 2 or more of {} {}", config.batch, task.samples());
-        return refuse("accumulate", expected, passes.to_string());
-    }
-    for (what, share) in [("smoothing", Some(config.smoothing)), ("average", config.average)] {
-        if let Some(share) = share.filter(|share| !(0.0..1.0).contains(share)) {
-            return refuse(what, "a number from 0 to below 1".into(), format!("{share:?}"));
+pub(crate) fn check(config: &Config, task: &Task) -> Result<()> {
+    let normal = |v: f64| v > 0.0 && (v as f32).is_normal();
+    let share = |share: f64| (0.0..1.0).contains(&share);
+    let (below, positive) = ("a number from 0 to below 1", "a positive number from 1e-37 to 1e38");
+    let parts = format!("equal parts of 2 or more of {} {}", config.batch, task.samples());
+    let scale =
+        config.loss_scale.and_then(|scale| if let LossScale::Static(scale) = scale { Some(scale) } else { None });
+    let dynamic = format!("{positive}, or dynamic");
+    let told = |v: Option<f64>| format!("{:?}", v.unwrap_or_default());
+    for (is_good, what, expected, found) in [
+        (
+            config.batch.is_multiple_of(config.passes()) && config.pass_samples() >= 2,
+            "accumulate",
+            parts.as_str(),
+            config.passes().to_string(),
+        ),
+        (share(config.smoothing), "smoothing", below, told(Some(config.smoothing))),
+        (config.average.is_none_or(share), "average", below, told(config.average)),
+        (scale.is_none_or(normal), "loss-scale", dynamic.as_str(), told(scale)),
+        (
+            config.loss_scale.is_none() || config.perturbation.is_none(),
+            "loss-scale",
+            "no sharpness-aware steps beside it",
+            "both".into(),
+        ),
+        ((0.0..=4.0).contains(&config.mixup), "mixup", "a number from 0 to 4", told(Some(config.mixup))),
+        (config.mixup == 0.0 || task.images().is_some(), "mixup", "images to mix", config.data.clone()),
+        (config.clip.is_none_or(normal), "clip", positive, told(config.clip)),
+    ] {
+        if !is_good {
+            return Err(Error::argument(what, expected, found));
         }
     }
-    if let Some(LossScale::Static(scale)) = config.loss_scale
-        && !(scale > 0.0 && (scale as f32).is_normal())
-    {
-        return refuse("loss-scale", "a positive number from 1e-37 to 1e38, or dynamic".into(), format!("{scale:?}"));
-    }
-    if config.loss_scale.is_some() && config.perturbation.is_some() {
-        return refuse("loss-scale", "no sharpness-aware steps beside it".into(), "both".into());
-    }
-    if !(0.0..=4.0).contains(&config.mixup) {
-        return refuse("mixup", "a number from 0 to 4".into(), format!("{:?}", config.mixup));
-    }
-    if config.mixup > 0.0 && task.images().is_none() {
-        return refuse("mixup", "images to mix".into(), config.data.clone());
-    }
-    match config.clip.filter(|&most| !(most > 0.0 && (most as f32).is_normal())) {
-        Some(most) => refuse("clip", "a positive number from 1e-37 to 1e38".into(), format!("{most:?}")),
-        None => Ok(()),
-    }
+    Ok(())
 }

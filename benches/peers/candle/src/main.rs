@@ -87,10 +87,7 @@ impl Bench {
     }
 
     fn step<N: Net>(
-        &self,
-        name: &str,
-        [batch, side, channels]: [usize; 3],
-        net: impl Fn(VarBuilder) -> Result<N>,
+        &self, name: &str, [batch, side, channels]: [usize; 3], net: impl Fn(VarBuilder) -> Result<N>,
     ) -> Result<()> {
         let row = format!("training step {name} {batch}x{side}x{side}x{channels}");
         if !self.wants(&row) {

@@ -8,17 +8,17 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::{
     cpu::{
         conv::sums::{begin, task_rows},
-        epilogue::Finish,
+        epilogue::Epilogue,
         float::Real,
         stack::{Stack, Term},
     },
-    tensor::geometry::Geometry,
+    tensor::Geometry,
 };
 
 /// Elements of a block of sums, whose loops compilers unroll into vectors.
@@ -273,8 +273,8 @@ impl Geometry {
         }
     }
 
-    /// `y = bias + Σ x ⋆ w` over terms, finished, for each member of their stacks.
-    pub(crate) fn depthwise<F: Real>(&self, terms: &[Term<F>], bias: &[F], finish: Finish<F>, y: &mut [F]) {
+    /// `y = bias + Σ x ⋆ w` over terms, with its epilogue, for each member of their stacks.
+    pub(crate) fn depthwise<F: Real>(&self, terms: &[Term<F>], bias: &[F], epilogue: Epilogue<F>, y: &mut [F]) {
         let (outs, layout, len) = (self.outs(), Layout::image(self), self.y()[1..].iter().product::<usize>());
         let weights: Vec<_> = terms.iter().map(|[_, w]| cyclic(w, y.len() / (self.n * len), outs)).collect();
         let (line, image, taps) = (self.out[1] * outs, self.x()[1..].iter().product::<usize>(), self.taps() * self.ci);
@@ -289,15 +289,15 @@ impl Geometry {
                 for (i, y) in y.chunks_exact_mut(line).enumerate() {
                     lines.reach(x, self.rows_under(first + i));
                     self.taps_of(&layout, first + i, list);
-                    Arch::new().dispatch(Sum { taps: list, x: &lines.data, w, outs, y });
+                    F::vectorize(Sum { taps: list, x: &lines.data, w, outs, y });
                 }
             }
-            finish.apply(of_all / self.n, (of_all % self.n * self.out[0] + first) * line, y);
+            epilogue.apply(of_all / self.n, (of_all % self.n * self.out[0] + first) * line, y);
         });
     }
 
     /// `dx = Σ ct ⋆ᵀ w` over terms, for each member of their stacks.
-    pub(crate) fn depthwise_input_grad<F: Real>(&self, terms: &[Term<F>], finish: Finish<F>, dx: &mut [F]) {
+    pub(crate) fn depthwise_input_grad<F: Real>(&self, terms: &[Term<F>], epilogue: Epilogue<F>, dx: &mut [F]) {
         let (outs, layout, len) = (self.outs(), Layout::cotangent(self), self.x()[1..].iter().product::<usize>());
         let weights: Vec<_> = terms.iter().map(|[_, w]| cyclic(w, dx.len() / (self.n * len), outs)).collect();
         let (line, image, taps) = (len / self.size[0], self.y()[1..].iter().product::<usize>(), self.taps() * self.ci);
@@ -314,7 +314,7 @@ impl Geometry {
                 terms.iter_mut().for_each(|(ct, _, lines)| lines.reach(ct, self.rows_above(first + i)));
                 self.input_grad_line(&terms, first + i, sums, dx);
             }
-            finish.apply(member, (of_all % self.n * self.size[0] + first) * line, dx);
+            epilogue.apply(member, (of_all % self.n * self.size[0] + first) * line, dx);
         });
     }
 
@@ -326,7 +326,7 @@ impl Geometry {
             sums.resize((self.size[1] - remainder).div_ceil(stride) * outs, F::zero());
             for (_, w, lines) in terms {
                 self.taps_meeting(&lines.layout, [y, remainder, channel], &mut taps);
-                Arch::new().dispatch(Sum { taps: &taps, x: &lines.data, w, outs, y: sums });
+                F::vectorize(Sum { taps: &taps, x: &lines.data, w, outs, y: sums });
             }
             let pixels = dx.chunks_exact_mut(self.ci * self.conv.groups).skip(remainder).step_by(stride);
             for (dx, sums) in pixels.zip(sums.chunks_exact(outs)) {
@@ -358,12 +358,7 @@ impl Geometry {
 
     /// Adds `Σ x ⋆ᵀ ct` over terms and some rows of all images to weights.
     fn depthwise_weight_grad_rows<F: Real>(
-        &self,
-        terms: &[Term<F>],
-        member: usize,
-        rows: Range<usize>,
-        long: &mut Vec<F>,
-        dw: &mut [F],
+        &self, terms: &[Term<F>], member: usize, rows: Range<usize>, long: &mut Vec<F>, dw: &mut [F],
     ) {
         let (outs, layout, mut taps) = (self.outs(), Layout::image(self), Vec::new());
         let (line, image) = (self.out[1] * outs, self.x()[1..].iter().product::<usize>());
@@ -380,7 +375,7 @@ impl Geometry {
                 lines.reach(&x.member(member)[n * image..][..image], self.rows_under(y));
                 self.taps_of(&layout, y, &mut taps);
                 let ct = &ct.member(member)[row * line..][..line];
-                Arch::new().dispatch(Products { taps: &taps, x: &lines.data, ct, period, y: long });
+                F::vectorize(Products { taps: &taps, x: &lines.data, ct, period, y: long });
             }
         }
         for (dw, long) in dw.chunks_exact_mut(outs).zip(long.chunks_exact(period)) {

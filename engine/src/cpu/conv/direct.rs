@@ -17,11 +17,11 @@ use crate::{
             vectors::{Backward, Extents, Forward, vectors},
             winograd::Tiling,
         },
-        epilogue::Finish,
+        epilogue::Epilogue,
         scratch::Lent,
         stack::{Stack, Term, stretches},
     },
-    tensor::geometry::Geometry,
+    tensor::Geometry,
 };
 
 /// Numbers in a vector below which products of packed patches are faster.
@@ -107,13 +107,8 @@ fn together(one: &Stack<f32>, other: &Stack<f32>, members: usize) -> usize {
 
 /// `y = bias + Σ x ⋆ w` over terms of images `[n, size, channels]` and weights `[kernel, channels, outs]`.
 fn convolve(
-    terms: &[Term<f32>],
-    [size, out, kernel, padding, stride]: [[usize; 2]; 5],
-    [channels, outs]: [usize; 2],
-    bias: &[f32],
-    finish: Finish<f32>,
-    [n, members]: [usize; 2],
-    y: &mut [f32],
+    terms: &[Term<f32>], [size, out, kernel, padding, stride]: [[usize; 2]; 5], [channels, outs]: [usize; 2],
+    bias: &[f32], epilogue: Epilogue<f32>, [n, members]: [usize; 2], y: &mut [f32],
 ) {
     let e = Extents::new(size[1], channels, padding[1], stride, kernel, outs);
     let rows = task_rows(n, out[0]);
@@ -137,7 +132,7 @@ fn convolve(
             }
         }
         let start = (image * out[0] + first) * out[1] * outs;
-        y.iter_mut().enumerate().for_each(|(member, y)| finish.apply(member, start, y));
+        y.iter_mut().enumerate().for_each(|(member, y)| epilogue.apply(member, start, y));
     });
 }
 
@@ -155,26 +150,27 @@ fn mirrored_terms(g: &Geometry, terms: &[Term<f32>], members: usize) -> Vec<Lent
     terms.iter().map(mirror).collect()
 }
 
-/// `y = bias + Σ x ⋆ w` over terms, finished, where the geometry is one that these loops take; else nothing is done.
+/// `y = bias + Σ x ⋆ w` over terms, with its epilogue, where the geometry is one that these loops take; else nothing is
+/// done.
 ///
 /// Results are stacks if a factor is one. Where one image meets stacked weights, or stacked cotangents, their channels lie
 /// side by side, and every number of the image that is loaded serves several members.
-fn forward(g: &Geometry, terms: &[Term<f32>], bias: &[f32], finish: Finish<f32>, y: &mut [f32]) -> bool {
+fn forward(g: &Geometry, terms: &[Term<f32>], bias: &[f32], epilogue: Epilogue<f32>, y: &mut [f32]) -> bool {
     if !takes(g, g.co) {
         return false;
     }
     let members = y.len() / g.y().iter().product::<usize>();
     if let Some(tiling) = tiling(g) {
-        tiling.convolve(terms, bias, finish, [g.n, members], y);
+        tiling.convolve(terms, bias, epilogue, [g.n, members], y);
         return true;
     }
     let extents = [g.size, g.out, g.kernel, g.conv.padding, g.conv.stride];
-    convolve(terms, extents, [g.ci, g.co], bias, finish, [g.n, members], y);
+    convolve(terms, extents, [g.ci, g.co], bias, epilogue, [g.n, members], y);
     true
 }
 
 /// `dx = Σ ct ⋆ᵀ w` over terms. Without a stride it is a convolution with the mirrored weights.
-fn input_grad(g: &Geometry, terms: &[Term<f32>], finish: Finish<f32>, dx: &mut [f32]) -> bool {
+fn input_grad(g: &Geometry, terms: &[Term<f32>], epilogue: Epilogue<f32>, dx: &mut [f32]) -> bool {
     let fits = (0..2).all(|axis| g.conv.padding[axis] < g.kernel[axis]);
     if !takes(g, g.ci) || g.conv.stride != [1, 1] || !fits {
         return false;
@@ -183,12 +179,12 @@ fn input_grad(g: &Geometry, terms: &[Term<f32>], finish: Finish<f32>, dx: &mut [
     let weights = mirrored_terms(g, terms, members);
     let terms: Vec<_> = terms.iter().zip(&weights).map(|(&[ct, _], w)| [ct, Stack::of(w, len)]).collect();
     if let Some(tiling) = tiling(g).map(Tiling::reversed).filter(Tiling::is_full) {
-        tiling.convolve(&terms, &[], finish, [g.n, members], dx);
+        tiling.convolve(&terms, &[], epilogue, [g.n, members], dx);
         return true;
     }
     let padding = from_fn(|axis| g.kernel[axis] - 1 - g.conv.padding[axis]);
     let extents = [g.out, g.size, g.kernel, padding, [1, 1]];
-    convolve(&terms, extents, [g.co, g.ci], &[], finish, [g.n, members], dx);
+    convolve(&terms, extents, [g.co, g.ci], &[], epilogue, [g.n, members], dx);
     true
 }
 
@@ -233,16 +229,16 @@ fn weight_grad(g: &Geometry, terms: &[Term<f32>], dw: &mut [f32], rows_per_task:
 /// The host's convolutions: by these loops or Winograd's where they take the geometry, else by patches.
 impl Geometry {
     /// [`Geometry::forward`] in f32.
-    pub(crate) fn forward_host(&self, terms: &[Term<f32>], bias: &[f32], finish: Finish<f32>, y: &mut [f32]) {
-        if !forward(self, terms, bias, finish, y) {
-            self.forward(terms, bias, finish, y);
+    pub(crate) fn forward_host(&self, terms: &[Term<f32>], bias: &[f32], epilogue: Epilogue<f32>, y: &mut [f32]) {
+        if !forward(self, terms, bias, epilogue, y) {
+            self.forward(terms, bias, epilogue, y);
         }
     }
 
     /// [`Geometry::input_grad`] in f32.
-    pub(crate) fn input_grad_host(&self, terms: &[Term<f32>], finish: Finish<f32>, dx: &mut [f32]) {
-        if !input_grad(self, terms, finish, dx) {
-            self.input_grad(terms, finish, dx);
+    pub(crate) fn input_grad_host(&self, terms: &[Term<f32>], epilogue: Epilogue<f32>, dx: &mut [f32]) {
+        if !input_grad(self, terms, epilogue, dx) {
+            self.input_grad(terms, epilogue, dx);
         }
     }
 

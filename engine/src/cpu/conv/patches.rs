@@ -7,11 +7,11 @@ use rayon::prelude::*;
 use crate::{
     cpu::{
         conv::sums::begin,
-        epilogue::Finish,
+        epilogue::Epilogue,
         float::{Mat, Real},
         stack::Term,
     },
-    tensor::geometry::Geometry,
+    tensor::Geometry,
 };
 
 /// Elements of a block of patches: what a core keeps close to its product.
@@ -39,10 +39,10 @@ impl Geometry {
         }
     }
 
-    /// `y = bias + Σ x ⋆ w` over terms, finished, for each member of their stacks; without a bias it is empty.
-    pub(crate) fn forward<F: Real>(&self, terms: &[Term<F>], bias: &[F], finish: Finish<F>, y: &mut [F]) {
+    /// `y = bias + Σ x ⋆ w` over terms, with its epilogue, for each member of their stacks; without a bias it is empty.
+    pub(crate) fn forward<F: Real>(&self, terms: &[Term<F>], bias: &[F], epilogue: Epilogue<F>, y: &mut [F]) {
         if self.is_thin() {
-            return self.depthwise(terms, bias, finish, y);
+            return self.depthwise(terms, bias, epilogue, y);
         }
         let (outs, len) = (self.co * self.conv.groups, self.y().iter().product());
         for (member, y) in y.chunks_mut(len).enumerate() {
@@ -52,7 +52,7 @@ impl Geometry {
                 for [x, w] in terms {
                     self.forward_block(x.member(member), w.member(member), b * block, patches, y);
                 }
-                finish.apply(member, b * block * outs, y);
+                epilogue.apply(member, b * block * outs, y);
             });
         }
     }
@@ -76,9 +76,9 @@ impl Geometry {
     }
 
     /// `dx = Σ ct ⋆ᵀ w` over terms, for each member of their stacks, an image at a time.
-    pub(crate) fn input_grad<F: Real>(&self, terms: &[Term<F>], finish: Finish<F>, dx: &mut [F]) {
+    pub(crate) fn input_grad<F: Real>(&self, terms: &[Term<F>], epilogue: Epilogue<F>, dx: &mut [F]) {
         if self.is_thin() {
-            return self.depthwise_input_grad(terms, finish, dx);
+            return self.depthwise_input_grad(terms, epilogue, dx);
         }
         let (image, len) = (self.x()[1..].iter().product(), self.x().iter().product());
         for (member, dx) in dx.chunks_mut(len).enumerate() {
@@ -86,7 +86,7 @@ impl Geometry {
             dx.par_chunks_mut(image).enumerate().for_each_init(Vec::new, |patches, (image, dx)| {
                 dx.fill(F::zero());
                 self.input_grad_image(&terms, image, patches, dx);
-                finish.apply(member, image * dx.len(), dx);
+                epilogue.apply(member, image * dx.len(), dx);
             });
         }
     }

@@ -26,12 +26,7 @@ pub struct Extents {
 
 impl Extents {
     pub fn new(
-        width: usize,
-        channels: usize,
-        padding: usize,
-        stride: [usize; 2],
-        kernel: [usize; 2],
-        outs: usize,
+        width: usize, channels: usize, padding: usize, stride: [usize; 2], kernel: [usize; 2], outs: usize,
     ) -> Self {
         let pitch = (width + 2 * padding) * channels;
         Extents {
@@ -185,11 +180,7 @@ impl Backward<'_> {
     /// `R` weights of the runs of a row of the kernel from `j` on, `V` vectors of channels from `c` on; returns `R`.
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const V: usize>(
-        &mut self,
-        simd: S,
-        [from, to]: [usize; 2],
-        [ky, j]: [usize; 2],
-        c: usize,
+        &mut self, simd: S, [from, to]: [usize; 2], [ky, j]: [usize; 2], c: usize,
     ) -> usize {
         let e = self.e;
         let own = channels::<V>(c, S::F32_LANES, e.outs);

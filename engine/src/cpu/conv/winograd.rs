@@ -15,11 +15,11 @@ use rayon::prelude::*;
 use crate::{
     cpu::{
         conv::sums::add_up,
-        epilogue::Finish,
+        epilogue::Epilogue,
         scratch::Lent,
         stack::{Term, stretches},
     },
-    tensor::geometry::Geometry,
+    tensor::Geometry,
 };
 use tiles::{
     Cotangent, Grid, Image, Kernel, Map, Outer, PARTS, Products, Results, Rows, SIDE, STEP, Steps, Taps, component,
@@ -173,12 +173,7 @@ impl Tiling {
 
     /// `y = bias + Σ x ⋆ w` over terms of images and weights `[3, 3, channels]`.
     pub fn convolve(
-        &self,
-        terms: &[Term<f32>],
-        bias: &[f32],
-        finish: Finish<f32>,
-        [n, members]: [usize; 2],
-        y: &mut [f32],
+        &self, terms: &[Term<f32>], bias: &[f32], epilogue: Epilogue<f32>, [n, members]: [usize; 2], y: &mut [f32],
     ) {
         let ([down, across], [ci, co]) = (self.count(), self.channels);
         let components = PARTS * ci * co;
@@ -218,7 +213,7 @@ impl Tiling {
                 let pixels = y.iter_mut().flat_map(|y| y.chunks_exact_mut(co));
                 pixels.for_each(|y| y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias));
             }
-            y.iter_mut().enumerate().for_each(|(member, y)| finish.apply(member, task * len, y));
+            y.iter_mut().enumerate().for_each(|(member, y)| epilogue.apply(member, task * len, y));
         });
     }
 
@@ -281,9 +276,7 @@ where
 
 /// Pieces of the columns of a kernel `[9, columns]`, with the components `[36, columns]` that are to be made of each.
 fn columns<'a>(
-    w: &'a [f32],
-    u: &'a mut [f32],
-    columns: usize,
+    w: &'a [f32], u: &'a mut [f32], columns: usize,
 ) -> impl Iterator<Item = ([&'a [f32]; 9], Vec<&'a mut [f32]>)> {
     const PIECE: usize = 1024;
     let pieces = stretches(u, PARTS, PIECE).into_iter().enumerate();
@@ -314,64 +307,5 @@ fn taps(s: &[f32], dw: &mut [f32]) {
     down::<_, SIDE, 3>(Taps, s, &mut between);
     for (between, to) in between.chunks_exact(SIDE * len).zip(dw.chunks_exact_mut(3 * len)) {
         down::<_, SIDE, 3>(Taps, between, to);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::array::from_fn;
-
-    use crate::{
-        cpu::{epilogue::Finish, float::Real, stack::Stack},
-        tensor::geometry::{Conv, Geometry},
-        testing::cases::{Drawn, unit},
-    };
-
-    fn drawn(len: usize, stream: u32) -> (Vec<f32>, Vec<f64>) {
-        let Drawn::Float(x) = unit(&[len]).draw(stream) else { unreachable!("a range is of floats") };
-        let wide = x.iter().map(|&x| x.into()).collect();
-        (x, wide)
-    }
-
-    fn expect_close(what: &str, found: &[f32], exact: &[f64]) {
-        let most = exact.iter().fold(0.0f64, |m, x| m.max(x.abs()));
-        let error = found.iter().zip(exact).fold(0.0f64, |m, (&a, b)| m.max((f64::from(a) - b).abs()));
-        assert!(error < 4e-6 * most, "{what}: {error:e} of {most}");
-    }
-
-    fn directions<F: Real>(g: &Geometry, x: &[F], w: &[F], ct: &[F], members: usize) -> [Vec<F>; 3] {
-        let [lx, lw, ly] = [g.x(), g.w(), g.y()].map(|s| s.iter().product::<usize>());
-        let [x, w, ct] = [Stack::of(x, lx), Stack::of(w, lw), Stack::of(ct, ly)];
-        let mut all = [lx, lw, ly].map(|len| vec![F::of(f64::NAN); members * len]);
-        let bias: Vec<F> = (0..g.co).map(|c| F::of(c as f64 / 7.0)).collect();
-        g.input_grad(&[[ct, w], [ct, w]], Finish::NONE, &mut all[0]);
-        g.weight_grad(&[[x, ct], [x, ct]], &mut all[1]);
-        g.forward(&[[x, w], [x, w]], &bias, Finish::NONE, &mut all[2]);
-        all
-    }
-
-    /// Images that end within a tile, paddings, few and many channels, tasks of a part of an image and of several.
-    #[test]
-    fn as_exact_arithmetic() {
-        for (n, size, padding, ci, co, heights) in [
-            (9, [8, 8], 1, 16, 32, [1, 1, 1]),
-            (1, [32, 32], 1, 16, 16, [1, 1, 1]),
-            (3, [13, 7], 0, 32, 64, [1, 1, 1]),
-            (2, [12, 19], 2, 48, 16, [1, 1, 1]),
-            (17, [7, 7], 1, 64, 64, [1, 1, 1]),
-            (8, [8, 8], 1, 16, 16, [1, 3, 3]),
-            (2, [16, 16], 1, 32, 16, [3, 1, 3]),
-            (2, [16, 16], 1, 32, 16, [3, 3, 1]),
-        ] {
-            let g = Geometry::new(Conv::padded(padding), &[n, size[0], size[1], ci], &[3, 3, ci, co]).expect("it fits");
-            assert!(super::Tiling::new(&g).is_some(), "{g:?}");
-            let lens = [g.x(), g.w(), g.y()].map(|s| s.iter().product::<usize>());
-            let [(x, wide_x), (w, wide_w), (ct, wide_ct)] = from_fn(|i| drawn(heights[i] * lens[i], i as u32));
-            let exact = directions(&g, &wide_x, &wide_w, &wide_ct, 3);
-            let found = directions(&g, &x, &w, &ct, 3);
-            for (what, (found, exact)) in ["input", "weight", "result"].iter().zip(found.iter().zip(&exact)) {
-                expect_close(&format!("{what} of {g:?}, {heights:?}"), found, exact);
-            }
-        }
     }
 }

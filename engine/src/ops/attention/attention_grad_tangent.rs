@@ -1,36 +1,18 @@
 //! The tangent of attention's backward: what makes its Hessian-vector products cheap in memory.
 
 use crate::ops::attention::{
-    attention::{Attention, on_sizes},
-    attention_grad::{AttentionGrad, OPERANDS},
+    blocks::Blocks,
+    heads::{Attention, GRAD_OPERANDS, Like, OPERANDS, Scores, infer, on_stacks},
+    trials::{on_sizes, timed_sizes},
 };
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{Op, Stacked, cpu},
-    },
-    launch::{
-        launch::{Bind, Launches},
-        target::Class,
-    },
-    ops::attention::{
-        blocks::Blocks,
-        heads::{Extents, Like},
-    },
-    tensor::dtype::Type,
-    testing::cases::Case,
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The tangents of the results of an [`AttentionGrad`]; operands its own, then the tangents of all but the lengths.
+/// The tangents of the results of an [`AttentionGrad`](crate::ops::AttentionGrad); operands its own, then the tangents of
+/// all but the lengths.
 ///
 /// With `s' = scale (q'·k + q·k')`, `p' = p (s' − lse')` and `ds' = p' (ct·v − delta) + p (ct'·v + ct·v' − delta')`:
 /// `dq' = scale Σⱼ (ds' k + ds k')`, `dk' = scale Σᵢ (ds' q + ds q')`, `dv' = Σᵢ (p' ct + p ct')`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AttentionGradTangent(pub Attention);
 
 impl AttentionGradTangent {
@@ -49,8 +31,7 @@ impl Op for AttentionGradTangent {
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        let e = Extents::check("attention_grad_tangent", x, &all_operands())?;
-        Ok([Like::Query, Like::Key, Like::Key].map(|like| e.ty(like)).to_vec())
+        infer("attention_grad_tangent", x, &all_operands(), &OPERANDS[..3])
     }
 
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
@@ -58,32 +39,25 @@ impl Op for AttentionGradTangent {
         let [q, k, v] = [[0, 7], [1, 8], [2, 9]].map(|pair| launches.pack(x, &pair));
         let rows = launches.pack(x, &[4, 5, 10, 11]);
         let ct = launches.pack(x, &[6, 12]);
-        self.0.launch_backward(
-            class,
-            &Extents::of(&x[0].shape, &x[1].shape),
-            launches,
-            [q, k, v, Bind::In(3), rows, ct],
-            true,
-        )
+        self.0.launch_backward(class, x, launches, [q, k, v, Bind::In(3), rows, ct], true)
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
         self.0.count_flops(x, 12)
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        let Some(y) = AttentionGrad(self.0).plain(g, &x[..7])? else { return Ok(None) };
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
         let floats = [0, 1, 2, 4, 5, 6].map(|i| x[i]);
-        g.jvp(&y, &floats, &x[7..]).map(Some)
+        x[0].graph().jvp(&Scores::grads(&self.0, &x[..7])?, &floats, &x[7..]).map(Some)
     }
 
-    fn batched(&self, g: &mut Graph, x: Stacked) -> Result<Option<Vec<Var>>> {
-        Attention::on_stacks(self.clone(), g, x)
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+        on_stacks(self.clone(), x)
     }
 }
 
 fn all_operands() -> Vec<Like> {
-    OPERANDS.into_iter().chain(OPERANDS.into_iter().filter(|&like| like != Like::Lengths)).collect()
+    GRAD_OPERANDS.into_iter().chain(GRAD_OPERANDS.into_iter().filter(|&like| like != Like::Lengths)).collect()
 }
 
 /// Its test cases.
@@ -93,5 +67,5 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    super::attention::timed_sizes(AttentionGradTangent, &all_operands(), 5e-6)
+    timed_sizes(AttentionGradTangent, &all_operands(), 5e-6)
 }

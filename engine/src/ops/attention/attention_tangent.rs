@@ -1,35 +1,18 @@
 //! The tangent of attention.
 
-use crate::ops::attention::attention::{Attention, on_sizes};
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-        math::exponentials,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{Op, Stacked, cpu},
-    },
-    launch::{
-        launch::{Bind, Launches},
-        target::Class,
-    },
-    ops::attention::{
-        blocks::{BLOCK, Blocks},
-        heads::{Extents, Like, Scores},
-    },
-    tensor::dtype::Type,
-    testing::cases::Case,
+use crate::ops::attention::{
+    blocks::{BLOCK, Blocks, seen_row},
+    heads::{Attention, Like, Scores, infer, on_stacks},
+    trials::{on_sizes, timed_sizes},
 };
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The tangents of `y` and of the logarithm lse in [`Graph::attention`]; operands q, k, v, lengths, `y`, lse, and the
+/// The tangents of `y` and of the logarithm lse in [`Tensor::attention`]; operands q, k, v, lengths, `y`, lse, and the
 /// tangents of q, k and v.
 ///
 /// With `p[i, j] = e^(scale q[i]·k[j] − lse[i])` where `i` sees `j`, else 0, and `s' = scale (q'·k + q·k')`:
 /// `lse' = Σⱼ p s'`, `y' = Σⱼ (p s' v + p v') − lse' y`. A function of these operands as they are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AttentionTangent(pub Attention);
 
 const OPERANDS: [Like; 9] =
@@ -51,11 +34,7 @@ impl AttentionTangent {
                 b.products(&mut ds, q, dk, true);
                 for (r, i) in rows.clone().enumerate() {
                     let (at, seen) = (b.row(n, h, i), b.seen(n, i, &columns));
-                    let [p, ds] = [&mut p, &mut ds].map(|tile| {
-                        let (row, hidden) = tile[r * BLOCK..][..BLOCK].split_at_mut(seen);
-                        hidden.fill(F::zero());
-                        row
-                    });
+                    let [p, ds] = [&mut p, &mut ds].map(|tile| seen_row(tile, r, seen));
                     exponentials(p, scale, lse[at]);
                     ds.iter_mut().zip(p).for_each(|(ds, &mut p)| *ds *= p * scale);
                     dlse[r] += ds.iter().copied().sum();
@@ -80,16 +59,14 @@ impl Op for AttentionTangent {
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        let e = Extents::check("attention_tangent", x, &OPERANDS)?;
-        Ok(vec![e.ty(Like::Query), e.ty(Like::Row)])
+        infer("attention_tangent", x, &OPERANDS, &[Like::Query, Like::Row])
     }
 
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
-        let e = Extents::of(&x[0].shape, &x[1].shape);
         let mut launches = Launches::default();
         let [q, k, v] = [[0, 6], [1, 7], [2, 8]].map(|pair| launches.pack(x, &pair));
         let bind = [q, k, v, Bind::In(3), Bind::In(4), Bind::In(5), Bind::Out(0), Bind::Out(1)];
-        launches.list.push(self.0.launch_tiles(class, "attention_tangent", &e, (e.t, e.heads), 2, &bind));
+        launches.list.push(self.0.launch_tiles(class, "attention_tangent", x, (Like::Query, 2), &bind));
         launches
     }
 
@@ -97,22 +74,17 @@ impl Op for AttentionTangent {
         self.0.count_flops(x, 5)
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        let scores = Scores::new(g, &self.0, x, x[3])?;
-        let p = scores.weights(g, x[5])?;
-        let ds = scores.tangent(g, x[6], x[7])?;
-        let weights = g.mul(p, ds)?;
-        let dlse = g.sum(weights, &[3])?;
-        let dlse = g.transpose(dlse, &[0, 2, 1])?;
-        let (moved, with) = (scores.weigh(g, weights, x[2])?, scores.weigh(g, p, x[8])?);
-        let sum = g.add(moved, with)?;
-        let along = g.unsqueeze(dlse, &[3])?;
-        let along = g.mul(along, x[4])?;
-        Ok(Some(vec![g.sub(sum, along)?, dlse]))
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
+        let scores = Scores::new(&self.0, x)?;
+        let p = scores.weights(x[5]);
+        let ds = p * scores.tangent(x[6], x[7])?;
+        let dlse = ds.sum(&[3]).transpose(&[0, 2, 1]);
+        let dy = scores.weigh(ds, x[2])? + scores.weigh(p, x[8])? - dlse.unsqueeze(&[3]) * x[4];
+        Ok(Some(vec![dy, dlse]))
     }
 
-    fn batched(&self, g: &mut Graph, x: Stacked) -> Result<Option<Vec<Var>>> {
-        Attention::on_stacks(self.clone(), g, x)
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+        on_stacks(self.clone(), x)
     }
 }
 
@@ -123,5 +95,5 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    super::attention::timed_sizes(AttentionTangent, &OPERANDS, 1e-5)
+    timed_sizes(AttentionTangent, &OPERANDS, 1e-5)
 }

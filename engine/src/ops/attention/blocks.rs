@@ -4,14 +4,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::{Mat, Real},
-        math::exponentials,
-    },
-    ops::attention::{attention::Attention, heads::Extents},
-};
+use crate::cpu::*;
+use crate::ops::attention::heads::{Attention, Extents};
 
 /// Queries, and keys, of a block.
 pub(crate) const BLOCK: usize = 64;
@@ -36,6 +30,13 @@ type Tile<F> = Vec<F>;
 
 /// q, k, v, lse, delta and ct: operands of the backward.
 pub(crate) type Operands<'a, F> = [&'a [F]; 6];
+
+/// Row `r` of a tile for the keys that are seen; 0 for the others.
+pub(crate) fn seen_row<F: Real>(tile: &mut [F], r: usize, seen: usize) -> &mut [F] {
+    let (row, hidden) = tile[r * BLOCK..][..BLOCK].split_at_mut(seen);
+    hidden.fill(F::zero());
+    row
+}
 
 fn ranges(len: usize) -> impl Iterator<Item = Range<usize>> {
     (0..len).step_by(BLOCK).map(move |from| from..(from + BLOCK).min(len))
@@ -102,9 +103,7 @@ impl<'a> Blocks<'a> {
 
     /// Makes two results, one like q and one number for each query and head, block by block.
     pub(crate) fn each_query_block<F: Real>(
-        &self,
-        y: &mut [OutMut<F>],
-        make: impl Fn(usize, usize, &Range<usize>) -> [Vec<F>; 2] + Sync,
+        &self, y: &mut [OutMut<F>], make: impl Fn(usize, usize, &Range<usize>) -> [Vec<F>; 2] + Sync,
     ) {
         let Extents { n, t, heads, d, .. } = self.e;
         let tasks: Vec<_> = (0..n * heads).flat_map(|head| ranges(t).map(move |rows| (head, rows))).collect();
@@ -161,14 +160,11 @@ impl<'a> Blocks<'a> {
 
     /// Tiles of `p`, of `ds = scale p (Σ ct v − delta)`, and of their tangents; 0 where a key is not seen.
     fn make_weights<F: Real>(
-        &self,
-        tiles: &mut [Tile<F>; 4],
-        (n, h, rows, columns): (usize, usize, &Range<usize>, &Range<usize>),
-        [q, k, v, lse, delta, ct]: Operands<F>,
-        dx: Option<Operands<F>>,
+        &self, tiles: &mut [Tile<F>; 4], (n, h, rows, columns): (usize, usize, &Range<usize>, &Range<usize>),
+        [q, k, v, lse, delta, ct]: Operands<F>, dx: Option<Operands<F>>,
     ) {
         let scale = F::of(self.op.scale);
-        let [p, ds, dp, dds] = tiles;
+        let [p, ds, dp, dds] = tiles.each_mut();
         let query = |x| self.queries(x, n, h, rows);
         let key = |x| self.keys(x, n, h, columns);
         self.products(p, query(q), key(k), false);
@@ -181,11 +177,7 @@ impl<'a> Blocks<'a> {
         }
         for (r, i) in rows.clone().enumerate() {
             let (at, seen) = (self.row(n, h, i), self.seen(n, i, columns));
-            let [p, ds, dp, dds] = [&mut *p, &mut *ds, &mut *dp, &mut *dds].map(|tile| {
-                let (row, hidden) = tile[r * BLOCK..][..BLOCK].split_at_mut(seen);
-                hidden.fill(F::zero());
-                row
-            });
+            let [p, ds, dp, dds] = tiles.each_mut().map(|tile| seen_row(tile, r, seen));
             exponentials(p, scale, lse[at]);
             ds.iter_mut().for_each(|ds| *ds = (*ds - delta[at]) * scale);
             if let Some([.., dlse, ddelta, _]) = dx {

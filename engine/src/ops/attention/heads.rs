@@ -1,24 +1,29 @@
-//! What the attention family shares: extents, masks, plain graphs, launches, and blocks of queries and keys on the CPU.
+//! What the attention family shares: settings, extents, masks, launches and plain graphs.
 
-use crate::{
-    error::{Error, Result},
-    graph::{
-        graph::{Graph, Var},
-        op::Stacked,
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    ops::attention::attention::Attention,
-    tensor::dtype::{DType, Type, expect_dtypes, shape_error},
-};
+use Like::{Key, Lengths, Query, Row};
+
+use crate::{error::*, graph::*, launch::*, tensor::*};
 
 /// The longest heads: what fits the registers of eight invocations with four rows.
 const LONGEST: usize = 256;
 
 /// Queries of a workgroup in the class of GPUs, or keys where it makes keys' cotangents.
 const ROWS: usize = 32;
+
+/// The op of [`Tensor::attention`]: its settings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attention {
+    /// Whether query `i` sees keys `j ≤ i + s − t` only, so that the last query sees the last key.
+    pub causal: bool,
+    /// What products of queries and keys are multiplied by, usually `1/√d`.
+    pub scale: f64,
+}
+
+/// Operands of attention.
+pub(crate) const OPERANDS: [Like; 4] = [Query, Key, Key, Lengths];
+
+/// Operands of its backward: then the logarithm, delta and the cotangent of `y`.
+pub(crate) const GRAD_OPERANDS: [Like; 7] = [Query, Key, Key, Lengths, Row, Row, Query];
 
 /// Extents: q is `[n, t, heads, d]`, k and v are `[n, s, kv_heads, d]`.
 #[derive(Debug, Clone, Copy)]
@@ -54,34 +59,32 @@ impl Extents {
 
     pub(crate) fn ty(&self, like: Like) -> Type {
         match like {
-            Like::Query => Type::f32([self.n, self.t, self.heads, self.d]),
-            Like::Key => Type::f32([self.n, self.s, self.kv_heads, self.d]),
-            Like::Row => Type::f32([self.n, self.t, self.heads]),
-            Like::Lengths => Type::u32([self.n]),
+            Query => Type::f32([self.n, self.t, self.heads, self.d]),
+            Key => Type::f32([self.n, self.s, self.kv_heads, self.d]),
+            Row => Type::f32([self.n, self.t, self.heads]),
+            Lengths => Type::u32([self.n]),
         }
     }
+}
 
-    /// Those of operands that are as `like` says, which begins with a query, a key.
-    pub(crate) fn check(op: &'static str, x: &[&Type], like: &[Like]) -> Result<Self> {
-        let dtype = |&l: &Like| if l == Like::Lengths { DType::U32 } else { DType::F32 };
-        expect_dtypes(op, x, &like.iter().map(dtype).collect::<Vec<_>>())?;
-        let rule = || -> Error {
-            let rule = format!(
-                "q is [n, t, heads, d], k and v [n, s, kv_heads, d], lengths [n], with heads a multiple of kv_heads, \
-                 d at most {LONGEST}, and derivatives like their values"
-            );
-            shape_error(op, rule, x)
-        };
-        let ([_, _, heads, d], [_, _, kv_heads, _]) = (&x[0].shape[..], &x[1].shape[..]) else { return Err(rule()) };
-        if !heads.is_multiple_of(*kv_heads) || *d > LONGEST {
-            return Err(rule());
-        }
+/// The types of results like these, from operands like those, which begin with a query, a key.
+pub(crate) fn infer(op: &'static str, x: &[&Type], operands: &[Like], results: &[Like]) -> Result<Vec<Type>> {
+    let dtype = |&like: &Like| if like == Lengths { DType::U32 } else { DType::F32 };
+    expect_dtypes(op, x, &operands.iter().map(dtype).collect::<Vec<_>>())?;
+    if let ([_, _, heads, d], [_, _, kv_heads, _]) = (&x[0].shape[..], &x[1].shape[..])
+        && heads.is_multiple_of(*kv_heads)
+        && *d <= LONGEST
+    {
         let e = Extents::of(&x[0].shape, &x[1].shape);
-        if x.iter().zip(like).any(|(x, &like)| **x != e.ty(like)) {
-            return Err(rule());
+        if x.iter().zip(operands).all(|(x, &like)| **x == e.ty(like)) {
+            return Ok(results.iter().map(|&like| e.ty(like)).collect());
         }
-        Ok(e)
     }
+    let rule = format!(
+        "q is [n, t, heads, d], k and v [n, s, kv_heads, d], lengths [n], with heads a multiple of kv_heads, \
+         d at most {LONGEST}, and derivatives like their values"
+    );
+    Err(shape_error(op, rule, x))
 }
 
 impl Attention {
@@ -91,17 +94,13 @@ impl Attention {
         most.min(e.s).min(length as usize)
     }
 
-    /// The launch of a kernel that imports `attend`, in which `rows` queries or keys each of `heads` heads are a
-    /// workgroup's, with `planes` weights for each pair.
+    /// The launch of a kernel that imports `attend`, in which some queries or keys of a head are a workgroup's, as `over` says,
+    /// with `planes` weights for each pair.
     pub(crate) fn launch_tiles(
-        &self,
-        class: Class,
-        kernel: &'static str,
-        e: &Extents,
-        (rows, heads): (usize, usize),
-        planes: usize,
-        bind: &[Bind],
+        &self, class: Class, kernel: &'static str, x: &[&Type], (over, planes): (Like, usize), bind: &[Bind],
     ) -> Launch {
+        let e = Extents::of(&x[0].shape, &x[1].shape);
+        let (rows, heads) = if over == Key { (e.s, e.kv_heads) } else { (e.t, e.heads) };
         let own = if class.is_software() { ROWS / 4 } else { ROWS };
         let fours = e.d.div_ceil(4);
         let bytes = |columns: usize| 16 * columns * (fours + 1) + 4 * planes * own * (columns + 1);
@@ -117,22 +116,17 @@ impl Attention {
             .bind(bind.iter().copied())
     }
 
-    /// The launches of a backward, or of its tangent: those that pack operands, then one over queries and one over
-    /// keys. `x` are q, k, v, lengths, rows' numbers and ct.
+    /// The launches of a backward, or of its tangent: those that pack operands, then one over queries and one over keys. They
+    /// bind q, k, v, lengths, rows' numbers and ct.
     pub(crate) fn launch_backward(
-        &self,
-        class: Class,
-        e: &Extents,
-        mut launches: Launches,
-        x: [Bind; 6],
-        tangent: bool,
+        &self, class: Class, x: &[&Type], mut launches: Launches, operands: [Bind; 6], tangent: bool,
     ) -> Launches {
         let [of_queries, of_keys] = if tangent { [2, 4] } else { [1, 2] };
-        let dq = [&x[..], &[Bind::Out(0)]].concat();
-        let dk_dv = [&x[..], &[Bind::Out(1), Bind::Out(2)]].concat();
+        let dq = [&operands[..], &[Bind::Out(0)]].concat();
+        let dk_dv = [&operands[..], &[Bind::Out(1), Bind::Out(2)]].concat();
         let list = [
-            self.launch_tiles(class, "attention_grad_q", e, (e.t, e.heads), of_queries, &dq),
-            self.launch_tiles(class, "attention_grad_kv", e, (e.s, e.kv_heads), of_keys, &dk_dv),
+            self.launch_tiles(class, "attention_grad_q", x, (Query, of_queries), &dq),
+            self.launch_tiles(class, "attention_grad_kv", x, (Key, of_keys), &dk_dv),
         ];
         launches.list.extend(list.map(|launch| launch.constant("TANGENT", tangent)));
         launches
@@ -143,17 +137,14 @@ impl Attention {
         let pairs = (x[0].count() * x[1].shape[1]) as u64;
         2 * products * pairs / if self.causal { 2 } else { 1 }
     }
+}
 
-    /// The same op on stacks: they become more of `n`.
-    pub(crate) fn on_stacks(op: impl crate::graph::op::Op, g: &mut Graph, x: Stacked) -> Result<Option<Vec<Var>>> {
-        let mut all = Vec::new();
-        for (&v, &stacked) in x.x.iter().zip(x.is) {
-            let stack = if stacked { v } else { g.repeat(v, x.k)? };
-            all.push(g.fold_stack(stack, 0)?);
-        }
-        let y = g.apply_all(op, &all)?;
-        y.into_iter().map(|y| g.unfold_stack(y, 0, x.k)).collect::<Result<Vec<_>>>().map(Some)
-    }
+/// The same op on stacks: they become more of `n`.
+pub(crate) fn on_stacks<'g>(op: impl Op, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+    let stack = |(&v, &stacked): (&Tensor<'g>, &bool)| if stacked { Ok(v) } else { v.repeat(x.k) };
+    let all = x.x.iter().zip(x.is).map(|v| stack(v)?.fold_stack(0)).collect::<Result<Vec<_>>>()?;
+    let y = all[0].graph().apply_all(op, &all)?;
+    y.into_iter().map(|y| y.unfold_stack(0, x.k)).collect::<Result<_>>().map(Some)
 }
 
 impl Launches {
@@ -174,112 +165,88 @@ impl Launches {
 }
 
 /// Plain graphs of the family, with `[n, heads, t, s]` scores.
-pub(crate) struct Scores {
+pub(crate) struct Scores<'g> {
     e: Extents,
     scale: f64,
-    q: Var,
-    k: Var,
+    q: Tensor<'g>,
+    k: Tensor<'g>,
     /// 0 where the query sees the key, −1e30 elsewhere.
-    hidden: Var,
+    hidden: Tensor<'g>,
     /// 1 where the query sees a key, `[n, 1, t]`.
-    sees: Var,
+    sees: Tensor<'g>,
 }
 
-impl Scores {
-    pub(crate) fn new(g: &mut Graph, op: &Attention, x: &[Var], lengths: Var) -> Result<Self> {
-        let e = Extents::of(g.shape(x[0]), g.shape(x[1]));
+impl<'g> Scores<'g> {
+    /// From operands that begin with q, k, v and lengths.
+    pub(crate) fn new(op: &Attention, x: &[Tensor<'g>]) -> Result<Self> {
+        let (g, e) = (x[0].graph(), Extents::of(x[0].shape()?, x[1].shape()?));
         let behind: Vec<f32> = (0..=e.s).flat_map(|m| (0..e.s).map(move |j| f32::from(j >= m))).collect();
-        let behind = g.literal(&[e.s + 1, e.s], &behind)?;
-        let masked = g.gather(behind, lengths)?;
-        let within = g.affine(masked, -1.0, 1.0)?;
-        let within = g.reshape(within, &[e.n, 1, 1, e.s])?;
+        let within = 1.0 - g.literal(&[e.s + 1, e.s], &behind).gather(x[3]);
         let seen = |i: usize, j: usize| f32::from(j < op.visible(&e, u32::MAX, i));
         let seen: Vec<f32> = (0..e.t).flat_map(|i| (0..e.s).map(move |j| (i, j))).map(|(i, j)| seen(i, j)).collect();
-        let seen = g.literal(&[e.t, e.s], &seen)?;
-        let mask = g.mul(within, seen)?;
-        let hidden = g.affine(mask, 1e30, -1e30)?;
-        let sees = g.max_over(mask, &[3])?;
-        let (q, k) = (e.by_head(g, x[0])?, e.by_head(g, x[1])?);
-        Ok(Scores { e, scale: op.scale, q, k, hidden, sees })
+        let mask = within.reshape(&[e.n, 1, 1, e.s]) * g.literal(&[e.t, e.s], &seen);
+        let (q, k) = (e.by_head(x[0])?, e.by_head(x[1])?);
+        Ok(Scores { e, scale: op.scale, q, k, hidden: mask * 1e30 - 1e30, sees: mask.max_over(&[3]) })
     }
 
     /// `scale Σ q k`.
-    fn product(&self, g: &mut Graph, q: Var, k: Var) -> Result<Var> {
-        let product = g.matmul_as(q, false, k, true)?;
-        g.affine(product, self.scale, 0.0)
+    fn product(&self, q: Tensor<'g>, k: Tensor<'g>) -> Tensor<'g> {
+        q.matmul_as(false, k, true) * self.scale
     }
 
     /// The scores; −1e30 where a key is not seen, with no derivative there.
-    fn masked(&self, g: &mut Graph) -> Result<Var> {
-        let scores = self.product(g, self.q, self.k)?;
-        g.add(scores, self.hidden)
+    fn masked(&self) -> Tensor<'g> {
+        self.product(self.q, self.k) + self.hidden
     }
 
     /// The logarithm of Σ e^score, 0 for a query that sees no key.
-    pub(crate) fn logsumexp(&self, g: &mut Graph) -> Result<Var> {
-        let scores = self.masked(g)?;
-        let lse = g.logsumexp(scores, &[3])?;
-        let lse = g.mul(lse, self.sees)?;
-        g.transpose(lse, &[0, 2, 1])
+    pub(crate) fn logsumexp(&self) -> Tensor<'g> {
+        (self.masked().logsumexp(&[3]) * self.sees).transpose(&[0, 2, 1])
     }
 
     /// `p = e^(score − lse)`.
-    pub(crate) fn weights(&self, g: &mut Graph, lse: Var) -> Result<Var> {
-        let scores = self.masked(g)?;
-        let lse = self.e.rows(g, lse)?;
-        let relative = g.sub(scores, lse)?;
-        g.exp(relative)
+    pub(crate) fn weights(&self, lse: Tensor<'g>) -> Tensor<'g> {
+        (self.masked() - rows(lse)).exp()
     }
 
     /// The tangent of the scores.
-    pub(crate) fn tangent(&self, g: &mut Graph, dq: Var, dk: Var) -> Result<Var> {
-        let (dq, dk) = (self.e.by_head(g, dq)?, self.e.by_head(g, dk)?);
-        let (left, right) = (self.product(g, dq, self.k)?, self.product(g, self.q, dk)?);
-        g.add(left, right)
+    pub(crate) fn tangent(&self, dq: Tensor<'g>, dk: Tensor<'g>) -> Result<Tensor<'g>> {
+        Ok(self.product(self.e.by_head(dq)?, self.k) + self.product(self.q, self.e.by_head(dk)?))
     }
 
     /// `y = Σ weights v`.
-    pub(crate) fn weigh(&self, g: &mut Graph, weights: Var, v: Var) -> Result<Var> {
-        let v = self.e.by_head(g, v)?;
-        let y = g.matmul(weights, v)?;
-        g.transpose(y, &[0, 2, 1, 3])
+    pub(crate) fn weigh(&self, weights: Tensor<'g>, v: Tensor<'g>) -> Result<Tensor<'g>> {
+        Ok(weights.matmul(self.e.by_head(v)?).transpose(&[0, 2, 1, 3]))
     }
 
-    /// `dq`, `dk` and `dv` from the weights: with `ds = p (Σ ct v − delta)`, `scale Σ ds k`, `scale Σ ds q`, `Σ p ct`.
-    pub(crate) fn grads(&self, g: &mut Graph, p: Var, v: Var, delta: Var, ct: Var) -> Result<Vec<Var>> {
-        let (v, ct) = (self.e.by_head(g, v)?, self.e.by_head(g, ct)?);
-        let delta = self.e.rows(g, delta)?;
-        let dp = g.matmul_as(ct, false, v, true)?;
-        let centred = g.sub(dp, delta)?;
-        let ds = g.mul(p, centred)?;
-        let ds = g.affine(ds, self.scale, 0.0)?;
-        let dq = g.matmul(ds, self.k)?;
-        let (dk, dv) = (g.matmul_as(ds, true, self.q, false)?, g.matmul_as(p, true, ct, false)?);
-        Ok(vec![g.transpose(dq, &[0, 2, 1, 3])?, self.e.by_key(g, dk)?, self.e.by_key(g, dv)?])
+    /// `dq`, `dk` and `dv` from the backward's operands: with `ds = scale p (Σ ct v − delta)`, `Σ ds k`, `Σ ds q`, `Σ p ct`.
+    pub(crate) fn grads(op: &Attention, x: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
+        let scores = Scores::new(op, x)?;
+        let Scores { e, q, k, .. } = scores;
+        let p = scores.weights(x[4]);
+        let (v, ct) = (e.by_head(x[2])?, e.by_head(x[6])?);
+        let ds = p * (ct.matmul_as(false, v, true) - rows(x[5])) * op.scale;
+        let (dk, dv) = (ds.matmul_as(true, q, false), p.matmul_as(true, ct, false));
+        Ok(vec![ds.matmul(k).transpose(&[0, 2, 1, 3]), e.by_key(dk), e.by_key(dv)])
     }
 }
 
 impl Extents {
     /// `[n, length, heads, d]` as `[n, heads, length, d]` for every query head.
-    fn by_head(&self, g: &mut Graph, x: Var) -> Result<Var> {
-        let x = g.transpose(x, &[0, 2, 1, 3])?;
-        let [n, heads, length, d] = [0, 1, 2, 3].map(|axis| g.shape(x)[axis]);
-        let group = self.heads / heads;
-        let apart = g.reshape(x, &[n, heads, 1, length, d])?;
-        let each = g.broadcast(apart, &[n, heads, group, length, d])?;
-        g.reshape(each, &[n, self.heads, length, d])
+    fn by_head<'g>(&self, x: Tensor<'g>) -> Result<Tensor<'g>> {
+        let [n, length, heads, d] = x.dims()?;
+        let apart = x.transpose(&[0, 2, 1, 3]).reshape(&[n, heads, 1, length, d]);
+        Ok(apart.broadcast(&[n, heads, self.heads / heads, length, d]).reshape(&[n, self.heads, length, d]))
     }
 
     /// The transpose of [`Extents::by_head`] for keys: heads of a group are added up.
-    fn by_key(&self, g: &mut Graph, x: Var) -> Result<Var> {
-        let apart = g.reshape(x, &[self.n, self.kv_heads, self.group(), self.s, self.d])?;
-        let sum = g.sum(apart, &[2])?;
-        g.transpose(sum, &[0, 2, 1, 3])
+    fn by_key<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
+        let apart = x.reshape(&[self.n, self.kv_heads, self.group(), self.s, self.d]);
+        apart.sum(&[2]).transpose(&[0, 2, 1, 3])
     }
+}
 
-    /// `[n, t, heads]` as `[n, heads, t, 1]`.
-    fn rows(&self, g: &mut Graph, x: Var) -> Result<Var> {
-        let x = g.transpose(x, &[0, 2, 1])?;
-        g.unsqueeze(x, &[3])
-    }
+/// `[n, t, heads]` as `[n, heads, t, 1]`.
+fn rows(x: Tensor) -> Tensor {
+    x.transpose(&[0, 2, 1]).unsqueeze(&[3])
 }

@@ -1,37 +1,22 @@
 //! The convolution's derivative by its input: the transposed convolution.
 
-use crate::ops::conv::conv2d::{
-    at_once, expect_ends, factors, geometries, members, of_pixels, on_stacks, stacked_factors, stacks, steps,
-    tolerance, words,
-};
 use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        conv::winograd::Tiling,
-        epilogue::Finish,
-        float::Real,
-        stack::{Stack, Term, terms},
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{launch::Launches, target::Class},
+    cpu::conv::winograd::Tiling,
     ops::{
-        conv::{epilogue::Endings, phases, winograd::Ends},
-        matmul::gemm::{self, Along, Kernels, Product},
+        conv::{
+            epilogue::EpilogueOperands,
+            frame::{Direction, extents, flops, members, stacked_factors, steps, vmap_factors},
+            phases,
+            trials::{factors, of_stacks, timed_geometries, tolerance, trial, trials, what},
+        },
+        matmul::gemm::{self, Along, Product},
+        pointwise::operators::sum_terms,
     },
-    tensor::{
-        dtype::{Type, shape_error},
-        geometry::{Conv, Geometry},
-        stack::{height, member, stacked},
-    },
-    testing::cases::{Case, Sample, unit},
 };
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::conv2d_input_grad`]; the compiler makes those of two terms, with a residual or a gate.
-#[derive(Debug, Clone)]
+/// The op of [`Tensor::conv2d_input_grad`]; the compiler makes those of two terms, with a residual or a ReLU mask.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Conv2dInputGrad {
     /// Stride, padding, dilation, groups.
     pub conv: Conv,
@@ -41,7 +26,7 @@ pub struct Conv2dInputGrad {
     pub terms: usize,
     /// Whether an operand like the result is added.
     pub residual: bool,
-    /// Whether a last operand like a single result makes it zero where it is not positive.
+    /// Whether a last operand like a single result makes it zero where it is not positive: a ReLU mask.
     pub gate: bool,
 }
 
@@ -53,36 +38,24 @@ impl Conv2dInputGrad {
         (g.y() == ct).then_some(g)
     }
 
+    fn epilogue(&self) -> EpilogueOperands {
+        EpilogueOperands::new(2 * self.terms, [false, self.residual, self.gate], false)
+    }
+
     /// By loops for this float.
     fn eval<F: Real>(
-        &self,
-        x: &[Operand<F>],
-        y: &mut [OutMut<F>],
-        loops: impl Fn(&Geometry, &[Term<F>], Finish<F>, &mut [F]),
+        &self, x: &[Operand<F>], y: &mut [OutMut<F>], loops: impl Fn(&Geometry, &[Term<F>], Epilogue<F>, &mut [F]),
     ) {
         let g = self.geometry(x[0].shape(), x[1].shape()).expect("the shape rule held");
-        let finish = Finish {
-            residual: self.residual().map(|i| Stack::new(&x[i], 4)),
-            gate: self.gate.then(|| x[x.len() - 1].floats()),
-            relu: false,
-        };
-        loops(&g, &terms(x, self.terms, 4), finish, y[0].floats_mut());
-    }
-
-    fn residual(&self) -> Option<usize> {
-        self.residual.then_some(2 * self.terms)
-    }
-
-    fn gated(&self) -> Option<usize> {
-        self.gate.then_some(2 * self.terms + usize::from(self.residual))
+        loops(&g, &terms(x, self.terms, 4), self.epilogue().on_cpu(x), y[0].floats_mut());
     }
 
     /// One term, and nothing after it.
     pub(crate) fn is_plain(&self) -> bool {
-        self.terms == 1 && !self.has_ends()
+        self.terms == 1 && !self.has_epilogue()
     }
 
-    fn has_ends(&self) -> bool {
+    fn has_epilogue(&self) -> bool {
         self.residual || self.gate
     }
 }
@@ -95,87 +68,74 @@ impl Op for Conv2dInputGrad {
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        let (factors, ends) = x.split_at(x.len().min(2 * self.terms));
+        let (factors, others) = x.split_at(x.len().min(2 * self.terms));
         gemm::expect_terms("conv2d_input_grad", factors, self.terms, false)?;
         let height = height("conv2d_input_grad", factors, 4)?;
-        let rule = || {
+        let g = self.geometry(&x[0].shape, &x[1].shape).ok_or_else(|| {
             let rule = format!("ct is a result of conv2d on {:?} by w ({:?})", self.size, self.conv);
             shape_error("conv2d_input_grad", rule, x)
-        };
-        let g = self.geometry(&x[0].shape, &x[1].shape).ok_or_else(rule)?;
+        })?;
         let y = Type::f32(stacked(height, &g.x()));
-        expect_ends("conv2d_input_grad", x, ends, [self.residual, self.gate], &y)?;
+        self.epilogue().expect("conv2d_input_grad", x, others, &y)?;
         Ok(vec![y])
     }
 
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
-        let endings = Endings { residual: self.residual(), gate: self.gated(), relu: false };
-        let ends = Ends { bias: None, endings };
+        let (epilogue, y) = (self.epilogue(), y[0]);
         if g.is_depthwise() {
-            return g.launch_depthwise_input_grad(class, (members(y[0]), &steps(x, self.terms)), endings);
+            return g.launch_depthwise_input_grad(class, (members(y), &steps(x, self.terms)), epilogue);
         }
         let tiling = Tiling::new(&g).map(Tiling::reversed).filter(Tiling::is_full);
         let stacks = stacked_factors(x, self.terms);
-        if let Some(launches) = tiling.and_then(|t| t.launch(class, [g.n, members(y[0])], &stacks, true, ends)) {
+        if let Some(launches) = tiling.and_then(|t| t.launch(class, [g.n, members(y)], &stacks, true, epilogue)) {
             return launches;
         }
-        let (m, n, k) = (g.n * g.size[0] * g.size[1], g.ci, g.kernel[0] * g.kernel[1] * g.co);
-        let len = [y[0].count() / members(y[0]), members(y[0])];
-        let finish = endings.launch(len);
-        let strides = [[k, 1], [1, k]];
-        let finished = |mut launches: Launches| {
-            launches.list.extend(finish);
-            launches
-        };
-        if let Some(launches) = of_pixels(class, &g, (x, y[0], self.terms, false), [m, n, k], strides) {
-            return finished(launches);
-        }
-        let kernels = Kernels {
-            names: ["conv2d_input_grad", "conv2d_input_grad_tiles"],
-            lanes: Some("conv2d_input_grad_lanes"),
-            words: &words(&g, y[0]),
-            terms: &steps(x, self.terms),
-            bias: None,
-        };
-        let (along, fours) = ([Along::K; 2], [g.co.is_multiple_of(4); 2]);
-        let batches = members(y[0]) * self.conv.groups;
         let [pixels, taps] = phases::largest(&g);
-        let product = Product { m: pixels, n, k: taps * g.co, batches, along, fours, unit: g.co };
-        let launches = product.launches_among(class, kernels, y[0].count());
-        finished(phases::launches(&g, on_stacks(launches, y[0])))
+        let (along, fours) = ([Along::K; 2], [g.co.is_multiple_of(4); 2]);
+        let batches = members(y) * g.conv.groups;
+        let direction = Direction {
+            g: &g,
+            x,
+            y,
+            terms: self.terms,
+            bias: None,
+            kernels: ["conv2d_input_grad", "conv2d_input_grad_tiles", "conv2d_input_grad_lanes"],
+            product: Product { m: pixels, n: g.ci, k: taps * g.co, batches, along, fours, unit: g.co },
+        };
+        let in_phases = || phases::launches(class, &direction);
+        epilogue.after(direction.of_pixels(class).unwrap_or_else(in_phases), y)
     }
 
     fn flops(&self, x: &[&Type], y: &[&Type]) -> u64 {
-        let of_one = self.geometry(&x[0].shape, &x[1].shape).map_or(0, |g| g.flops());
-        (self.terms * members(y[0])) as u64 * of_one
+        flops(self.geometry(&x[0].shape, &x[1].shape), self.terms, y[0])
     }
 
-    fn batched(&self, g: &mut Graph, x: crate::graph::op::Stacked) -> Result<Option<Vec<Var>>> {
-        // Graphs are made of those without.
-        if self.has_ends() { Ok(None) } else { at_once(self, g, x, 2 * self.terms) }
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+        // Graphs are made of those without an epilogue.
+        if self.has_epilogue() { Ok(None) } else { vmap_factors(self, x, 2 * self.terms) }
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        gemm::expect_plain("conv2d_input_grad", "vjp", self.terms, self.has_ends())?;
-        let Some(u) = ct[0] else { return Ok(vec![None; 2]) };
-        let [ct, w] = [0, 1].map(|i| g.shape(at.x[i]).to_vec());
-        let kernel = member(&w, 4);
-        let dct = g.conv2d(u, at.x[1], self.conv)?;
-        let dw = g.conv2d_weight_grad(u, at.x[0], self.conv, [kernel[0], kernel[1]])?;
-        Ok(vec![Some(g.sum_to(dct, &ct)?), Some(g.sum_to(dw, &w)?)])
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        gemm::expect_plain("conv2d_input_grad", "vjp", self.terms, self.has_epilogue())?;
+        let Some(u) = ct[0] else { return Ok(Some(vec![None; 2])) };
+        let (ct, w) = (at.x[0], at.x[1]);
+        let [down, across, ..] = extents(w)?;
+        let dct = u.conv2d(w, self.conv);
+        let dw = u.conv2d_weight_grad(ct, self.conv, [down, across]);
+        Ok(Some(vec![Some(dct.sum_to(ct.shape()?)), Some(dw.sum_to(w.shape()?))]))
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        gemm::expect_plain("conv2d_input_grad", "jvp", self.terms, self.has_ends())?;
-        let left = dx[0].map(|dct| g.conv2d_input_grad(dct, at.x[1], self.conv, self.size)).transpose()?;
-        let right = dx[1].map(|dw| g.conv2d_input_grad(at.x[0], dw, self.conv, self.size)).transpose()?;
-        Ok(vec![crate::ops::pointwise::add::sum_terms(g, left, right)?])
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        gemm::expect_plain("conv2d_input_grad", "jvp", self.terms, self.has_epilogue())?;
+        let of_ct = dx[0].map(|dct| dct.conv2d_input_grad(at.x[1], self.conv, self.size));
+        let of_w = dx[1].map(|dw| at.x[0].conv2d_input_grad(dw, self.conv, self.size));
+        Ok(Some(vec![sum_terms([of_ct, of_w])]))
     }
 }
 
-impl Graph {
-    /// The cotangent of `x` in [`Graph::conv2d`] from that of `y`; `size` is the height and width of `x`.
+impl<'g> Tensor<'g> {
+    /// Of the cotangent ct of `y` in [`Tensor::conv2d`] that of `x`; `size` is the height and width of `x`.
     ///
     /// | | shape |
     /// |---|---|
@@ -183,57 +143,32 @@ impl Graph {
     /// | w | `[kernel height, kernel width, ci, groups·co]` |
     /// | y | `[n, height, width, groups·ci]` |
     ///
-    /// ct and w may be stacks, as in [`Graph::conv2d`].
+    /// ct and w may be stacks, as in [`Tensor::conv2d`].
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when `ct` is not a result of that convolution.
-    pub fn conv2d_input_grad(&mut self, ct: Var, w: Var, conv: Conv, size: [usize; 2]) -> Result<Var> {
-        self.apply(Conv2dInputGrad { conv, size, terms: 1, residual: false, gate: false }, &[ct, w])
+    /// Broken by a ct that is not a result of that convolution ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn conv2d_input_grad(self, w: Tensor<'g>, conv: Conv, size: [usize; 2]) -> Tensor<'g> {
+        self.apply2(Conv2dInputGrad { conv, size, terms: 1, residual: false, gate: false }, w)
     }
-}
-
-/// The case of an op with a residual or a gate added to it.
-fn ending(
-    op: &Conv2dInputGrad,
-    g: &Geometry,
-    height: Option<usize>,
-    (what, x): (&str, &[Sample]),
-    [residual, gate]: [bool; 2],
-) -> Case {
-    let mut x = x.to_vec();
-    x.extend(residual.then(|| unit(&stacked(height, &g.x()))));
-    x.extend(gate.then(|| unit(&g.x())));
-    let op = Conv2dInputGrad { residual, gate, ..op.clone() };
-    let case = Case::new(format!("{what}, {residual} {gate}"), x, move |g, x| g.apply_all(op.clone(), x));
-    case.tolerance(tolerance(g)).order(0)
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
-    for (x, w, conv) in geometries() {
-        let g = Geometry::new(conv, &x, &w).expect("a list of fitting shapes");
+    for (g, heights) in trials() {
         for terms in [1, 2] {
-            let operands = vec![unit(&g.y()), unit(&w), unit(&g.y()), unit(&w)][..2 * terms].to_vec();
-            let op = Conv2dInputGrad { conv, size: g.size, terms, residual: false, gate: false };
-            let what = format!("conv2d_input_grad {x:?} {w:?} {conv:?} {terms}");
-            all.push(ending(&op, &g, None, (&what, &operands), [terms == 1, true]));
-            let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
-            all.push(case.tolerance(tolerance(&g)).order(if terms == 1 { 2 } else { 0 }));
-        }
-    }
-    for ((x, w, conv), heights @ [a, b]) in stacks() {
-        let g = Geometry::new(conv, &x, &w).expect("a list of fitting shapes");
-        for terms in [1, 2] {
-            let operands = [factors([&g.y(), &w], [a, b]), factors([&g.y(), &w], [b, a])][..terms].concat();
-            let op = Conv2dInputGrad { conv, size: g.size, terms, residual: false, gate: false };
-            let what = format!("conv2d_input_grad {x:?} {w:?} {conv:?} {terms}, stacks {heights:?}");
-            if g.x().iter().product::<usize>().is_multiple_of(4) {
-                all.push(ending(&op, &g, a.or(b), (&what, &operands), [true, terms == 1]));
+            let what = format!("{} {terms}{}", what("conv2d_input_grad", &g), of_stacks(heights));
+            let mut x = factors([g.y(), g.w()], heights, terms);
+            let op = Conv2dInputGrad { conv: g.conv, size: g.size, terms, residual: false, gate: false };
+            all.push(trial(what.clone(), x.clone(), op.clone(), tolerance(&g), terms == 1));
+            let height = heights[0].or(heights[1]);
+            let [residual, gate] = if height.is_some() { [true, terms == 1] } else { [terms == 1, true] };
+            if height.is_none() || g.x().iter().product::<usize>().is_multiple_of(4) {
+                x.extend(residual.then(|| unit(&stacked(height, &g.x()))));
+                x.extend(gate.then(|| unit(&g.x())));
+                let op = Conv2dInputGrad { residual, gate, ..op };
+                all.push(trial(format!("{what}, {residual} {gate}"), x, op, tolerance(&g), false));
             }
-            let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
-            all.push(case.tolerance(tolerance(&g)).order(if terms == 1 { 2 } else { 0 }));
         }
     }
     all
@@ -241,12 +176,9 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    let case = |(what, (x, w, conv), tolerance): (String, super::conv2d::Shapes, f64)| {
-        let y = Geometry::new(conv, &x, &w).expect("a list of fitting shapes").y();
-        Case::new(what, vec![unit(&y), unit(&w)], move |g, v| {
-            Ok(vec![g.conv2d_input_grad(v[0], v[1], conv, [x[1], x[2]])?])
-        })
-        .tolerance(tolerance.max(2e-6))
+    let case = |(what, g, tolerance): (String, Geometry, f64)| {
+        let x = vec![unit(&g.y()), unit(&g.w())];
+        Case::one(what, x, move |x| x[0].conv2d_input_grad(x[1], g.conv, g.size)).tolerance(tolerance.max(2e-6))
     };
-    super::conv2d::timed_geometries().into_iter().map(case).collect()
+    timed_geometries().into_iter().map(case).collect()
 }

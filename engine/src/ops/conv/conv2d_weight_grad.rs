@@ -1,32 +1,20 @@
 //! The convolution's derivative by its weights.
 
-use crate::ops::conv::conv2d::{
-    at_once, factors, geometries, members, of_pixels, on_stacks, stacked_factors, stacks, steps, tolerance, words,
-};
 use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        conv::winograd::Tiling,
-        float::Real,
-        stack::{Term, terms},
+    cpu::conv::winograd::Tiling,
+    ops::{
+        conv::{
+            frame::{Direction, extents, flops, members, stacked_factors, steps, vmap_factors},
+            trials::{factors, of_stacks, timed_geometries, tolerance, trial, trials, what},
+        },
+        matmul::gemm::{self, Along, Product},
+        pointwise::operators::sum_terms,
     },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{launch::Launches, target::Class},
-    ops::matmul::gemm::{self, Along, Kernels, Product},
-    tensor::{
-        dtype::{Type, shape_error},
-        geometry::{Conv, Geometry},
-        stack::{height, member, stacked},
-    },
-    testing::cases::{Case, unit},
 };
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::conv2d_weight_grad`]; the compiler makes those of two terms.
-#[derive(Debug, Clone)]
+/// The op of [`Tensor::conv2d_weight_grad`]; the compiler makes those of two terms.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Conv2dWeightGrad {
     /// Stride, padding, dilation, groups.
     pub conv: Conv,
@@ -62,72 +50,67 @@ impl Op for Conv2dWeightGrad {
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
         gemm::expect_terms("conv2d_weight_grad", x, self.terms, false)?;
         let height = height("conv2d_weight_grad", x, 4)?;
-        let rule = || {
+        let g = self.geometry(&x[0].shape, &x[1].shape).ok_or_else(|| {
             let rule = format!("ct is a result of conv2d on x by a kernel {:?} ({:?})", self.kernel, self.conv);
             shape_error("conv2d_weight_grad", rule, x)
-        };
-        let g = self.geometry(&x[0].shape, &x[1].shape).ok_or_else(rule)?;
+        })?;
         Ok(vec![Type::f32(stacked(height, &g.w()))])
     }
 
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
+        let y = y[0];
         if g.is_depthwise() {
-            return g.launch_depthwise_weight_grad(class, (members(y[0]), &steps(x, self.terms)));
+            return g.launch_depthwise_weight_grad(class, (members(y), &steps(x, self.terms)));
         }
         let stacks = stacked_factors(x, self.terms);
-        let tiled = Tiling::new(&g).and_then(|t| t.launch_weight_grad(class, [g.n, members(y[0])], &stacks));
+        let tiled = Tiling::new(&g).and_then(|t| t.launch_weight_grad(class, [g.n, members(y)], &stacks));
         if let Some(launches) = tiled {
             return launches;
         }
-        let (m, n, k) = (g.kernel[0] * g.kernel[1] * g.ci, g.co, g.rows());
-        let strides = [[1, m], [n, 1]];
-        if let Some(launches) = of_pixels(class, &g, (x, y[0], self.terms, false), [m, n, k], strides) {
-            return launches;
-        }
-        let fours = [g.ci, g.co].map(|channels| channels.is_multiple_of(4));
-        let kernels = Kernels {
-            names: ["conv2d_weight_grad", "conv2d_weight_grad_tiles"],
-            lanes: Some("conv2d_weight_grad_lanes"),
-            words: &words(&g, y[0]),
-            terms: &steps(x, self.terms),
-            bias: None,
-        };
-        let batches = members(y[0]) * self.conv.groups;
+        let (m, n, k) = (g.taps() * g.ci, g.co, g.rows());
+        let (along, fours) = ([Along::Other; 2], [g.ci, g.co].map(|channels| channels.is_multiple_of(4)));
         let unit = if k.is_multiple_of(4) { 4 } else { 1 };
-        let product = Product { m, n, k, batches, along: [Along::Other; 2], fours, unit };
-        on_stacks(product.launches(class, kernels), y[0])
+        let direction = Direction {
+            g: &g,
+            x,
+            y,
+            terms: self.terms,
+            bias: None,
+            kernels: ["conv2d_weight_grad", "conv2d_weight_grad_tiles", "conv2d_weight_grad_lanes"],
+            product: Product { m, n, k, batches: members(y) * g.conv.groups, along, fours, unit },
+        };
+        direction.of_pixels(class).unwrap_or_else(|| direction.launches(class))
     }
 
     fn flops(&self, x: &[&Type], y: &[&Type]) -> u64 {
-        let of_one = self.geometry(&x[0].shape, &x[1].shape).map_or(0, |g| g.flops());
-        (self.terms * members(y[0])) as u64 * of_one
+        flops(self.geometry(&x[0].shape, &x[1].shape), self.terms, y[0])
     }
 
-    fn batched(&self, g: &mut Graph, x: crate::graph::op::Stacked) -> Result<Option<Vec<Var>>> {
-        at_once(self, g, x, 2 * self.terms)
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+        vmap_factors(self, x, 2 * self.terms)
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
         gemm::expect_plain("conv2d_weight_grad", "vjp", self.terms, false)?;
-        let Some(u) = ct[0] else { return Ok(vec![None; 2]) };
-        let [x, ct] = [0, 1].map(|i| g.shape(at.x[i]).to_vec());
-        let size = member(&x, 4);
-        let dx = g.conv2d_input_grad(at.x[1], u, self.conv, [size[1], size[2]])?;
-        let dct = g.conv2d(at.x[0], u, self.conv)?;
-        Ok(vec![Some(g.sum_to(dx, &x)?), Some(g.sum_to(dct, &ct)?)])
+        let Some(u) = ct[0] else { return Ok(Some(vec![None; 2])) };
+        let (x, ct) = (at.x[0], at.x[1]);
+        let [_, height, width, _] = extents(x)?;
+        let dx = ct.conv2d_input_grad(u, self.conv, [height, width]);
+        let dct = x.conv2d(u, self.conv);
+        Ok(Some(vec![Some(dx.sum_to(x.shape()?)), Some(dct.sum_to(ct.shape()?))]))
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
         gemm::expect_plain("conv2d_weight_grad", "jvp", self.terms, false)?;
-        let left = dx[0].map(|dx| g.conv2d_weight_grad(dx, at.x[1], self.conv, self.kernel)).transpose()?;
-        let right = dx[1].map(|dct| g.conv2d_weight_grad(at.x[0], dct, self.conv, self.kernel)).transpose()?;
-        Ok(vec![crate::ops::pointwise::add::sum_terms(g, left, right)?])
+        let of_x = dx[0].map(|dx| dx.conv2d_weight_grad(at.x[1], self.conv, self.kernel));
+        let of_ct = dx[1].map(|dct| at.x[0].conv2d_weight_grad(dct, self.conv, self.kernel));
+        Ok(Some(vec![sum_terms([of_x, of_ct])]))
     }
 }
 
-impl Graph {
-    /// The cotangent of `w` in [`Graph::conv2d`] from that of `y`; `kernel` is the height and width of `w`.
+impl<'g> Tensor<'g> {
+    /// The cotangent of `w` in [`Tensor::conv2d`] from `x` and that of `y`; `kernel` is the height and width of `w`.
     ///
     /// | | shape |
     /// |---|---|
@@ -135,37 +118,24 @@ impl Graph {
     /// | ct | that of the convolution's result |
     /// | y | `[kernel height, kernel width, ci, groups·co]` |
     ///
-    /// x and ct may be stacks, as in [`Graph::conv2d`].
+    /// x and ct may be stacks, as in [`Tensor::conv2d`].
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when `ct` is not a result of that convolution.
-    pub fn conv2d_weight_grad(&mut self, x: Var, ct: Var, conv: Conv, kernel: [usize; 2]) -> Result<Var> {
-        self.apply(Conv2dWeightGrad { conv, kernel, terms: 1 }, &[x, ct])
+    /// Broken by a ct that is not a result of that convolution ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn conv2d_weight_grad(self, ct: Tensor<'g>, conv: Conv, kernel: [usize; 2]) -> Tensor<'g> {
+        self.apply2(Conv2dWeightGrad { conv, kernel, terms: 1 }, ct)
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
-    for (x, w, conv) in geometries() {
-        let g = Geometry::new(conv, &x, &w).expect("a list of fitting shapes");
+    for (g, heights) in trials() {
+        let tolerance = tolerance(&g).max(if heights == [None; 2] { 0.0 } else { 2e-6 });
         for terms in [1, 2] {
-            let operands = vec![unit(&x), unit(&g.y()), unit(&x), unit(&g.y())][..2 * terms].to_vec();
-            let op = Conv2dWeightGrad { conv, kernel: g.kernel, terms };
-            let what = format!("conv2d_weight_grad {x:?} {w:?} {conv:?} {terms}");
-            let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
-            all.push(case.tolerance(tolerance(&g)).order(if terms == 1 { 2 } else { 0 }));
-        }
-    }
-    for ((x, w, conv), heights @ [a, b]) in stacks() {
-        let g = Geometry::new(conv, &x, &w).expect("a list of fitting shapes");
-        for terms in [1, 2] {
-            let operands = [factors([&x, &g.y()], [a, b]), factors([&x, &g.y()], [b, a])][..terms].concat();
-            let op = Conv2dWeightGrad { conv, kernel: g.kernel, terms };
-            let what = format!("conv2d_weight_grad {x:?} {w:?} {conv:?} {terms}, stacks {heights:?}");
-            let case = Case::new(what, operands, move |g, x| g.apply_all(op.clone(), x));
-            all.push(case.tolerance(tolerance(&g).max(2e-6)).order(if terms == 1 { 2 } else { 0 }));
+            let what = format!("{} {terms}{}", what("conv2d_weight_grad", &g), of_stacks(heights));
+            let op = Conv2dWeightGrad { conv: g.conv, kernel: g.kernel, terms };
+            all.push(trial(what, factors([g.x(), g.y()], heights, terms), op, tolerance, terms == 1));
         }
     }
     all
@@ -173,13 +143,11 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    let case = |(what, (x, w, conv), tolerance): (String, super::conv2d::Shapes, f64)| {
-        let y = Geometry::new(conv, &x, &w).expect("a list of fitting shapes").y();
-        Case::new(what, vec![unit(&x), unit(&y)], move |g, v| {
-            Ok(vec![g.conv2d_weight_grad(v[0], v[1], conv, [w[0], w[1]])?])
-        })
+    let case = |(what, g, tolerance): (String, Geometry, f64)| {
+        let x = vec![unit(&g.x()), unit(&g.y())];
+        let case = Case::one(what, x, move |x| x[0].conv2d_weight_grad(x[1], g.conv, g.kernel));
         // Sums over the pixels of all images are long.
-        .tolerance(tolerance.max(1e-5))
+        case.tolerance(tolerance.max(1e-5))
     };
-    super::conv2d::timed_geometries().into_iter().map(case).collect()
+    timed_geometries().into_iter().map(case).collect()
 }

@@ -1,13 +1,10 @@
 //! The launches of depthwise convolutions.
 
-use crate::{
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    ops::{conv::epilogue::Endings, matmul::gemm::sum_splits},
-    tensor::geometry::Geometry,
+use crate::ops::{
+    conv::{epilogue::EpilogueOperands, frame::Window},
+    matmul::gemm::sum_splits,
 };
+use crate::{launch::*, tensor::*};
 
 /// Invocations of a workgroup, on GPUs and on software adapters; the same of the others.
 const LANES: [usize; 2] = [64, 8];
@@ -28,11 +25,7 @@ type Stacks<'a> = (usize, &'a [Vec<usize>]);
 
 /// A launch for `count` parts of a pixel's channels, with what the kernels have in common.
 fn launch(
-    kernel: &'static str,
-    class: Class,
-    g: &Geometry,
-    (members, steps): Stacks,
-    (count, channels): (usize, usize),
+    kernel: &'static str, class: Class, g: &Geometry, (members, steps): Stacks, (count, channels): (usize, usize),
     [splits, chunk]: [usize; 2],
 ) -> Launch {
     let fours = channels.is_multiple_of(4);
@@ -44,7 +37,8 @@ fn launch(
         .constant("TERMS", steps.len() as f64)
         .constant("COPIES", g.co as f64)
         .params([count * parts, parts, g.n, members, splits, chunk].map(word))
-        .params(g.words().into_iter().chain([g.conv.groups, members]).map(word))
+        .params(Window::new(g).words())
+        .params([g.conv.groups, members].map(word))
         .params([&steps[0][..], &steps[steps.len() - 1]].concat().into_iter().map(word))
 }
 
@@ -72,21 +66,24 @@ impl Geometry {
         launch.into()
     }
 
-    /// The launch of its input gradient.
-    pub(crate) fn launch_depthwise_input_grad(&self, class: Class, stacks: Stacks, ends: Endings) -> Launches {
+    /// The launch of its input gradient, with its epilogue.
+    pub(crate) fn launch_depthwise_input_grad(
+        &self, class: Class, stacks: Stacks, epilogue: EpilogueOperands,
+    ) -> Launches {
         let (g, conv, run) = (self, self.conv, RUNS[of(class)]);
         let strips = conv.stride[1] * g.size[1].div_ceil(conv.stride[1]).div_ceil(run);
         let count = stacks.0 * g.n * g.size[0] * strips;
-        let end = |operand: Option<usize>| Bind::In(operand.unwrap_or(1));
+        let EpilogueOperands { residual, gate, .. } = epilogue;
         let launch = launch("depthwise_input_grad", class, g, stacks, (count, conv.groups), [1, 0])
             .constant("RUN", run as f64)
             .constant("STEP_Y", self.tap_step(0) as f64)
             .constant("STEP_X", self.tap_step(1) as f64)
             .constant("MOVES", conv.stride[1].is_multiple_of(conv.dilation[1]))
-            .constant("RESIDUAL", ends.residual.is_some())
-            .constant("GATE", ends.gate.is_some())
+            .constant("RESIDUAL", residual.is_some())
+            .constant("GATE", gate.is_some())
             .bind(factors(stacks.1.len()))
-            .bind([end(ends.residual), end(ends.gate), Bind::Out(0)]);
+            .bind([residual, gate].map(|i| Bind::In(i.unwrap_or(1))))
+            .bind([Bind::Out(0)]);
         launch.into()
     }
 

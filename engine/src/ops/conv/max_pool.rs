@@ -2,26 +2,8 @@
 
 use rayon::prelude::*;
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    tensor::{
-        dtype::{DType, Type, expect_dtypes, shape_error},
-        geometry::{Conv, Geometry},
-    },
-    testing::cases::{Case, unit},
-};
+use crate::ops::conv::frame::Window;
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
 /// Windows of a pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,11 +38,11 @@ impl Pool {
 pub(crate) fn words(len: usize, g: &Geometry) -> Vec<u32> {
     let product = [len, 0, 0, g.conv.groups, 1, 0].map(word);
     let stack = [g.conv.groups, 1, 0, 0, 0, 0].map(word);
-    product.into_iter().chain(g.words().map(word)).chain(stack).collect()
+    product.into_iter().chain(Window::new(g).words()).chain(stack).collect()
 }
 
-/// The op of [`Graph::max_pool`].
-#[derive(Debug)]
+/// The op of [`Tensor::max_pool`].
+#[derive(Debug, PartialEq)]
 pub struct MaxPool(Pool);
 
 impl MaxPool {
@@ -116,18 +98,17 @@ impl Op for MaxPool {
         (self.0.kernel[0] * self.0.kernel[1] * y[0].count()) as u64
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let size = [g.shape(at.x[0])[1], g.shape(at.x[0])[2]];
-        Ok(vec![ct[0].map(|ct| g.max_pool_grad(ct, at.y[1], self.0, size)).transpose()?])
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        let [_, height, width, _] = at.x[0].dims()?;
+        Ok(Some(vec![ct[0].map(|ct| ct.max_pool_grad(at.y[1], self.0, [height, width]))]))
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let dy = dx[0].map(|dx| g.max_pool_take(dx, at.y[1])).transpose()?;
-        Ok(vec![dy, None])
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![dx[0].map(|dx| dx.max_pool_take(at.y[1])).transpose()?, None]))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `y = max` over windows, and where in `x` (as a flat index, u32) each maximum was found first.
     ///
     /// | | shape |
@@ -135,41 +116,26 @@ impl Graph {
     /// | x | `[n, height, width, c]` |
     /// | y, argmax | `[n, ⌊(height + 2p − k)/s⌋ + 1, …, c]` |
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the window does not fit.
-    pub fn max_pool(&mut self, x: Var, pool: Pool) -> Result<[Var; 2]> {
-        let y = self.apply_all(MaxPool(pool), &[x])?;
-        Ok([y[0], y[1]])
+    /// Broken by a window that does not fit ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn max_pool(self, pool: Pool) -> [Tensor<'g>; 2] {
+        self.graph().apply(MaxPool(pool), &[self])
     }
 
-    /// `x` at the places that [`Graph::max_pool`] found: its tangent.
-    pub(crate) fn max_pool_take(&mut self, x: Var, argmax: Var) -> Result<Var> {
-        let flat = self.reshape(x, &[self.ty(x).count()])?;
-        self.gather(flat, argmax)
+    /// `x` at the places that [`Tensor::max_pool`] found: its tangent.
+    pub(crate) fn max_pool_take(self, argmax: Tensor<'g>) -> Result<Tensor<'g>> {
+        Ok(self.reshape(&[self.count()?]).gather(argmax))
     }
 }
 
-/// Shapes and windows on which pooling is tried.
-pub(crate) fn pools() -> Vec<([usize; 4], Pool)> {
-    vec![
+/// Shapes and windows on which pooling is tested.
+pub(crate) fn pools() -> [([usize; 4], Pool); 4] {
+    [
         ([2, 8, 6, 5], Pool::square(2)),
         ([1, 7, 9, 3], Pool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] }),
         ([2, 5, 7, 67], Pool { kernel: [2, 3], stride: [1, 2], padding: [0, 1] }),
         ([1, 2, 2, 1], Pool::square(2)),
     ]
-}
-
-/// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
-    pools()
-        .into_iter()
-        .map(|(x, pool)| {
-            Case::new(format!("max_pool {x:?} {pool:?}"), vec![unit(&x)], move |g, x| {
-                Ok(g.max_pool(x[0], pool)?.to_vec())
-            })
-        })
-        .collect()
 }
 
 /// Shapes and windows on which pooling is timed.
@@ -178,11 +144,16 @@ pub(crate) fn timed_pools() -> [([usize; 4], Pool); 2] {
     [([32, 32, 32, 16], Pool::square(2)), ([8, 57, 55, 67], overlapping)]
 }
 
+fn case(what: String, x: [usize; 4], pool: Pool) -> Case {
+    Case::new(what, vec![unit(&x)], move |x| Ok(x[0].max_pool(pool).to_vec()))
+}
+
+/// Its test cases.
+pub(crate) fn cases() -> Vec<Case> {
+    pools().map(|(x, pool)| case(format!("max_pool {x:?} {pool:?}"), x, pool)).into()
+}
+
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    let case = |(x, pool): ([usize; 4], Pool)| {
-        let build = move |g: &mut Graph, x: &[Var]| Ok(g.max_pool(x[0], pool)?.to_vec());
-        Case::new(format!("{x:?} by {:?}", pool.kernel), vec![unit(&x)], build)
-    };
-    timed_pools().map(case).into()
+    timed_pools().map(|(x, pool)| case(format!("{x:?} by {:?}", pool.kernel), x, pool)).into()
 }

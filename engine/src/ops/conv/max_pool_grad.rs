@@ -1,26 +1,10 @@
 //! The transpose of taking window maxima.
 
 use crate::ops::conv::max_pool::{Pool, pools, timed_pools, words};
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches},
-        target::Class,
-    },
-    tensor::dtype::{DType, Type, expect_dtypes, shape_error},
-    testing::cases::{Case, Sample, unit},
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::max_pool_grad`].
-#[derive(Debug)]
+/// The op of [`Tensor::max_pool_grad`].
+#[derive(Debug, PartialEq)]
 pub struct MaxPoolGrad {
     pool: Pool,
     size: [usize; 2],
@@ -69,38 +53,37 @@ impl Op for MaxPoolGrad {
             .into()
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![ct[0].map(|u| g.max_pool_take(u, at.x[1])).transpose()?, None])
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![ct[0].map(|u| u.max_pool_take(at.x[1])).transpose()?, None]))
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![dx[0].map(|dct| g.max_pool_grad(dct, at.x[1], self.pool, self.size)).transpose()?])
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![dx[0].map(|dct| dct.max_pool_grad(at.x[1], self.pool, self.size))]))
     }
 }
 
-impl Graph {
-    /// The cotangent of `x` in [`Graph::max_pool`]: each `ct` added where its maximum was found. Linear in `ct`.
+impl<'g> Tensor<'g> {
+    /// Of the cotangent ct of `y` in [`Tensor::max_pool`] that of `x`: each `ct` added where its maximum was found. Linear in
+    /// `ct`.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when `ct` and `argmax` are not results of that pooling on images of `size`.
-    pub fn max_pool_grad(&mut self, ct: Var, argmax: Var, pool: Pool, size: [usize; 2]) -> Result<Var> {
-        self.apply(MaxPoolGrad { pool, size }, &[ct, argmax])
+    /// Broken by a ct and an `argmax` that are not results of that pooling on images of `size`
+    /// ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn max_pool_grad(self, argmax: Tensor<'g>, pool: Pool, size: [usize; 2]) -> Tensor<'g> {
+        self.apply2(MaxPoolGrad { pool, size }, argmax)
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    pools()
-        .into_iter()
-        .map(|(x, pool)| {
-            let ct = pool.geometry(&x).expect("a list of fitting windows").y();
-            Case::new(format!("max_pool_grad {x:?} {pool:?}"), vec![unit(&x), unit(&ct)], move |g, v| {
-                let [_, argmax] = g.max_pool(v[0], pool)?;
-                Ok(vec![g.max_pool_grad(v[1], argmax, pool, [x[1], x[2]])?])
-            })
+    let case = |(shape, pool): ([usize; 4], Pool)| {
+        let ct = pool.geometry(&shape).expect("a list of fitting windows").y();
+        Case::one(format!("max_pool_grad {shape:?} {pool:?}"), vec![unit(&shape), unit(&ct)], move |x| {
+            let [_, argmax] = x[0].max_pool(pool);
+            x[1].max_pool_grad(argmax, pool, [shape[1], shape[2]])
         })
-        .collect()
+    };
+    pools().map(case).into()
 }
 
 /// Its timed cases.
@@ -115,9 +98,8 @@ pub(crate) fn timed() -> Vec<Case> {
             (((n * x[1] + a.min(x[1] - 1)) * x[2] + b.min(x[2] - 1)) * x[3] + c) as u32
         };
         let argmax = Sample::Words((0..y.iter().product()).map(place).collect());
-        Case::new(format!("{x:?} by {:?}", pool.kernel), vec![unit(&y), argmax], move |g, v| {
-            let argmax = g.reshape(v[1], &y)?;
-            Ok(vec![g.max_pool_grad(v[0], argmax, pool, [x[1], x[2]])?])
+        Case::one(format!("{x:?} by {:?}", pool.kernel), vec![unit(&y), argmax], move |v| {
+            v[0].max_pool_grad(v[1].reshape(&y), pool, [x[1], x[2]])
         })
     };
     timed_pools().map(case).into()

@@ -1,13 +1,8 @@
 //! Input gradients of convolutions with a stride, in phases: pixels of equal remainders by the stride are met by the same taps,
 //! and are the input gradient of a convolution by these, without a stride. No product has inserted zeros.
 
-use crate::{
-    launch::launch::{Launch, Launches, word},
-    tensor::geometry::Geometry,
-};
-
-/// Where the words of a geometry begin in those of a launch, after those of the product.
-const WORDS: usize = 6;
+use crate::ops::conv::frame::{Direction, Window};
+use crate::{launch::*, tensor::*};
 
 /// A phase along an axis.
 #[derive(Clone, Copy)]
@@ -51,24 +46,22 @@ pub(crate) fn largest(g: &Geometry) -> [usize; 2] {
     [g.n * most(|[y, x]| y.pixels * x.pixels), most(|[y, x]| y.taps * x.taps)]
 }
 
-/// From the launches of a product as large as the largest phase, those of every phase.
-pub(crate) fn launches(g: &Geometry, mut launches: Launches) -> Launches {
-    let (products, others): (Vec<Launch>, _) = launches.list.into_iter().partition(|launch| launch.kernel != "sum");
-    let phases = phases(g);
-    let of_phase = |[y, x]: &[Axis; 2], launch: &Launch| {
-        let mut launch = launch.clone().constant("PHASES", phases.len() > 1);
-        launch.params[0] = word(g.n * y.pixels * x.pixels);
-        launch.params[2] = word(y.taps * x.taps * g.co);
-        let width = g.kernel[1];
-        let words = [y.pixels, x.pixels, g.out[0], g.out[1], y.taps.max(1), x.taps.max(1), g.ci, g.co, 1, 1];
-        let padding = [y.place, x.place].map(|place| place as u32);
-        let taps = [y.dilation, x.dilation, y.first * width + x.first, y.step * width, x.step];
-        let pixels = [y.remainder * g.size[1] + x.remainder, g.conv.stride[0] * g.size[1], g.conv.stride[1]];
-        let words = words.map(word).into_iter().chain(padding).chain(taps.map(word)).chain(pixels.map(word));
-        launch.params[WORDS..].iter_mut().zip(words).for_each(|(to, word)| *to = word);
-        launch
+/// The launches of an input gradient whose product is as large as the largest phase: those of every phase.
+pub(crate) fn launches(class: Class, direction: &Direction) -> Launches {
+    let g = direction.g;
+    let width = g.kernel[1];
+    let part = |[y, x]: &[Axis; 2]| {
+        let window = Window {
+            size: [y.pixels, x.pixels],
+            taps: [y.taps.max(1), x.taps.max(1)],
+            stride: [1, 1],
+            padding: [y.place, x.place],
+            dilation: [y.dilation, x.dilation],
+            tap: [y.first * width + x.first, y.step * width, x.step],
+            pixel: [y.remainder * g.size[1] + x.remainder, g.conv.stride[0] * g.size[1], g.conv.stride[1]],
+            ..Window::new(g)
+        };
+        direction.part(g.n * y.pixels * x.pixels, y.taps * x.taps * g.co, window)
     };
-    let of_all = products.iter().flat_map(|launch| phases.iter().map(move |phase| of_phase(phase, launch)));
-    launches.list = of_all.chain(others).collect();
-    launches
+    direction.launches_of(class, phases(g).iter().map(part).collect())
 }

@@ -1,21 +1,20 @@
-//! Convolutions on which the three directions are tried and timed.
+//! Convolutions on which the three directions are tested and timed.
 
-use crate::{
-    cpu::conv::winograd::Tiling,
-    tensor::{
-        geometry::{Conv, Geometry},
-        stack::stacked,
-    },
-    testing::cases::unit,
-};
+use crate::cpu::conv::winograd::Tiling;
+use crate::{graph::*, tensor::*, testing::*};
 
-/// Shapes of x and w, and the rest of a convolution.
-pub(crate) type Shapes = ([usize; 4], [usize; 4], Conv);
+/// Batch sizes of the stacks that the two factors are, of which one may be a single value.
+pub(crate) type Heights = [Option<usize>; 2];
 
-/// Convolutions on which the family is tried.
-pub(crate) fn geometries() -> Vec<Shapes> {
+/// From shapes of x and w that fit.
+fn geometry((x, w, conv): ([usize; 4], [usize; 4], Conv)) -> Geometry {
+    Geometry::new(conv, &x, &w).expect("a list of fitting shapes")
+}
+
+/// Convolutions on which the family is tested.
+pub(crate) fn geometries() -> Vec<Geometry> {
     let conv = |stride, padding, dilation, groups| Conv { stride, padding, dilation, groups };
-    vec![
+    let all = [
         ([1, 1, 1, 1], [1, 1, 1, 1], Conv::default()),
         ([2, 9, 7, 3], [3, 3, 3, 5], Conv::padded(1)),
         ([1, 8, 8, 17], [1, 1, 17, 19], Conv::default()),
@@ -48,34 +47,53 @@ pub(crate) fn geometries() -> Vec<Shapes> {
         ([2, 9, 8, 4], [3, 2, 4, 8], conv([2, 2], [2, 1], [2, 4], 1)),
         // Output channels without fours, and pixels enough to split the weight gradient's sums.
         ([2, 26, 24, 4], [3, 3, 4, 14], Conv::padded(1).strided(2)),
-    ]
+    ];
+    all.map(geometry).into()
 }
 
-/// Geometries on which stacks are tried, with the height of each factor's stack.
-pub(crate) fn stacks() -> Vec<(Shapes, [Option<usize>; 2])> {
+/// All of them with single factors, some with stacks.
+pub(crate) fn trials() -> Vec<(Geometry, Heights)> {
     let all = geometries();
-    let heights = |at: usize, height: usize| {
-        let height = Some(height);
-        [[height, None], [None, height], [height; 2]].map(|heights| (all[at], heights))
-    };
     let dense = [(1, 3), (2, 3), (3, 2), (6, 2), (10, 3), (13, 3), (14, 2), (15, 4), (16, 2), (17, 4)];
     let depthwise = [(19, 2), (21, 3)];
-    dense.into_iter().chain(depthwise).flat_map(|(at, height)| heights(at, height)).collect()
+    let mut trials: Vec<_> = all.iter().map(|&g| (g, [None; 2])).collect();
+    for (at, height) in dense.into_iter().chain(depthwise) {
+        let height = Some(height);
+        trials.extend([[height, None], [None, height], [height; 2]].map(|heights| (all[at], heights)));
+    }
+    trials
 }
 
-/// Both factors of this shape, or stacks of such.
-pub(crate) fn factors(shapes: [&[usize; 4]; 2], heights: [Option<usize>; 2]) -> [crate::testing::cases::Sample; 2] {
-    std::array::from_fn(|i| unit(&stacked(heights[i], shapes[i])))
+/// The name of a test case.
+pub(crate) fn what(op: &str, g: &Geometry) -> String {
+    format!("{op} {:?} {:?} {:?}", g.x(), g.w(), g.conv)
 }
 
-/// The bound of a case: Winograd's transforms round a little more than sums of products do.
+/// What it ends with for stacks.
+pub(crate) fn of_stacks(heights: Heights) -> String {
+    if heights == [None; 2] { String::new() } else { format!(", stacks {heights:?}") }
+}
+
+/// The factors of so many terms, of these shapes, or stacks of such, which are others in the second term.
+pub(crate) fn factors(shapes: [[usize; 4]; 2], [a, b]: Heights, terms: usize) -> Vec<Sample> {
+    let of_term = |heights: Heights| [0, 1].map(|i| unit(&stacked(heights[i], &shapes[i])));
+    [[a, b], [b, a]].into_iter().take(terms).flat_map(of_term).collect()
+}
+
+/// A test case of an op, which can be differentiated or not.
+pub(crate) fn trial(what: String, x: Vec<Sample>, op: impl Op + Clone, tolerance: f64, differentiable: bool) -> Case {
+    let case = Case::new(what, x, move |x| x[0].graph().apply_all(op.clone(), x));
+    case.tolerance(tolerance).order(if differentiable { 2 } else { 0 })
+}
+
+/// The bound of a test case: Winograd's transforms round a little more than sums of products do.
 pub(crate) fn tolerance(g: &Geometry) -> f64 {
     if Tiling::new(g).is_some() { 3e-6 } else { 1e-6 }
 }
 
 /// Convolutions on which the family is timed, with their bound: of Winograd's components, off their tiles, strided, of
 /// single pixels, by channels, of images; and two for GPUs.
-pub(crate) fn timed_geometries() -> Vec<(String, Shapes, f64)> {
+pub(crate) fn timed_geometries() -> Vec<(String, Geometry, f64)> {
     let by_channels = Conv { groups: 64, ..Conv::padded(1) };
     let shapes = [
         ([32, 16, 16, 32], [3, 3, 32, 32], Conv::padded(1)),
@@ -87,10 +105,9 @@ pub(crate) fn timed_geometries() -> Vec<(String, Shapes, f64)> {
         ([128, 28, 28, 128], [3, 3, 128, 128], Conv::padded(1)),
         ([64, 14, 14, 256], [3, 3, 256, 256], Conv::padded(1)),
     ];
-    let named = |(x, w, conv): Shapes| {
-        let stride = if conv.stride == [1, 1] { String::new() } else { format!(" stride {}", conv.stride[0]) };
-        let bound = Geometry::new(conv, &x, &w).map_or(1e-6, |g| tolerance(&g));
-        (format!("{x:?} {w:?}{stride}"), (x, w, conv), bound)
+    let named = |g: Geometry| {
+        let stride = if g.conv.stride == [1, 1] { String::new() } else { format!(" stride {}", g.conv.stride[0]) };
+        (format!("{:?} {:?}{stride}", g.x(), g.w()), g, tolerance(&g))
     };
-    shapes.into_iter().map(named).collect()
+    shapes.map(|shapes| named(geometry(shapes))).into()
 }

@@ -6,17 +6,17 @@
 
 use std::ops::Range;
 
+use crate::launch::*;
 use crate::{
     cpu::conv::winograd::{Tiling, tiles::PARTS},
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
     ops::{
-        conv::epilogue::Endings,
+        conv::epilogue::EpilogueOperands,
         matmul::gemm::{Along, Kernels, Product, SHARED_ROWS},
     },
 };
+
+/// Products of components are sums of one term, without words of its own.
+static ONE_TERM: [Vec<usize>; 1] = [Vec::new()];
 
 /// Elements that a chunk's tiles have in each component, as a rule and at most.
 const CHUNK: usize = 1 << 14;
@@ -91,14 +91,6 @@ impl Scratch {
     }
 }
 
-/// What a convolution's results are made with after the products: by the number of its operand a bias, one number for each
-/// channel, and how they end.
-#[derive(Clone, Copy, Default)]
-pub struct Ends {
-    pub bias: Option<usize>,
-    pub endings: Endings,
-}
-
 /// The buffers of left and of right factors, and of their products, if need be from here on.
 const LEFT: usize = 0;
 const RIGHT: usize = 1;
@@ -108,10 +100,7 @@ impl Tiling {
     /// The ranges of tiles, of at least so many, in which a class of adapters goes through `n` images of each member; `None`
     /// where it makes the convolution in another way. For GPUs nothing has been measured.
     fn chunks(
-        &self,
-        class: Class,
-        [n, members]: [usize; 2],
-        least: usize,
+        &self, class: Class, [n, members]: [usize; 2], least: usize,
     ) -> Option<impl Iterator<Item = Range<usize>> + use<>> {
         let [down, across] = self.count();
         let [ci, co] = self.channels;
@@ -124,12 +113,7 @@ impl Tiling {
 
     /// A launch over some tiles of each of so many members, whose images have `n` each.
     fn through_tiles(
-        &self,
-        kernel: &'static str,
-        n: usize,
-        members: usize,
-        tiles: &Range<usize>,
-        image: bool,
+        &self, kernel: &'static str, n: usize, members: usize, tiles: &Range<usize>, image: bool,
     ) -> Launch {
         let ([down, across], [ci, co]) = (self.count(), self.channels);
         let (fours, size) = if image { (ci / 4, self.size) } else { (co / 4, self.out) };
@@ -140,12 +124,7 @@ impl Tiling {
 
     /// The components of a factor, from `begin` on.
     fn components(
-        &self,
-        n: usize,
-        tiles: &Range<usize>,
-        (factor, begin): (Factor, usize),
-        image: bool,
-        bind: [Bind; 2],
+        &self, n: usize, tiles: &Range<usize>, (factor, begin): (Factor, usize), image: bool, bind: [Bind; 2],
     ) -> Launch {
         let kernel = if image { "winograd_image" } else { "winograd_cotangent" };
         let [row, member] = factor.steps();
@@ -156,15 +135,11 @@ impl Tiling {
             .bind(bind)
     }
 
-    /// `y = Σ x ⋆ w`, of operands (x, w) for each term, and its ends, where this is how a class makes it. `stacks` says for
-    /// each term which of them are stacks; weights are those of the convolution whose input gradient this is, if `mirror`.
-    pub fn launch(
-        &self,
-        class: Class,
-        size @ [n, members]: [usize; 2],
-        stacks: &[[bool; 2]],
-        mirror: bool,
-        ends: Ends,
+    /// `y = Σ x ⋆ w`, of operands (x, w) for each term, and its epilogue, where this is how a class computes it. `stacks` says
+    /// for each term which of them are stacks; weights are those of the convolution whose input gradient this is, if `mirror`.
+    pub(crate) fn launch(
+        &self, class: Class, size @ [n, members]: [usize; 2], stacks: &[[bool; 2]], mirror: bool,
+        epilogue: EpilogueOperands,
     ) -> Option<Launches> {
         let chunks = self.chunks(class, size, 8)?;
         let [ci, co] = self.channels;
@@ -204,38 +179,30 @@ impl Tiling {
                     words.extend([&[begin][..], &factor.batches(members)].concat());
                 }
             }
-            let kernels = Kernels {
-                names: ["winograd_tiles"; 2],
-                lanes: Some("winograd_lanes"),
-                words: &words,
-                terms: &[Vec::new()],
-                bias: None,
-            };
-            let size = [chunk.len(), co, stacks.len() * ci, PARTS * members];
-            list.extend(products(class, size, false, kernels, [left, right, sums]));
+            let size @ [m, _, k, _] = [chunk.len(), co, stacks.len() * ci, PARTS * members];
+            let kernels = Kernels::new(["winograd_tiles"; 2], "winograd_lanes", [m, k], &words, &ONE_TERM, None);
+            list.extend(products(class, size, false, Kernels { bind: [left, right, sums], ..kernels }));
             let steps = [0, y.component(), y.steps()[0], y.steps()[1]].map(|step| word(step / 4));
-            let Endings { residual, gate, relu } = ends.endings;
-            let [bias, other, gated] = [ends.bias, residual, gate].map(|i| Bind::In(i.unwrap_or(0)));
+            let EpilogueOperands { bias, residual, gate, relu } = epilogue;
             list.push(
                 self.through_tiles("winograd_results", n, members, &chunk, false)
                     .params(steps)
                     .params([0])
-                    .constant("BIAS", ends.bias.is_some())
+                    .constant("BIAS", bias.is_some())
                     .constant("RESIDUAL", residual.is_some())
                     .constant("GATE", gate.is_some())
                     .constant("RELU", relu)
-                    .bind([sums, bias, other, gated, Bind::Out(0)]),
+                    .bind([sums])
+                    .bind([bias, residual, gate].map(|i| Bind::In(i.unwrap_or(0))))
+                    .bind([Bind::Out(0)]),
             );
         }
         scratch.launches(list)
     }
 
     /// `dw = Σ x ⋆ᵀ ct`, of operands (x, ct) for each term, where this is how a class makes it.
-    pub fn launch_weight_grad(
-        &self,
-        class: Class,
-        size @ [n, members]: [usize; 2],
-        stacks: &[[bool; 2]],
+    pub(crate) fn launch_weight_grad(
+        &self, class: Class, size @ [n, members]: [usize; 2], stacks: &[[bool; 2]],
     ) -> Option<Launches> {
         let [ci, co] = self.channels;
         // Each chunk goes through all sums, which should be less than its components.
@@ -266,20 +233,12 @@ impl Tiling {
                 };
                 let (to, dw) = sums[term];
                 let [a, b, y] = [x, ct, dw].map(|factor| if both { factor.steps()[1] } else { factor.component() });
-                let kernels = Kernels {
-                    names: ["matmul", "matmul_tiles"],
-                    lanes: Some("matmul_lanes"),
-                    words: &[a, 1, size[0], b, size[1], 1, y],
-                    terms: &[Vec::new()],
-                    bias: Some(false),
-                };
-                let mut added = products(class, size, true, kernels, [left, right, to]);
-                for (name, value) in added.iter_mut().flat_map(|launch| &mut launch.constants) {
-                    if *name == "ACCUMULATE" && chunk.start > 0 {
-                        *value = 1.0;
-                    }
-                }
-                list.extend(added);
+                let words = [a, 1, size[0], b, size[1], 1, y];
+                let (names, parts) = (["matmul", "matmul_tiles"], [size[0], size[2]]);
+                let kernels = Kernels::new(names, "matmul_lanes", parts, &words, &ONE_TERM, Some(false));
+                // The first chunk writes, the others add.
+                let kernels = Kernels { bind: [left, right, to], accumulate: chunk.start > 0, ..kernels };
+                list.extend(products(class, size, true, kernels));
             }
         }
         let (first, last) = (sums[0], sums[sums.len() - 1]);
@@ -299,25 +258,10 @@ fn through_kernels(kernel: &'static str, (w, begin): (Factor, usize), other: Fac
         .bind(bind)
 }
 
-/// The launches of matrix products `[batches, m, k] [batches, k, n]`, the left factors transposed if `ta`, of these operands.
-fn products(
-    class: Class,
-    [m, n, k, batches]: [usize; 4],
-    ta: bool,
-    kernels: Kernels,
-    [left, right, to]: [Bind; 3],
-) -> Vec<Launch> {
+/// The launches of matrix products `[batches, m, k] [batches, k, n]`, the left factors transposed if `ta`.
+fn products(class: Class, [m, n, k, batches]: [usize; 4], ta: bool, kernels: Kernels) -> Vec<Launch> {
     let along = [if ta { Along::Other } else { Along::K }, Along::Other];
     let fours = [(if ta { m } else { k }).is_multiple_of(4), n.is_multiple_of(4)];
     // Chunks are pieces of the sum already: it is not split into others.
-    let product = Product { m, n, k, batches, along, fours, unit: k };
-    let mut list = product.launches(class, kernels).list;
-    for bind in list.iter_mut().flat_map(|launch| &mut launch.bind) {
-        *bind = match bind {
-            Bind::In(0) => left,
-            Bind::In(_) => right,
-            Bind::Out(_) | Bind::Scratch(_) => to,
-        };
-    }
-    list
+    Product { m, n, k, batches, along, fours, unit: k }.launches(class, kernels).list
 }

@@ -1,28 +1,9 @@
 //! Rows by index.
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    tensor::{
-        dtype::{DType, Type, expect_dtypes, shape_error},
-        shape,
-    },
-    testing::cases::{Case, Sample, unit},
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::gather`].
-#[derive(Debug)]
+/// The op of [`Tensor::gather`].
+#[derive(Debug, PartialEq)]
 pub struct Gather;
 
 impl Gather {
@@ -60,19 +41,19 @@ impl Op for Gather {
             .into()
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let rows = g.shape(at.x[0])[0];
-        Ok(vec![ct[0].map(|ct| g.scatter_add(ct, at.x[1], rows)).transpose()?, None])
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        let rows = at.x[0].shape()?[0];
+        Ok(Some(vec![ct[0].map(|ct| ct.scatter_add(at.x[1], rows)), None]))
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![dx[0].map(|dx| g.gather(dx, at.x[1])).transpose()?])
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![dx[0].map(|dx| dx.gather(at.x[1]))]))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `y[i, …] = x[index[i], …]`, zeros where there is no such row. Linear in `x`; its transpose is
-    /// [`Graph::scatter_add`].
+    /// [`Tensor::scatter_add`].
     ///
     /// | | shape |
     /// |---|---|
@@ -80,11 +61,11 @@ impl Graph {
     /// | index | any, u32 |
     /// | y | that of `index`, then `…` |
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when `x` is a scalar, [`Error::DType`](crate::Error::DType) for floats as index.
-    pub fn gather(&mut self, x: Var, index: Var) -> Result<Var> {
-        self.apply(Gather, &[x, index])
+    /// Broken by a scalar ([`Error::Shape`](crate::Error::Shape)), and by floats as index
+    /// ([`Error::DType`](crate::Error::DType)).
+    #[track_caller]
+    pub fn gather(self, index: Tensor<'g>) -> Tensor<'g> {
+        self.apply2(Gather, index)
     }
 }
 
@@ -92,11 +73,8 @@ impl Graph {
 pub(crate) fn cases() -> Vec<Case> {
     let case = |rows: usize, row: &[usize], index: &[usize]| {
         let x = [&[rows], row].concat();
-        Case::new(
-            format!("gather {x:?} {index:?}"),
-            vec![unit(&x), Sample::Below(index.to_vec(), rows as u32 + 1)],
-            |g, x| Ok(vec![g.gather(x[0], x[1])?]),
-        )
+        let samples = vec![unit(&x), Sample::Below(index.to_vec(), rows as u32 + 1)];
+        Case::one(format!("gather {x:?} {index:?}"), samples, |x| x[0].gather(x[1]))
     };
     vec![case(5, &[7], &[13]), case(3, &[], &[67]), case(11, &[2, 3], &[5, 4])]
 }
@@ -104,5 +82,5 @@ pub(crate) fn cases() -> Vec<Case> {
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
     let x = vec![unit(&[10_007, 129]), Sample::Below(vec![4099], 10_007)];
-    vec![Case::new("[10007, 129] [4099]", x, |g, x| Ok(vec![g.gather(x[0], x[1])?]))]
+    vec![Case::one("[10007, 129] [4099]", x, |x| x[0].gather(x[1]))]
 }

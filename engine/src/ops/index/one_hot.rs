@@ -1,25 +1,9 @@
 //! Indices as unit vectors.
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    tensor::dtype::{DType, Type, expect_dtypes},
-    testing::cases::{Case, Sample},
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::one_hot`].
-#[derive(Debug)]
+/// The op of [`Tensor::one_hot`].
+#[derive(Debug, PartialEq)]
 pub struct OneHot {
     classes: usize,
 }
@@ -55,33 +39,27 @@ impl Op for OneHot {
             .into()
     }
 
-    fn vjp(&self, _: &mut Graph, _: At, _: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![None])
+    fn vjp<'g>(&self, _: At<'_, 'g>, _: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![None]))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `y[…, j] = 1` where `index[…] = j`, else 0; all zeros for an index beyond the classes.
     ///
-    /// # Errors
-    ///
-    /// [`Error::DType`](crate::Error::DType) for floats as index.
-    pub fn one_hot(&mut self, index: Var, classes: usize) -> Result<Var> {
-        self.apply(OneHot { classes }, &[index])
+    /// Broken by floats as index ([`Error::DType`](crate::Error::DType)), and by no classes
+    /// ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn one_hot(self, classes: usize) -> Tensor<'g> {
+        self.apply(OneHot { classes })
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [(67, 10), (5, 1), (1, 131)]
-        .into_iter()
-        .map(|(n, classes)| {
-            Case::new(
-                format!("one_hot {n} {classes}"),
-                vec![Sample::Below(vec![n], classes as u32 + 1)],
-                move |g, x| Ok(vec![g.one_hot(x[0], classes)?]),
-            )
-            .order(0)
-        })
-        .collect()
+    let case = |(n, classes): (usize, usize)| {
+        let index = Sample::Below(vec![n], classes as u32 + 1);
+        Case::one(format!("one_hot {n} {classes}"), vec![index], move |x| x[0].one_hot(classes)).order(0)
+    };
+    [(67, 10), (5, 1), (1, 131)].map(case).into()
 }

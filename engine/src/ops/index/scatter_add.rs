@@ -1,25 +1,9 @@
 //! Sums rows by index.
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    tensor::dtype::{DType, Type, expect_dtypes, shape_error},
-    testing::cases::{Case, Sample, unit},
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::scatter_add`].
-#[derive(Debug)]
+/// The op of [`Tensor::scatter_add`].
+#[derive(Debug, PartialEq)]
 pub struct ScatterAdd {
     rows: usize,
 }
@@ -61,18 +45,18 @@ impl Op for ScatterAdd {
             .into()
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![ct[0].map(|ct| g.gather(ct, at.x[1])).transpose()?, None])
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![ct[0].map(|ct| ct.gather(at.x[1])), None]))
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![dx[0].map(|dx| g.scatter_add(dx, at.x[1], self.rows)).transpose()?])
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![dx[0].map(|dx| dx.scatter_add(at.x[1], self.rows))]))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `y[r, …] = Σ x[i, …]` over the `i` with `index[i] = r`, summed in the order of `i`; an index without a row is
-    /// ignored. Linear in `x`; its transpose is [`Graph::gather`].
+    /// ignored. Linear in `x`; its transpose is [`Tensor::gather`].
     ///
     /// | | shape |
     /// |---|---|
@@ -80,11 +64,10 @@ impl Graph {
     /// | index | any, u32 |
     /// | y | `[rows, …]` |
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when `x` does not begin with the shape of `index`.
-    pub fn scatter_add(&mut self, x: Var, index: Var, rows: usize) -> Result<Var> {
-        self.apply(ScatterAdd { rows }, &[x, index])
+    /// Broken by an `x` that does not begin with the shape of `index`, and by no rows ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn scatter_add(self, index: Tensor<'g>, rows: usize) -> Tensor<'g> {
+        self.apply2(ScatterAdd { rows }, index)
     }
 }
 
@@ -92,11 +75,8 @@ impl Graph {
 pub(crate) fn cases() -> Vec<Case> {
     let case = |index: &[usize], row: &[usize], rows: usize| {
         let x = [index, row].concat();
-        Case::new(
-            format!("scatter_add {x:?} {rows}"),
-            vec![unit(&x), Sample::Below(index.to_vec(), rows as u32 + 1)],
-            move |g, x| Ok(vec![g.scatter_add(x[0], x[1], rows)?]),
-        )
+        let samples = vec![unit(&x), Sample::Below(index.to_vec(), rows as u32 + 1)];
+        Case::one(format!("scatter_add {x:?} {rows}"), samples, move |x| x[0].scatter_add(x[1], rows))
     };
     // One piece of the index, a bit more, many rows that nothing goes to.
     let sizes = [(2048, 3, 5), (2081, 65, 3), (13, 130, 1031)];
@@ -108,5 +88,5 @@ pub(crate) fn cases() -> Vec<Case> {
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
     let x = vec![unit(&[4099, 129]), Sample::Below(vec![4099], 257)];
-    vec![Case::new("[4099, 129] to 257 rows", x, |g, x| Ok(vec![g.scatter_add(x[0], x[1], 257)?]))]
+    vec![Case::one("[4099, 129] to 257 rows", x, |x| x[0].scatter_add(x[1], 257))]
 }

@@ -1,25 +1,9 @@
 //! Rows written over others, in place.
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    tensor::dtype::{DType, Type, expect_dtypes, shape_error},
-    testing::cases::{Case, Sample, unit},
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::write_rows`].
-#[derive(Debug)]
+/// The op of [`Tensor::write_rows`].
+#[derive(Debug, PartialEq)]
 pub struct WriteRows;
 
 impl WriteRows {
@@ -64,16 +48,16 @@ impl Op for WriteRows {
         0
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
         if dx[0].is_none() && dx[2].is_none() {
-            return Ok(vec![None]);
+            return Ok(Some(vec![None]));
         }
-        let [x, rows] = [0, 2].map(|i| dx[i].map_or_else(|| g.fill_like(at.x[i], 0.0), Ok));
-        Ok(vec![Some(g.write_rows(x?, at.x[1], rows?)?)])
+        let [x, rows] = [0, 2].map(|i| dx[i].unwrap_or_else(|| at.x[i].fill_like(0.0)));
+        Ok(Some(vec![Some(x.write_rows(at.x[1], rows))]))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `x` with the rows from `at[0]` on replaced by `rows`; what would lie behind the last row is dropped.
     ///
     /// | | shape |
@@ -82,25 +66,22 @@ impl Graph {
     /// | at | `[1]`, u32 |
     /// | rows | `[k, …]`, `k ≤ m` |
     ///
-    /// Where `y` is [assigned](Graph::assign) to the state that `x` is, nothing else is copied.
+    /// Where `y` is [assigned](crate::Graph::assign) to the state that `x` is, nothing else is copied.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
-    pub fn write_rows(&mut self, x: Var, at: Var, rows: Var) -> Result<Var> {
-        self.apply(WriteRows, &[x, at, rows])
+    /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn write_rows(self, at: Tensor<'g>, rows: Tensor<'g>) -> Tensor<'g> {
+        let [y] = self.graph().apply(WriteRows, &[self, at, rows]);
+        y
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [(5, 2, 3, vec![7]), (67, 1, 66, vec![3, 5]), (3, 3, 2, vec![]), (1, 1, 0, vec![129])]
-        .into_iter()
-        .map(|(m, k, at, row): (usize, usize, u32, Vec<usize>)| {
-            let shape = |n: usize| [&[n], &row[..]].concat();
-            let x = vec![unit(&shape(m)), Sample::Words(vec![at]), unit(&shape(k))];
-            Case::new(format!("write_rows {m} {k} {at} {row:?}"), x, |g, x| Ok(vec![g.write_rows(x[0], x[1], x[2])?]))
-                .order(0)
-        })
-        .collect()
+    let case = |(m, k, at, row): (usize, usize, u32, Vec<usize>)| {
+        let shape = |n: usize| [&[n], &row[..]].concat();
+        let x = vec![unit(&shape(m)), Sample::Words(vec![at]), unit(&shape(k))];
+        Case::one(format!("write_rows {m} {k} {at} {row:?}"), x, |x| x[0].write_rows(x[1], x[2])).order(0)
+    };
+    [(5, 2, 3, vec![7]), (67, 1, 66, vec![3, 5]), (3, 3, 2, vec![]), (1, 1, 0, vec![129])].map(case).into()
 }

@@ -2,28 +2,10 @@
 
 use rayon::prelude::*;
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::{Real, SERIAL},
-        math::exponentials,
-        sums::{largest, total},
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    tensor::dtype::{DType, Type, expect_dtypes, shape_error},
-    testing::cases::{Case, Sample, range, unit},
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::cross_entropy`].
-#[derive(Debug)]
+/// The op of [`Tensor::cross_entropy`].
+#[derive(Debug, PartialEq)]
 pub struct CrossEntropy;
 
 impl CrossEntropy {
@@ -92,28 +74,21 @@ impl Op for CrossEntropy {
         3 * x[0].count() as u64
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        let classes = g.shape(x[0])[1];
-        let hot = g.one_hot(x[1], classes)?;
-        let lse = g.logsumexp(x[0], &[1])?;
-        let chosen = g.mul(hot, x[0]).and_then(|z| g.sum(z, &[1]))?;
-        let counts = g.sum(hot, &[1])?;
-        let counted = g.mul(counts, lse)?;
-        Ok(Some(vec![g.sub(counted, chosen)?, lse]))
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
+        let (logits, hot) = (x[0], x[1].one_hot(x[0].shape()?[1]));
+        let lse = logits.logsumexp(&[1]);
+        Ok(Some(vec![hot.sum(&[1]) * lse - (hot * logits).sum(&[1]), lse]))
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        match ct {
-            [Some(ct), None] => Ok(vec![Some(g.cross_entropy_grad(at.x[0], at.x[1], at.y[1], *ct)?), None]),
-            _ => {
-                let plain = self.plain(g, at.x)?.unwrap_or_default();
-                crate::diff::grad::pull(g, &plain, ct, at.x)
-            }
-        }
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(match *ct {
+            [Some(ct), None] => Some(vec![Some(at.x[0].cross_entropy_grad(at.x[1], at.y[1], ct)), None]),
+            _ => None,
+        })
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `loss[i] = log Σⱼ e^logits[i, j] − logits[i, labels[i]]`; also returns the first term.
     ///
     /// | | shape | range |
@@ -122,24 +97,19 @@ impl Graph {
     /// | labels | `[n]`, u32 | below `classes`; a row with any other label has loss 0 and gradient 0 |
     /// | loss, lse | `[n]` | |
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
-    pub fn cross_entropy(&mut self, logits: Var, labels: Var) -> Result<[Var; 2]> {
-        let y = self.apply_all(CrossEntropy, &[logits, labels])?;
-        Ok([y[0], y[1]])
+    /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn cross_entropy(self, labels: Tensor<'g>) -> [Tensor<'g>; 2] {
+        self.graph().apply(CrossEntropy, &[self, labels])
     }
 
     /// `Σ (a − b)² / n`, the mean over all elements.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the operands do not broadcast.
-    pub fn mean_squared_error(&mut self, a: Var, b: Var) -> Result<Var> {
-        let difference = self.sub(a, b)?;
-        let square = self.mul(difference, difference)?;
-        let axes: Vec<usize> = (0..self.shape(square).len()).collect();
-        self.mean(square, &axes)
+    /// Broken by operands that do not broadcast ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn mean_squared_error(self, b: Tensor<'g>) -> Tensor<'g> {
+        let difference = self - b;
+        (difference * difference).mean_all()
     }
 }
 
@@ -151,19 +121,14 @@ pub(crate) fn large() -> [Sample; 2] {
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    let mut all: Vec<Case> = [[1, 2], [7, 10], [67, 131]]
-        .into_iter()
-        .map(|[n, classes]| {
-            let x = vec![range(&[n, classes], -3.0, 3.0), Sample::Below(vec![n], classes as u32 + 1)];
-            Case::new(format!("cross_entropy {n} {classes}"), x, |g, x| Ok(g.cross_entropy(x[0], x[1])?.to_vec()))
-        })
-        .collect();
-    all.push(
-        Case::new("cross_entropy ±1e4", large().to_vec(), |g, x| Ok(vec![g.cross_entropy(x[0], x[1])?[0]])).order(0),
-    );
-    all.push(Case::new("mean_squared_error", vec![unit(&[5, 13]), unit(&[5, 13])], |g, x| {
-        Ok(vec![g.mean_squared_error(x[0], x[1])?])
-    }));
+    let case = |[n, classes]: [usize; 2]| {
+        let x = vec![range(&[n, classes], -3.0, 3.0), Sample::Below(vec![n], classes as u32 + 1)];
+        Case::new(format!("cross_entropy {n} {classes}"), x, |x| Ok(x[0].cross_entropy(x[1]).to_vec()))
+    };
+    let mut all: Vec<Case> = [[1, 2], [7, 10], [67, 131]].map(case).into();
+    all.push(Case::one("cross_entropy ±1e4", large().to_vec(), |x| x[0].cross_entropy(x[1])[0]).order(0));
+    let pair = vec![unit(&[5, 13]), unit(&[5, 13])];
+    all.push(Case::one("mean_squared_error", pair, |x| x[0].mean_squared_error(x[1])));
     all
 }
 
@@ -174,7 +139,7 @@ pub(crate) const TIMED: [[usize; 2]; 2] = [[32_771, 10], [259, 10_007]];
 pub(crate) fn timed() -> Vec<Case> {
     let case = |[n, classes]: [usize; 2]| {
         let x = vec![range(&[n, classes], -3.0, 3.0), Sample::Below(vec![n], classes as u32)];
-        Case::new(format!("[{n}, {classes}]"), x, |g, x| Ok(g.cross_entropy(x[0], x[1])?.to_vec()))
+        Case::new(format!("[{n}, {classes}]"), x, |x| Ok(x[0].cross_entropy(x[1]).to_vec()))
     };
     TIMED.map(case).into()
 }

@@ -2,27 +2,11 @@
 
 use rayon::prelude::*;
 
-use crate::ops::loss::cross_entropy::{check, large};
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::{Real, SERIAL},
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    tensor::dtype::{DType, Type, expect_dtypes, shape_error},
-    testing::cases::{Case, Sample, range, unit},
-};
+use crate::ops::loss::cross_entropy::{TIMED, check, large};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::cross_entropy_grad`].
-#[derive(Debug)]
+/// The op of [`Tensor::cross_entropy_grad`].
+#[derive(Debug, PartialEq)]
 pub struct CrossEntropyGrad;
 
 impl CrossEntropyGrad {
@@ -69,47 +53,41 @@ impl Op for CrossEntropyGrad {
         3 * x[0].count() as u64
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        let [n, classes] = [g.shape(x[0])[0], g.shape(x[0])[1]];
-        let hot = g.one_hot(x[1], classes)?;
-        let counts = g.sum(hot, &[1]).and_then(|c| g.reshape(c, &[n, 1]))?;
-        let softmax = g.softmax(x[0], 1)?;
-        let counted = g.mul(softmax, counts)?;
-        let slope = g.sub(counted, hot)?;
-        let ct = g.reshape(x[3], &[n, 1])?;
-        Ok(Some(vec![g.mul(slope, ct)?]))
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
+        let [n, classes] = x[0].dims()?;
+        let hot = x[1].one_hot(classes);
+        let [counts, ct] = [hot.sum(&[1]), x[3]].map(|v| v.reshape(&[n, 1]));
+        Ok(Some(vec![(x[0].softmax(1) * counts - hot) * ct]))
     }
 }
 
-impl Graph {
-    /// The cotangent of the logits in [`Graph::cross_entropy`] from that of the losses: `ct (softmax − one_hot)`.
+impl<'g> Tensor<'g> {
+    /// The cotangent of the logits in [`Tensor::cross_entropy`] from that of the losses: `ct (softmax − one_hot)`.
     ///
     /// `lse` is the second result of that op for these very logits: a saved part of the computation, not an operand.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
-    pub fn cross_entropy_grad(&mut self, logits: Var, labels: Var, lse: Var, ct: Var) -> Result<Var> {
-        self.apply(CrossEntropyGrad, &[logits, labels, lse, ct])
+    /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn cross_entropy_grad(self, labels: Tensor<'g>, lse: Tensor<'g>, ct: Tensor<'g>) -> Tensor<'g> {
+        let [y] = self.graph().apply(CrossEntropyGrad, &[self, labels, lse, ct]);
+        y
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    let build = |g: &mut Graph, x: &[Var]| {
-        let [_, lse] = g.cross_entropy(x[0], x[1])?;
-        Ok(vec![g.cross_entropy_grad(x[0], x[1], lse, x[2])?])
+    fn build<'g>(x: &[Tensor<'g>]) -> Tensor<'g> {
+        let [_, lse] = x[0].cross_entropy(x[1]);
+        x[0].cross_entropy_grad(x[1], lse, x[2])
+    }
+    let case = |[n, classes]: [usize; 2]| {
+        let labels = Sample::Below(vec![n], classes as u32 + 1);
+        let x = vec![range(&[n, classes], -3.0, 3.0), labels, unit(&[n])];
+        Case::one(format!("cross_entropy_grad {n} {classes}"), x, build).tolerance(1e-5)
     };
-    let mut all: Vec<Case> = [[1, 2], [7, 10], [67, 131]]
-        .into_iter()
-        .map(|[n, classes]| {
-            let labels = Sample::Below(vec![n], classes as u32 + 1);
-            let x = vec![range(&[n, classes], -3.0, 3.0), labels, unit(&[n])];
-            Case::new(format!("cross_entropy_grad {n} {classes}"), x, build).tolerance(1e-5)
-        })
-        .collect();
+    let mut all: Vec<Case> = [[1, 2], [7, 10], [67, 131]].map(case).into();
     let [logits, labels] = large();
-    all.push(Case::new("cross_entropy_grad ±1e4", vec![logits, labels, unit(&[3])], build).tolerance(1e-3).order(0));
+    all.push(Case::one("cross_entropy_grad ±1e4", vec![logits, labels, unit(&[3])], build).tolerance(1e-3).order(0));
     all
 }
 
@@ -118,8 +96,7 @@ pub(crate) fn timed() -> Vec<Case> {
     let case = |[n, classes]: [usize; 2]| {
         let labels = Sample::Below(vec![n], classes as u32);
         let x = vec![range(&[n, classes], -3.0, 3.0), labels, range(&[n], 4.0, 9.0), unit(&[n])];
-        let build = |g: &mut Graph, x: &[Var]| Ok(vec![g.cross_entropy_grad(x[0], x[1], x[2], x[3])?]);
-        Case::new(format!("[{n}, {classes}]"), x, build).tolerance(1e-5)
+        Case::one(format!("[{n}, {classes}]"), x, |x| x[0].cross_entropy_grad(x[1], x[2], x[3])).tolerance(1e-5)
     };
-    super::cross_entropy::TIMED.map(case).into()
+    TIMED.map(case).into()
 }

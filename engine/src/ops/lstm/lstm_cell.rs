@@ -2,29 +2,14 @@
 
 use rayon::prelude::*;
 
-use crate::ops::lstm::{lstm_cell_grad::LstmCellGrad, lstm_cell_tangent::LstmCellTangent};
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::{Real, SERIAL},
-        math::{exponentials, hyperbolic_tangents},
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    ops::norm::frame::or_zeros,
-    tensor::dtype::{DType, Type, expect_dtypes, shape_error},
-    testing::cases::{Case, range, unit},
+use crate::ops::{
+    lstm::{lstm_cell_grad::LstmCellGrad, lstm_cell_tangent::LstmCellTangent},
+    norm::frame::all_or_zeros,
 };
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::lstm_cell`].
-#[derive(Debug, Clone, Copy)]
+/// The op of [`Tensor::lstm_cell`].
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LstmCell;
 
 impl LstmCell {
@@ -79,9 +64,7 @@ pub(crate) fn bent<F: Real>([i, f, k, _]: [&[F]; 4], c: &[F], t: &mut [F]) {
 
 /// Calls `f` with the number of each row and the results' parts of it.
 pub(crate) fn each_row<F: Real, const N: usize>(
-    y: &mut [OutMut<F>],
-    rows: usize,
-    f: impl Fn(usize, [&mut [F]; N]) + Sync,
+    y: &mut [OutMut<F>], rows: usize, f: impl Fn(usize, [&mut [F]; N]) + Sync,
 ) {
     // Five of a feature's numbers are functions that take long.
     let large = y.iter_mut().any(|y| y.floats_mut().len() >= SERIAL);
@@ -126,31 +109,29 @@ pub(crate) fn launch(kernel: &'static str, state: &Type, bind: impl IntoIterator
 }
 
 /// The gates `[i, f, k, o]` as values of their own.
-fn slices(g: &mut Graph, gates: Var) -> Result<[Var; 4]> {
-    let last = g.shape(gates).len() - 1;
-    let n = g.shape(gates)[last] / 4;
-    let mut gate = |i: usize| g.slice(gates, last, i * n, n);
-    Ok([gate(0)?, gate(1)?, gate(2)?, gate(3)?])
+fn slices(gates: Tensor) -> Result<[Tensor; 4]> {
+    let shape = gates.shape()?;
+    let last = shape.len() - 1;
+    let n = shape[last] / 4;
+    Ok([0, 1, 2, 3].map(|i| gates.slice(last, i * n, n)))
+}
+
+/// The inverse of [`slices`].
+fn joined(gates: [Tensor; 4]) -> Result<Tensor> {
+    Ok(gates[0].graph().concat(&gates, gates[0].shape()?.len() - 1))
 }
 
 /// `h` and the next state from the gates and the state.
-pub(crate) fn mixed(g: &mut Graph, gates: Var, c: Var) -> Result<[Var; 2]> {
-    let [i, f, k, o] = slices(g, gates)?;
-    let (kept, new) = (g.mul(f, c)?, g.mul(i, k)?);
-    let cell = g.add(kept, new)?;
-    let bent = g.tanh(cell)?;
-    Ok([g.mul(o, bent)?, cell])
+pub(crate) fn mixed<'g>(gates: Tensor<'g>, c: Tensor<'g>) -> Result<[Tensor<'g>; 2]> {
+    let [i, f, k, o] = slices(gates)?;
+    let cell = f * c + i * k;
+    Ok([o * cell.tanh(), cell])
 }
 
 /// The slopes of the gates' functions where they have these values: `σ' = σ (1 − σ)`, `tanh' = 1 − tanh²`.
-pub(crate) fn slopes(g: &mut Graph, gates: Var) -> Result<Var> {
-    let [i, f, k, o] = slices(g, gates)?;
-    let mut all = Vec::new();
-    for gate in [i, f, k, o] {
-        let square = g.mul(gate, gate)?;
-        all.push(if gate == k { g.affine(square, -1.0, 1.0)? } else { g.sub(gate, square)? });
-    }
-    g.concat(&all, g.shape(gates).len() - 1)
+pub(crate) fn slopes(gates: Tensor) -> Result<Tensor> {
+    let [i, f, k, o] = slices(gates)?;
+    joined([i - i * i, f - f * f, 1.0 - k * k, o - o * o])
 }
 
 impl Op for LstmCell {
@@ -173,32 +154,30 @@ impl Op for LstmCell {
         9 * x[1].count() as u64
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        let [i, f, k, o] = slices(g, x[0])?;
-        let gates = [g.sigmoid(i)?, g.sigmoid(f)?, g.tanh(k)?, g.sigmoid(o)?];
-        let gates = g.concat(&gates, g.shape(x[0]).len() - 1)?;
-        let [h, cell] = mixed(g, gates, x[1])?;
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
+        let [i, f, k, o] = slices(x[0])?;
+        let gates = joined([i.sigmoid(), f.sigmoid(), k.tanh(), o.sigmoid()])?;
+        let [h, cell] = mixed(gates, x[1])?;
         Ok(Some(vec![h, cell, gates]))
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
         if ct[2].is_some() {
-            let Some(plain) = self.plain(g, at.x)? else { return Ok(vec![None; 2]) };
-            return crate::diff::grad::pull(g, &plain, ct, at.x);
+            return Ok(None);
         }
-        let [ct_h, ct_c] = [or_zeros(g, ct[0], at.y[0])?, or_zeros(g, ct[1], at.y[1])?];
-        let d = g.apply_all(LstmCellGrad, &[at.y[2], at.x[1], ct_h, ct_c])?;
-        Ok(d.into_iter().map(Some).collect())
+        let x = [&[at.y[2], at.x[1]], &all_or_zeros(&ct[..2], at.y)[..]].concat();
+        let d = x[0].graph().apply_all(LstmCellGrad, &x)?;
+        Ok(Some(d.into_iter().map(Some).collect()))
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let [dx, dc] = [or_zeros(g, dx[0], at.x[0])?, or_zeros(g, dx[1], at.x[1])?];
-        let dy = g.apply_all(LstmCellTangent, &[at.y[2], at.x[1], dx, dc])?;
-        Ok(dy.into_iter().map(Some).collect())
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        let x = [&[at.y[2], at.x[1]], &all_or_zeros(dx, at.x)[..]].concat();
+        let dy = x[0].graph().apply_all(LstmCellTangent, &x)?;
+        Ok(Some(dy.into_iter().map(Some).collect()))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `c' = f c + i k`, `h = o tanh(c')` with gates `i, f, o = σ(x)` and `k = tanh(x)` (Hochreiter and Schmidhuber 1997,
     /// with the forget gate of Gers et al. 2000); returns `h`, `c'` and the gates.
     ///
@@ -210,12 +189,10 @@ impl Graph {
     /// Gradient, tangent and the gradient's tangent are fused ops too, functions of the gates; where the gates themselves
     /// have a cotangent, and in higher derivatives, the plain graph stands in.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
-    pub fn lstm_cell(&mut self, x: Var, c: Var) -> Result<[Var; 3]> {
-        let y = self.apply_all(LstmCell, &[x, c])?;
-        Ok([y[0], y[1], y[2]])
+    /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn lstm_cell(self, c: Tensor<'g>) -> [Tensor<'g>; 3] {
+        self.graph().apply(LstmCell, &[self, c])
     }
 }
 
@@ -232,27 +209,30 @@ pub(crate) fn on_states(op: impl Op + Copy, operands: &[Like], given: bool, tole
             (_, Like::State) => unit(shape),
         };
         let x = operands.iter().enumerate().map(sample).collect();
-        let build = move |g: &mut Graph, x: &[Var]| g.apply_all(op, x);
-        Case::new(format!("{} {shape:?}", op.name()), x, build).tolerance(tolerance)
+        let what = format!("{} {shape:?}", op.name());
+        Case::new(what, x, move |x| x[0].graph().apply_all(op, x)).tolerance(tolerance)
     };
     shapes.into_iter().map(case).collect()
+}
+
+fn without_gates<'g>(x: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
+    Ok(x[0].lstm_cell(x[1])[..2].to_vec())
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = on_states(LstmCell, &[Like::Gates, Like::State], false, 2e-6);
-    let build = |g: &mut Graph, x: &[Var]| Ok(g.lstm_cell(x[0], x[1])?[..2].to_vec());
     for shape in [[5, 7], [2, 257]] {
         let x = vec![range(&[shape[0], 4 * shape[1]], -3.0, 3.0), range(&shape, -1.5, 1.5)];
-        all.push(Case::new(format!("lstm_cell {shape:?} without its gates"), x, build).tolerance(2e-6));
+        all.push(Case::new(format!("lstm_cell {shape:?} without its gates"), x, without_gates).tolerance(2e-6));
     }
     let far = vec![range(&[3, 20], -90.0, 90.0), range(&[3, 5], -20.0, 20.0)];
-    all.push(Case::new("lstm_cell saturated", far, build).order(0));
+    all.push(Case::new("lstm_cell saturated", far, without_gates).order(0));
     all
 }
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
     let x = vec![range(&[515, 4 * 257], -3.0, 3.0), range(&[515, 257], -1.5, 1.5)];
-    vec![Case::new("[515, 257]", x, |g, x| g.apply_all(LstmCell, x)).tolerance(2e-6)]
+    vec![Case::new("[515, 257]", x, |x| x[0].graph().apply_all(LstmCell, x)).tolerance(2e-6)]
 }

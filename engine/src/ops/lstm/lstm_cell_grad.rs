@@ -1,33 +1,19 @@
 //! The backward of an LSTM's cell.
 
-use crate::ops::lstm::{
-    lstm_cell::{Like, bent, each_row, four, four_mut, launch, mixed, on_states, slopes, types, width},
-    lstm_cell_grad_tangent::LstmCellGradTangent,
+use crate::ops::{
+    lstm::{
+        lstm_cell::{Like, bent, each_row, four, four_mut, launch, mixed, on_states, slopes, types, width},
+        lstm_cell_grad_tangent::LstmCellGradTangent,
+    },
+    norm::frame::all_or_zeros,
 };
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launches},
-        target::Class,
-    },
-    ops::norm::frame::or_zeros,
-    tensor::dtype::Type,
-    testing::cases::{Case, range},
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The cotangents of `x` and `c` in [`Graph::lstm_cell`]; operands the gates, c, and the cotangents of `h` and `c'`.
+/// The cotangents of `x` and `c` in [`Tensor::lstm_cell`]; operands the gates, c, and the cotangents of `h` and `c'`.
 ///
 /// With `t = tanh(f c + i k)` and `d = ct_c + ct_h o (1 − t²)`: `dx = (d k i (1 − i), d c f (1 − f), d i (1 − k²),
 /// ct_h t o (1 − o))`, `dc = d f`. A function of the gates as they are; derivatives go on through them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LstmCellGrad;
 
 /// What its operands are like.
@@ -76,20 +62,16 @@ impl Op for LstmCellGrad {
         26 * x[1].count() as u64
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        let y = mixed(g, x[0], x[1])?;
-        let d = g.vjp(&y, &x[2..], &x[..2])?;
-        let slopes = slopes(g, x[0])?;
-        Ok(Some(vec![g.mul(d[0], slopes)?, d[1]]))
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
+        let y = mixed(x[0], x[1])?;
+        let d = x[0].graph().vjp(&y, &x[2..], &x[..2])?;
+        Ok(Some(vec![d[0] * slopes(x[0])?, d[1]]))
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let mut x = at.x.to_vec();
-        for (&dx, &like) in dx.iter().zip(at.x) {
-            x.push(or_zeros(g, dx, like)?);
-        }
-        let dy = g.apply_all(LstmCellGradTangent, &x)?;
-        Ok(dy.into_iter().map(Some).collect())
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        let x = [at.x, &all_or_zeros(dx, at.x)].concat();
+        let dy = x[0].graph().apply_all(LstmCellGradTangent, &x)?;
+        Ok(Some(dy.into_iter().map(Some).collect()))
     }
 }
 
@@ -102,5 +84,5 @@ pub(crate) fn cases() -> Vec<Case> {
 pub(crate) fn timed() -> Vec<Case> {
     let state = range(&[515, 257], -1.5, 1.5);
     let x = vec![range(&[515, 4 * 257], 0.1, 0.9), state.clone(), state.clone(), state];
-    vec![Case::new("[515, 257]", x, |g, x| g.apply_all(LstmCellGrad, x)).tolerance(2e-6)]
+    vec![Case::new("[515, 257]", x, |x| x[0].graph().apply_all(LstmCellGrad, x)).tolerance(2e-6)]
 }

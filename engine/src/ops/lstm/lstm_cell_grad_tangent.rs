@@ -4,29 +4,13 @@ use crate::ops::lstm::{
     lstm_cell::{Like, bent, each_row, four, launch, on_states, types, width},
     lstm_cell_grad::{LstmCellGrad, OPERANDS},
 };
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launches},
-        target::Class,
-    },
-    tensor::dtype::Type,
-    testing::cases::Case,
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
 /// The tangents of the results of [`LstmCellGrad`]; operands its own and their tangents.
 ///
 /// With `r = 1 − t²`, `t˙ = r (f˙ c + f c˙ + i˙ k + i k˙)` and `d˙ = ct_c˙ + (ct_h˙ o + ct_h o˙) r − 2 ct_h o t t˙`, every
 /// result's tangent is a sum over its factors.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LstmCellGradTangent;
 
 impl LstmCellGradTangent {
@@ -58,10 +42,6 @@ impl LstmCellGradTangent {
     }
 }
 
-fn all_operands() -> Vec<Like> {
-    [OPERANDS, OPERANDS].concat()
-}
-
 impl Op for LstmCellGradTangent {
     cpu!();
 
@@ -70,7 +50,7 @@ impl Op for LstmCellGradTangent {
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        types("lstm_cell_grad_tangent", x, &all_operands(), &[Like::Gates, Like::State])
+        types("lstm_cell_grad_tangent", x, [OPERANDS; 2].as_flattened(), &[Like::Gates, Like::State])
     }
 
     fn launch(&self, _: Class, x: &[&Type], _: &[&Type]) -> Launches {
@@ -85,13 +65,13 @@ impl Op for LstmCellGradTangent {
         87 * x[1].count() as u64
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        let Some(y) = LstmCellGrad.plain(g, &x[..4])? else { return Ok(None) };
-        g.jvp(&y, &x[..4], &x[4..]).map(Some)
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
+        let y = LstmCellGrad.plain(&x[..4])?;
+        y.map(|y| x[0].graph().jvp(&y, &x[..4], &x[4..])).transpose()
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    on_states(LstmCellGradTangent, &all_operands(), true, 3e-6)
+    on_states(LstmCellGradTangent, [OPERANDS; 2].as_flattened(), true, 3e-6)
 }

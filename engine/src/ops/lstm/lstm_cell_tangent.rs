@@ -1,30 +1,14 @@
 //! The tangent of an LSTM's cell.
 
 use crate::ops::lstm::lstm_cell::{Like, bent, each_row, four, launch, mixed, on_states, slopes, types, width};
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launches},
-        target::Class,
-    },
-    tensor::dtype::Type,
-    testing::cases::Case,
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The tangents of `h`, `c'` and the gates in [`Graph::lstm_cell`]; operands the gates, c, and the tangents of `x` and `c`.
+/// The tangents of `h`, `c'` and the gates in [`Tensor::lstm_cell`]; operands the gates, c, and the tangents of `x` and `c`.
 ///
 /// With `t = tanh(f c + i k)` and the gates' tangents `i˙ = i (1 − i) x˙`, …, `k˙ = (1 − k²) x˙`:
 /// `c'˙ = f˙ c + f c˙ + i˙ k + i k˙`, `h˙ = o˙ t + o (1 − t²) c'˙`. A function of the gates as they are; derivatives go on
 /// through them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LstmCellTangent;
 
 const OPERANDS: [Like; 4] = [Like::Gates, Like::State, Like::Gates, Like::State];
@@ -71,11 +55,10 @@ impl Op for LstmCellTangent {
         29 * x[1].count() as u64
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        let slopes = slopes(g, x[0])?;
-        let dgates = g.mul(x[2], slopes)?;
-        let y = mixed(g, x[0], x[1])?;
-        let mut dy = g.jvp(&y, &x[..2], &[dgates, x[3]])?;
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
+        let dgates = x[2] * slopes(x[0])?;
+        let y = mixed(x[0], x[1])?;
+        let mut dy = x[0].graph().jvp(&y, &x[..2], &[dgates, x[3]])?;
         dy.push(dgates);
         Ok(Some(dy))
     }

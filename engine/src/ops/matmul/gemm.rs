@@ -1,17 +1,7 @@
 //! The launches of kernels that are matrix products, and their tiles.
 
-use crate::{
-    error::{Error, Result},
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::{Class, Variant},
-    },
-    ops::matmul::variants::Choice,
-    tensor::{
-        dtype::{DType, Type, expect_dtypes, shape_error},
-        stack::member,
-    },
-};
+use crate::ops::matmul::variants::Choice;
+use crate::{error::*, launch::*, tensor::*};
 
 /// A matrix product as a kernel sees it: `batches` times `[m, k] [k, n]`.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +27,15 @@ pub(crate) enum Along {
     Other,
 }
 
+/// A part of the results, made by launches of its own that have all else in common with those of the others.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub m: usize,
+    pub k: usize,
+    /// The words after the six of the product itself.
+    pub words: Vec<u32>,
+}
+
 /// A product's kernels with what they share.
 #[derive(Debug, Clone)]
 pub(crate) struct Kernels<'a> {
@@ -44,22 +43,43 @@ pub(crate) struct Kernels<'a> {
     pub names: [&'static str; 2],
     /// For software adapters with subgroups.
     pub lanes: Option<&'static str>,
-    /// The words after the six of the product itself.
-    pub words: &'a [usize],
+    /// Most often one, of all results.
+    pub parts: Vec<Part>,
     /// Words of each pair of operands whose products are added up. A launch takes those of its first and its last pair.
     pub terms: &'a [Vec<usize>],
     /// Whether a last operand is a bias, where the kernels take one.
     pub bias: Option<bool>,
+    /// Constants beside those of the loop.
+    pub constants: Vec<(&'static str, f64)>,
+    /// The first pair of factors, and the results.
+    pub bind: [Bind; 3],
+    /// Whether products are added to what is there already.
+    pub accumulate: bool,
 }
 
-impl Kernels<'_> {
+impl<'a> Kernels<'a> {
+    /// Of a product with these words, on an op's own operands.
+    pub(crate) fn new(
+        names: [&'static str; 2], lanes: &'static str, [m, k]: [usize; 2], words: &[usize], terms: &'a [Vec<usize>],
+        bias: Option<bool>,
+    ) -> Self {
+        let parts = vec![Part { m, k, words: words.iter().copied().map(word).collect() }];
+        let bind = [Bind::In(0), Bind::In(1), Bind::Out(0)];
+        Kernels { names, lanes: Some(lanes), parts, terms, bias, constants: Vec::new(), bind, accumulate: false }
+    }
+
     fn words_of(&self, terms: [usize; 2]) -> impl Iterator<Item = u32> {
         terms.into_iter().flat_map(move |term| &self.terms[term]).copied().map(word)
     }
 
+    /// The factors of a term.
+    fn factors(&self, term: usize) -> [Bind; 2] {
+        if term == 0 { [self.bind[0], self.bind[1]] } else { [2 * term, 2 * term + 1].map(Bind::In) }
+    }
+
     /// What kernels bind for the bias: without one, something that they do not read.
     fn bias(&self) -> Option<Bind> {
-        self.bias.map(|bias| Bind::In(if bias { 2 * self.terms.len() } else { 1 }))
+        self.bias.map(|bias| if bias { Bind::In(2 * self.terms.len()) } else { self.bind[1] })
     }
 }
 
@@ -106,15 +126,17 @@ impl Product {
         let Choice { kernel, constants, tile, each } = self.choice(kernels.names[0], asked);
         let tiles = batches * m.div_ceil(tile[0]) * n.div_ceil(tile[1]);
         let last = kernels.terms.len() - 1;
-        let second = 2 * last;
-        let (mut launch, splits, out) = self.launch(kernels, kernel, tiles, ENOUGH, STEP, each);
-        launch.constants.extend(constants);
-        let launch = launch
-            .params(kernels.words_of([0, last]))
-            .constant("TERMS", kernels.terms.len() as f64)
-            .bind([0, 1, second, second + 1].map(Bind::In).into_iter().chain(kernels.bias()).chain([out]));
-        let launch = kernels.bias.into_iter().fold(launch, |launch, bias| launch.constant("BIAS", bias));
-        (vec![launch], splits, 256)
+        let (launches, splits, out) = self.launch(kernels, kernel, tiles, ENOUGH, STEP, each);
+        let finish = |mut launch: Launch| {
+            launch.constants.extend(&constants);
+            let factors = kernels.factors(0).into_iter().chain(kernels.factors(last));
+            let launch = launch
+                .params(kernels.words_of([0, last]))
+                .constant("TERMS", kernels.terms.len() as f64)
+                .bind(factors.chain(kernels.bias()).chain([out]));
+            kernels.bias.into_iter().fold(launch, |launch, bias| launch.constant("BIAS", bias))
+        };
+        (launches.into_iter().map(finish).collect(), splits, 256)
     }
 
     /// Whether eight invocations have work with one tile, and load by fours; columns of the right factor that lie side by side
@@ -142,47 +164,48 @@ impl Product {
         };
         let tiles = self.batches * self.m.div_ceil(rows) * self.n.div_ceil(4 * quads);
         let enough = [ENOUGH_TILES[0] * lanes / TILE_LANES, ENOUGH_TILES[1]];
-        let (launch, splits, out) = self.launch(kernels, name, tiles, enough, self.unit, lanes);
+        let (launches, splits, out) = self.launch(kernels, name, tiles, enough, self.unit, lanes);
         let fours = |factor: usize| match (self.fours[factor], self.along[factor]) {
             (false, _) => 0,
             (true, Along::K) => 1,
             (true, Along::Other) => 2,
         };
-        let launch = launch
-            .constant("A_QUADS", fours(0))
-            .constant("B_QUADS", fours(1))
-            .constant("Y_QUADS", self.n.is_multiple_of(4));
-        let launch = match together {
-            Some(_) => launch.constant("WIDE", quads == 8),
-            None => launch.constant("QUADS", quads as f64).constant("LANES", TILE_LANES as f64),
-        };
-        let term = |t: usize| {
-            let launch = launch.clone().constant("ACCUMULATE", t > 0).params(kernels.words_of([t, t]));
+        let term = |(t, launch): (usize, &Launch)| {
+            let launch = launch
+                .clone()
+                .constant("A_QUADS", fours(0))
+                .constant("B_QUADS", fours(1))
+                .constant("Y_QUADS", self.n.is_multiple_of(4));
+            let launch = match together {
+                Some(_) => launch.constant("WIDE", quads == 8),
+                None => launch.constant("QUADS", quads as f64).constant("LANES", TILE_LANES as f64),
+            };
+            let launch = launch.constant("ACCUMULATE", kernels.accumulate || t > 0).params(kernels.words_of([t, t]));
             let launch = kernels.bias.into_iter().fold(launch, |launch, bias| launch.constant("BIAS", bias && t == 0));
-            launch.bind([Bind::In(2 * t), Bind::In(2 * t + 1), out].into_iter().chain(kernels.bias()))
+            launch.bind(kernels.factors(t).into_iter().chain([out]).chain(kernels.bias()))
         };
-        ((0..kernels.terms.len()).map(term).collect(), splits, 32)
+        let terms = (0..kernels.terms.len()).flat_map(|t| launches.iter().map(move |launch| (t, launch)));
+        (terms.map(term).collect(), splits, 32)
     }
 
-    /// What both kinds of launches have in common, into how many pieces the summed axis is split, and where results go.
+    /// What both kinds of launches have in common, for each part, into how many pieces the summed axis is split, and where
+    /// results go.
     fn launch(
-        self,
-        kernels: &Kernels,
-        kernel: &'static str,
-        tiles: usize,
-        [enough, piece]: [usize; 2],
-        unit: usize,
+        self, kernels: &Kernels, kernel: &'static str, tiles: usize, [enough, piece]: [usize; 2], unit: usize,
         lanes: usize,
-    ) -> (Launch, usize, Bind) {
-        let Product { m, n, k, batches, .. } = self;
-        let splits = if tiles < enough { (enough / tiles).min(k / piece).max(1) } else { 1 };
-        let k_chunk = k.div_ceil(splits).next_multiple_of(unit);
-        let splits = k.div_ceil(k_chunk);
-        let out = if splits > 1 { Bind::Scratch(0) } else { Bind::Out(0) };
-        let launch = Launch::new(kernel, (tiles * splits).div_ceil(lanes))
-            .params([m, n, k, batches, splits, k_chunk].map(word))
-            .params(kernels.words.iter().copied().map(word));
-        (launch, splits, out)
+    ) -> (Vec<Launch>, usize, Bind) {
+        let splits = if tiles < enough { (enough / tiles).min(self.k / piece).max(1) } else { 1 };
+        let k_chunk = self.k.div_ceil(splits).next_multiple_of(unit);
+        let splits = self.k.div_ceil(k_chunk);
+        let out = if splits > 1 { Bind::Scratch(0) } else { kernels.bind[2] };
+        let launch = |part: &Part| {
+            let mut launch = Launch::new(kernel, (tiles * splits).div_ceil(lanes))
+                .params([part.m, self.n, part.k, self.batches, splits, k_chunk].map(word))
+                .params(part.words.iter().copied());
+            launch.constants.extend(&kernels.constants);
+            launch
+        };
+        (kernels.parts.iter().map(launch).collect(), splits, out)
     }
 }
 
@@ -203,22 +226,12 @@ pub(crate) fn sum_splits(launches: &mut Launches, [splits, len]: [usize; 2], lan
 /// The launches of `batches` times `[m, k] [k, n]`, of operands with these strides: of left factors from batch to batch, along
 /// rows and along the summed axis, of right ones from batch to batch, along that and along columns.
 pub(crate) fn matmul(
-    class: Class,
-    [m, n, k]: [usize; 3],
-    batches: usize,
-    [a, b]: [[usize; 3]; 2],
-    terms: usize,
-    bias: bool,
+    class: Class, [m, n, k]: [usize; 3], batches: usize, [a, b]: [[usize; 3]; 2], terms: usize, bias: bool,
 ) -> Launches {
     let along = [if a[2] == 1 { Along::K } else { Along::Other }, if b[2] == 1 { Along::Other } else { Along::K }];
     let lengths = [if a[2] == 1 { k } else { m }, if b[2] == 1 { n } else { k }];
-    let kernels = Kernels {
-        names: ["matmul", "matmul_tiles"],
-        lanes: Some("matmul_lanes"),
-        words: &[&a[..], &b, &[m * n]].concat(),
-        terms: &vec![Vec::new(); terms],
-        bias: Some(bias),
-    };
+    let (words, terms) = ([&a[..], &b, &[m * n]].concat(), vec![Vec::new(); terms]);
+    let kernels = Kernels::new(["matmul", "matmul_tiles"], "matmul_lanes", [m, k], &words, &terms, Some(bias));
     let (fours, unit) = (lengths.map(|len| len.is_multiple_of(4)), if k.is_multiple_of(4) { 4 } else { 1 });
     Product { m, n, k, batches, along, fours, unit }.launches(class, kernels)
 }

@@ -2,27 +2,11 @@
 
 use rayon::prelude::*;
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::{Mat, Real},
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{launch::Launches, target::Class},
-    ops::matmul::gemm,
-    tensor::{
-        dtype::{Type, shape_error},
-        shape,
-    },
-    testing::cases::{Case, unit},
-};
+use crate::ops::{matmul::gemm, pointwise::operators::sum_terms, shape::stacks::on_stacks};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::matmul`], on `[batches, rows, columns]`; the compiler makes those of two terms or with a bias.
-#[derive(Debug, Clone)]
+/// The op of [`Tensor::matmul`], on `[batches, rows, columns]`; the compiler makes those of two terms or with a bias.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Matmul {
     /// Whether the left factors are stored transposed, `[batches, k, m]`.
     pub ta: bool,
@@ -42,10 +26,14 @@ impl Matmul {
         (batches == b_batches && k == k_b).then_some([batches, m, n, k])
     }
 
+    /// How far apart rows and columns of both factors are.
+    fn strides(&self, [m, n, k]: [usize; 3]) -> [[usize; 2]; 2] {
+        [if self.ta { [1, m] } else { [k, 1] }, if self.tb { [1, k] } else { [n, 1] }]
+    }
+
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let [batches, m, n, k] = self.extents(x[0].shape(), x[1].shape()).expect("the shape rule held");
-        let (a_row, a_col) = if self.ta { (1, m) } else { (k, 1) };
-        let (b_row, b_col) = if self.tb { (1, k) } else { (n, 1) };
+        let [[a_row, a_col], [b_row, b_col]] = self.strides([m, n, k]);
         let one = |batch: usize, y: &mut [F], parallel: bool| {
             if self.bias {
                 y.chunks_mut(n).for_each(|y| y.copy_from_slice(x[2 * self.terms].floats()));
@@ -87,8 +75,7 @@ impl Op for Matmul {
 
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let [batches, m, n, k] = self.extents(&x[0].shape, &x[1].shape).expect("the shape rule held");
-        let (a_i, a_k) = if self.ta { (1, m) } else { (k, 1) };
-        let (b_k, b_j) = if self.tb { (1, k) } else { (n, 1) };
+        let [[a_i, a_k], [b_k, b_j]] = self.strides([m, n, k]);
         gemm::matmul(class, [m, n, k], batches, [[m * k, a_i, a_k], [k * n, b_k, b_j]], self.terms, self.bias)
     }
 
@@ -97,53 +84,48 @@ impl Op for Matmul {
         2 * (self.terms * k * y[0].count()) as u64
     }
 
-    fn batched(&self, g: &mut Graph, x: crate::graph::op::Stacked) -> Result<Option<Vec<Var>>> {
-        let batches = g.shape(x.x[1])[usize::from(x.is[1])];
-        let alone = self.terms == 1 && !self.bias && batches == 1;
-        let (p, q) = match x.is {
-            [true, false] if alone => (g.fold_stack(x.x[0], if self.ta { 2 } else { 1 })?, x.x[1]),
-            [false, true] if alone => (x.x[0], g.fold_stack(x.x[1], if self.tb { 1 } else { 2 })?),
-            [_, _] => {
-                let each = x.x.iter().zip(x.is).map(|(&v, &stacked)| if stacked { Ok(v) } else { g.repeat(v, x.k) });
-                let all = each.collect::<Result<Vec<_>>>()?;
-                let (a, b) = (g.fold_stack(all[0], 0)?, g.fold_stack(all[1], 0)?);
-                let y = product(g, a, self.ta, b, self.tb)?;
-                return Ok(Some(vec![g.unfold_stack(y, 0, x.k)?]));
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+        let (&[a, b], &[left, right]) = (x.x, x.is) else { return Ok(None) };
+        let alone = b.shape()?[usize::from(right)] == 1;
+        // A stack beside one factor for all is more rows, or more columns, of one product.
+        let y = match [left, right] {
+            [true, false] if alone => {
+                let a = a.fold_stack(if self.ta { 2 } else { 1 })?;
+                product(a, self.ta, b, self.tb).unfold_stack(1, x.k)?
             }
-            _ => return Ok(None),
+            [false, true] if alone => {
+                let b = b.fold_stack(if self.tb { 1 } else { 2 })?;
+                product(a, self.ta, b, self.tb).unfold_stack(2, x.k)?
+            }
+            _ => return on_stacks(self.clone(), x),
         };
-        let y = product(g, p, self.ta, q, self.tb)?;
-        Ok(Some(vec![g.unfold_stack(y, if x.is[0] { 1 } else { 2 }, x.k)?]))
+        Ok(Some(vec![y]))
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
         gemm::expect_plain("matmul", "vjp", self.terms, self.bias)?;
-        let Some(ct) = ct[0] else { return Ok(vec![None; 2]) };
+        let Some(ct) = ct[0] else { return Ok(Some(vec![None; 2])) };
         let [a, b] = [at.x[0], at.x[1]];
-        let da = match self.ta {
-            false => product(g, ct, false, b, !self.tb)?,
-            true => product(g, b, self.tb, ct, true)?,
-        };
-        let db = match self.tb {
-            false => product(g, a, !self.ta, ct, false)?,
-            true => product(g, ct, true, a, self.ta)?,
-        };
-        Ok(vec![Some(da), Some(db)])
+        let da = if self.ta { product(b, self.tb, ct, true) } else { product(ct, false, b, !self.tb) };
+        let db = if self.tb { product(ct, true, a, self.ta) } else { product(a, !self.ta, ct, false) };
+        Ok(Some(vec![Some(da), Some(db)]))
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
         gemm::expect_plain("matmul", "jvp", self.terms, self.bias)?;
-        let left = dx[0].map(|da| product(g, da, self.ta, at.x[1], self.tb)).transpose()?;
-        let right = dx[1].map(|db| product(g, at.x[0], self.ta, db, self.tb)).transpose()?;
-        Ok(vec![crate::ops::pointwise::add::sum_terms(g, left, right)?])
+        let left = dx[0].map(|da| product(da, self.ta, at.x[1], self.tb));
+        let right = dx[1].map(|db| product(at.x[0], self.ta, db, self.tb));
+        Ok(Some(vec![sum_terms([left, right])]))
     }
 }
 
-fn product(g: &mut Graph, a: Var, ta: bool, b: Var, tb: bool) -> Result<Var> {
-    g.apply(Matmul { ta, tb, terms: 1, bias: false }, &[a, b])
+/// `a b` of `[batches, rows, columns]`.
+#[track_caller]
+fn product<'g>(a: Tensor<'g>, ta: bool, b: Tensor<'g>, tb: bool) -> Tensor<'g> {
+    a.apply2(Matmul { ta, tb, terms: 1, bias: false }, b)
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `y[…, i, j] = Σₖ a[…, i, k] b[…, k, j]`.
     ///
     /// | | shape |
@@ -154,87 +136,84 @@ impl Graph {
     ///
     /// Bilinear. The order of summation depends on the shapes alone.
     ///
-    /// # Errors
+    /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn matmul(self, b: Tensor<'g>) -> Tensor<'g> {
+        self.matmul_as(false, b, false)
+    }
+
+    /// [`Tensor::matmul`] of factors that may be stored transposed in their last two axes, which costs nothing.
     ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
-    pub fn matmul(&mut self, a: Var, b: Var) -> Result<Var> {
-        self.matmul_as(a, false, b, false)
+    /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn matmul_as(self, ta: bool, b: Tensor<'g>, tb: bool) -> Tensor<'g> {
+        self.graph().wait(self.products(ta, b, tb))
+    }
+
+    #[track_caller]
+    fn products(self, ta: bool, b: Tensor<'g>, tb: bool) -> Result<Tensor<'g>> {
+        let (lead, [p, q], [r, s], shared) = match (self.shape()?.split_last_chunk(), b.shape()?.split_last_chunk()) {
+            (Some((lead, &a)), Some((own, &b))) if own.is_empty() || own == lead => (lead, a, b, own.is_empty()),
+            _ => {
+                let types = [self.ty()?, b.ty()?];
+                return Err(shape_error("matmul", "[…, m, k] […, k, n] or […, m, k] [k, n]", &types));
+            }
+        };
+        // One factor for all batches: they are more rows of one product.
+        let [batches, rows] = if shared && !ta { [1, shape::count(lead) * p] } else { [shape::count(lead), p] };
+        let a = self.reshape(&[batches, rows, q]);
+        let b = b.reshape(&[if shared { 1 } else { batches }, r, s]).broadcast(&[batches, r, s]);
+        let [m, n] = [if ta { q } else { p }, if tb { r } else { s }];
+        Ok(product(a, ta, b, tb).reshape(&[lead, &[m, n]].concat()))
     }
 
     /// `y = x w + b`, the dense layer: `x` `[…, k]`, `w` `[k, n]`, `b` `[n]`; one dispatch.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
-    pub fn linear(&mut self, x: Var, w: Var, b: Var) -> Result<Var> {
-        let shape = self.shape(x).to_vec();
-        let (Some((&k, rows)), [w_k, n]) = (shape.split_last(), self.shape(w)) else {
-            return Err(shape_error("linear", "[…, k] [k, n] [n]", &[self.ty(x), self.ty(w), self.ty(b)]));
-        };
-        let (w_k, n) = (*w_k, *n);
-        let x = self.reshape(x, &[1, shape::count(rows), k])?;
-        let w = self.reshape(w, &[1, w_k, n])?;
-        let y = product(self, x, false, w, false)?;
-        let y = self.add(y, b)?;
-        self.reshape(y, &[rows, &[n]].concat())
+    /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn linear(self, w: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
+        self.graph().wait(self.dense(w, b))
     }
 
-    /// [`Graph::matmul`] of factors that may be stored transposed in their last two axes, which costs nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
-    pub fn matmul_as(&mut self, a: Var, ta: bool, b: Var, tb: bool) -> Result<Var> {
-        let (left, right) = (self.shape(a).to_vec(), self.shape(b).to_vec());
-        let (lead, shared) = (left.len().saturating_sub(2), right.len() == 2);
-        if left.len() < 2 || right.len() < 2 || !(shared || left[..lead] == right[..lead]) {
-            let types = [self.ty(a), self.ty(b)];
-            return Err(shape_error("matmul", "[…, m, k] […, k, n] or […, m, k] [k, n]", &types));
-        }
-        // One factor for all batches: they are more rows of one product.
-        let flat = shared && !ta;
-        let batches = if flat { 1 } else { shape::count(&left[..lead]) };
-        let rows = if flat { shape::count(&left[..lead + 1]) } else { left[lead] };
-        let a = self.reshape(a, &[batches, rows, left[lead + 1]])?;
-        let b = match shared {
-            true => {
-                let b = self.reshape(b, &[1, right[0], right[1]])?;
-                self.broadcast(b, &[batches, right[0], right[1]])?
-            }
-            false => self.reshape(b, &[batches, right[lead], right[lead + 1]])?,
+    #[track_caller]
+    fn dense(self, w: Tensor<'g>, b: Tensor<'g>) -> Result<Tensor<'g>> {
+        let (Some((&k, rows)), &[w_k, n]) = (self.shape()?.split_last(), w.shape()?) else {
+            return Err(shape_error("linear", "[…, k] [k, n] [n]", &[self.ty()?, w.ty()?, b.ty()?]));
         };
-        let y = product(self, a, ta, b, tb)?;
-        let m = if ta { left[lead + 1] } else { left[lead] };
-        let n = self.shape(y)[2];
-        self.reshape(y, &[&left[..lead], &[m, n]].concat())
+        let (x, w) = (self.reshape(&[1, shape::count(rows), k]), w.reshape(&[1, w_k, n]));
+        Ok((product(x, false, w, false) + b).reshape(&[rows, &[n]].concat()))
     }
 }
+
+/// Extents of both factors of `batches` times `[m, k] [k, n]`, as they are stored.
+fn stored([batches, m, n, k]: [usize; 4], [ta, tb]: [bool; 2]) -> [[usize; 3]; 2] {
+    [if ta { [batches, k, m] } else { [batches, m, k] }, if tb { [batches, n, k] } else { [batches, k, n] }]
+}
+
+const TRANSPOSED: [[bool; 2]; 4] = [[false, false], [true, false], [false, true], [true, true]];
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     let odd = [[1, 1, 1, 1], [1, 65, 33, 17], [3, 7, 67, 5], [1, 5, 3, 2053], [2, 70, 9, 1]];
     let fours = [[1, 13, 130, 64], [2, 20, 36, 1028], [2, 44, 20, 24], [3, 36, 19, 8], [2, 44, 21, 24]];
-    for [batches, m, n, k] in odd.into_iter().chain(fours) {
-        for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
-            let a = if ta { [batches, k, m] } else { [batches, m, k] };
-            let b = if tb { [batches, n, k] } else { [batches, k, n] };
-            let build = move |g: &mut Graph, x: &[Var]| Ok(vec![g.matmul_as(x[0], ta, x[1], tb)?]);
-            all.push(Case::new(format!("matmul {a:?} {b:?} {ta} {tb}"), vec![unit(&a), unit(&b)], build));
+    for extents in odd.into_iter().chain(fours) {
+        for [ta, tb] in TRANSPOSED {
+            let [a, b] = stored(extents, [ta, tb]);
+            let what = format!("matmul {a:?} {b:?} {ta} {tb}");
+            all.push(Case::one(what, vec![unit(&a), unit(&b)], move |x| x[0].matmul_as(ta, x[1], tb)));
         }
     }
     let x = vec![unit(&[3, 5, 7]), unit(&[7, 9])];
-    all.push(Case::new("matmul one right factor", x, |g, x| Ok(vec![g.matmul(x[0], x[1])?])));
+    all.push(Case::one("matmul one right factor", x, |x| x[0].matmul(x[1])));
     // Short sums, and long ones, which are split.
     for [batches, m, n, k] in [[2, 67, 35, 19], [1, 26, 36, 1028]] {
         for (terms, bias) in [(2, false), (1, true), (2, true)] {
-            let mut x = Vec::new();
-            for _ in 0..terms {
-                x.extend([unit(&[batches, m, k]), unit(&[batches, k, n])]);
-            }
+            let mut x = vec![[unit(&[batches, m, k]), unit(&[batches, k, n])]; terms].concat();
             x.extend(bias.then(|| unit(&[n])));
-            let build = move |g: &mut Graph, x: &[Var]| g.apply_all(Matmul { ta: false, tb: false, terms, bias }, x);
-            all.push(Case::new(format!("matmul [{m}, {k}, {n}], {terms} terms, bias {bias}"), x, build).order(0));
+            let what = format!("matmul [{m}, {k}, {n}], {terms} terms, bias {bias}");
+            let op = Matmul { ta: false, tb: false, terms, bias };
+            all.push(Case::new(what, x, move |x| x[0].graph().apply_all(op.clone(), x)).order(0));
         }
     }
     all
@@ -243,7 +222,6 @@ pub(crate) fn cases() -> Vec<Case> {
 /// Its timed cases: all transposes, sizes off the tile, few rows, few columns, columns without fours, a long sum, batches; and
 /// one for GPUs.
 pub(crate) fn timed() -> Vec<Case> {
-    let all = [(false, false), (true, false), (false, true), (true, true)];
     let plain = [
         [1, 385, 515, 513],
         [1, 8, 1024, 1031],
@@ -252,20 +230,18 @@ pub(crate) fn timed() -> Vec<Case> {
         [20, 130, 65, 67],
         [1, 4096, 4096, 4096],
     ];
-    let square = all.map(|transposed| ([1, 512, 512, 512], transposed));
-    let plain = plain.map(|extents| (extents, (false, false)));
-    let case = |([batches, m, n, k], (ta, tb)): ([usize; 4], (bool, bool))| {
-        let a = if ta { [batches, k, m] } else { [batches, m, k] };
-        let b = if tb { [batches, n, k] } else { [batches, k, n] };
+    let square = TRANSPOSED.map(|transposed| ([1, 512, 512, 512], transposed));
+    let plain = plain.map(|extents| (extents, [false; 2]));
+    let case = |(extents, [ta, tb]): ([usize; 4], [bool; 2])| {
+        let [a, b] = stored(extents, [ta, tb]);
         let mark = |t: bool| if t { "ᵀ" } else { "" };
         let what = format!("{a:?}{} {b:?}{}", mark(ta), mark(tb));
-        let build = move |g: &mut Graph, x: &[Var]| Ok(vec![g.matmul_as(x[0], ta, x[1], tb)?]);
         // Rounding grows with the length of sums.
-        Case::new(what, vec![unit(&a), unit(&b)], build).tolerance(match k {
+        Case::one(what, vec![unit(&a), unit(&b)], move |x| x[0].matmul_as(ta, x[1], tb)).tolerance(match extents[3] {
             ..500 => 1e-6,
             500..4000 => 3e-6,
             _ => 1e-5,
         })
     };
-    square.into_iter().chain(plain).chain([([1, 259, 257, 4099], (true, false))]).map(case).collect()
+    square.into_iter().chain(plain).chain([([1, 259, 257, 4099], [true, false])]).map(case).collect()
 }

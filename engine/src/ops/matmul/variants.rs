@@ -1,10 +1,7 @@
-//! The ladder of matrix products on GPUs: the loops that there are, which one a product gets, and in tiles of what
-//! size.
+//! GEMM variants on GPUs: the kernels that there are, which one a product gets, and its tile sizes.
 
-use crate::{
-    launch::target::Variant,
-    ops::matmul::gemm::{Along, Product},
-};
+use crate::launch::*;
+use crate::ops::matmul::gemm::{Along, Product};
 
 /// A kernel for a product: its constants, its tiles, and how many of them a workgroup makes.
 pub(crate) struct Choice {

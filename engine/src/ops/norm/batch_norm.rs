@@ -1,28 +1,13 @@
 //! Batch normalization with batch statistics, and with running ones.
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        channels::{self, Formula},
-        float::Real,
-        stack::Stack,
-    },
-    error::{Error, Result},
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    ops::norm::frame::{self, Normed, or_zeros},
-    tensor::dtype::Type,
-    testing::cases::{Case, range, unit},
+use crate::ops::{
+    norm::frame::{self, Normed, all_or_zeros},
+    optim::running_variance::RunningVariance,
 };
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::batch_norm`]; the compiler makes those with a residual and a ReLU.
-#[derive(Debug, Clone)]
+/// The op of [`Tensor::batch_norm`]; the compiler makes those with a residual and a ReLU.
+#[derive(Debug, Clone, PartialEq)]
 pub struct BatchNorm {
     /// Added to the variance.
     pub eps: f64,
@@ -77,9 +62,7 @@ impl Op for BatchNorm {
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
         let arrays: &[usize] = if self.residual { &[0, 3] } else { &[0] };
-        let shape = frame::check("batch_norm", x, arrays)?;
-        let channels = shape[shape.len() - 1];
-        Ok(vec![Type::f32(shape), Type::f32([channels]), Type::f32([channels])])
+        frame::types("batch_norm", x, arrays)
     }
 
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
@@ -87,22 +70,18 @@ impl Op for BatchNorm {
         let [chunk, chunks] = frame::chunks(class, size);
         let (partial, mean, rstd) = (Bind::Scratch(0), Bind::Out(1), Bind::Out(2));
         let residual = Bind::In(if self.residual { 3 } else { 0 });
+        let bind = [Bind::In(0), Bind::In(1), Bind::In(2), mean, rstd, residual, Bind::Out(0)];
         Launches {
             scratch: vec![chunks * 2 * channels],
             list: vec![
-                frame::over_rows(class, "batch_norm_moments", size, &[Bind::In(0), partial]),
+                frame::over_rows(class, "batch_norm_moments", size, 1, &[Bind::In(0), partial]),
                 Launch::new("batch_norm_merge", channels.div_ceil(64))
                     .params([rows, channels, chunk, chunks].map(word))
                     .params([(self.eps as f32).to_bits()])
                     .bind([partial, mean, rstd]),
-                frame::each_element(
-                    class,
-                    "batch_norm",
-                    size,
-                    &[Bind::In(0), Bind::In(1), Bind::In(2), mean, rstd, residual, Bind::Out(0)],
-                )
-                .constant("RESIDUAL", self.residual)
-                .constant("RELU", self.relu),
+                frame::each_element(class, "batch_norm", size, 1, &bind)
+                    .constant("RESIDUAL", self.residual)
+                    .constant("RELU", self.relu),
             ],
         }
     }
@@ -111,44 +90,39 @@ impl Op for BatchNorm {
         7 * x[0].count() as u64
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        let n = Normed::new(g, x[0], self.eps)?;
-        let scaled = g.mul(n.normed, x[1])?;
-        let mut y = g.add(scaled, x[2])?;
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
+        let n = Normed::new(x[0], self.eps)?;
+        let mut y = n.normed * x[1] + x[2];
         if self.residual {
-            y = g.add(y, x[3])?;
+            y = y + x[3];
         }
         if self.relu {
-            y = g.relu(y)?;
+            y = y.relu();
         }
         Ok(Some(vec![y, n.mean, n.rstd]))
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        match ct {
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        match *ct {
             [Some(ct), None, None] if !self.residual && !self.relu => {
-                let d = g.batch_norm_grad(at.x[0], at.x[1], [at.y[1], at.y[2]], *ct, self.eps)?;
-                Ok(d.into_iter().map(Some).collect())
+                let d = at.x[0].batch_norm_grad(at.x[1], [at.y[1], at.y[2]], ct, self.eps);
+                Ok(Some(d.map(Some).into()))
             }
-            _ => {
-                let plain = self.plain(g, at.x)?.unwrap_or_default();
-                crate::diff::grad::pull(g, &plain, ct, at.x)
-            }
+            _ => Ok(None),
         }
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
         if self.residual || self.relu {
-            let plain = self.plain(g, at.x)?.unwrap_or_default();
-            return crate::diff::grad::push(g, &plain, at.x, dx);
+            return Ok(None);
         }
-        let d = (0..3).map(|i| or_zeros(g, dx[i], at.x[i])).collect::<Result<Vec<_>>>()?;
-        let dy = g.batch_norm_tangent(at.x[0], at.x[1], [at.y[1], at.y[2]], [d[0], d[1], d[2]], self.eps)?;
-        Ok(dy.into_iter().map(Some).collect())
+        let d = all_or_zeros(dx, at.x);
+        let dy = at.x[0].batch_norm_tangent(at.x[1], [at.y[1], at.y[2]], [d[0], d[1], d[2]], self.eps);
+        Ok(Some(dy.map(Some).into()))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `y = γ (x − mean)/√(variance + ε) + β` with the statistics of the batch (Ioffe and Szegedy 2015); also returns the
     /// mean and `rstd = 1/√(variance + ε)` of each channel.
     ///
@@ -161,122 +135,105 @@ impl Graph {
     /// The variance is the biased one, summed from deviations; a constant channel has `rstd = 1/√ε`. Gradient, tangent
     /// and the gradient's tangent are fused ops too; higher derivatives come from the plain graph.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`] when the shapes do not match.
-    pub fn batch_norm(&mut self, x: Var, gamma: Var, beta: Var, eps: f64) -> Result<[Var; 3]> {
-        let y = self.apply_all(BatchNorm { eps, residual: false, relu: false }, &[x, gamma, beta])?;
-        Ok([y[0], y[1], y[2]])
+    /// Broken by shapes that do not match ([`Error::Shape`]).
+    #[track_caller]
+    pub fn batch_norm(self, gamma: Tensor<'g>, beta: Tensor<'g>, eps: f64) -> [Tensor<'g>; 3] {
+        self.graph().apply(BatchNorm { eps, residual: false, relu: false }, &[self, gamma, beta])
     }
 
     /// `y = γ (x − mean)/√(variance + ε) + β` with given statistics, as in evaluation; linear in `x`.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`] when the shapes do not match.
+    /// Written as one product and one sum, which become the epilogue of a convolution. Broken by shapes that do not match
+    /// ([`Error::Shape`]).
+    #[track_caller]
     pub fn batch_norm_eval(
-        &mut self,
-        x: Var,
-        [gamma, beta]: [Var; 2],
-        [mean, variance]: [Var; 2],
-        eps: f64,
-    ) -> Result<Var> {
-        let shifted = self.affine(variance, 1.0, eps)?;
-        let rstd = self.rsqrt(shifted)?;
-        let scale = self.mul(gamma, rstd)?;
-        let offset = self.mul(mean, scale)?;
-        let shift = self.sub(beta, offset)?;
-        let scaled = self.mul(x, scale)?;
-        self.add(scaled, shift)
+        self, [gamma, beta]: [Tensor<'g>; 2], [mean, variance]: [Tensor<'g>; 2], eps: f64,
+    ) -> Tensor<'g> {
+        let scale = gamma * (variance + eps).rsqrt();
+        self * scale + (beta - mean * scale)
     }
 
     /// The running mean and variance after this batch, as PyTorch defines them: `r ← (1 − momentum) r + momentum s` with
     /// the batch mean and the unbiased batch variance, `n/(n − 1)` times the biased one. Derivatives do not see them.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`] when the shapes do not match or the batch has a single number for each channel.
+    /// Broken by shapes that do not match, and by a batch that has a single number for each channel ([`Error::Shape`]).
+    #[track_caller]
     pub fn batch_norm_running(
-        &mut self,
-        x: Var,
-        [mean, rstd]: [Var; 2],
-        running: [Var; 2],
-        momentum: f64,
-        eps: f64,
-    ) -> Result<[Var; 2]> {
-        let [rows, _] = frame::rows(self.shape(x));
-        if rows < 2 {
-            let got = format!("{:?}", self.shape(x));
-            let rule = "a batch has at least two numbers for each channel".into();
-            return Err(Error::Shape { op: "batch_norm_running", rule, got });
-        }
-        let [mean, rstd] = [self.stop_gradient(mean)?, self.stop_gradient(rstd)?];
-        let square = self.mul(rstd, rstd)?;
-        let shifted = self.recip(square)?;
-        let unbiased = rows as f64 / (rows - 1) as f64;
-        let variance = self.affine(shifted, unbiased, -eps * unbiased)?;
-        let mut mix = |running: Var, fresh: Var| {
-            let kept = self.affine(running, 1.0 - momentum, 0.0)?;
-            let fresh = self.affine(fresh, momentum, 0.0)?;
-            self.add(kept, fresh)
+        self, [mean, rstd]: [Tensor<'g>; 2], [old_mean, old_variance]: [Tensor<'g>; 2], momentum: f64, eps: f64,
+    ) -> [Tensor<'g>; 2] {
+        let unbiased = match self.unbiased() {
+            Ok(unbiased) => unbiased,
+            Err(error) => return self.graph().wait_all(Err(error)),
         };
-        Ok([mix(running[0], mean)?, mix(running[1], variance)?])
+        let share = self.graph().fill(&[1], momentum);
+        let variance = old_variance.running_variance(RunningVariance { unbiased, eps }, rstd.stop_gradient(), share);
+        [old_mean.average(mean.stop_gradient(), share), variance]
+    }
+
+    /// `n/(n − 1)` for a batch of `n` numbers for each channel.
+    fn unbiased(self) -> Result<f64> {
+        let shape = self.shape()?;
+        let rows: usize = shape.iter().rev().skip(1).product();
+        if rows < 2 {
+            let rule = "a batch has at least two numbers for each channel".into();
+            return Err(Error::Shape { op: "batch_norm_running", rule, got: format!("{shape:?}") });
+        }
+        Ok(rows as f64 / (rows - 1) as f64)
     }
 }
 
 /// Shapes on which the family is tried.
 pub(crate) const SHAPES: &[&[usize]] = &[&[2, 1], &[67, 5], &[3, 5, 7, 33], &[2, 9, 5, 64], &[2053, 3], &[8, 130]];
 
+/// Operands on such a shape: x, gamma, beta.
+pub(crate) fn operands(shape: &[usize]) -> Vec<Sample> {
+    let c = &shape[shape.len() - 1..];
+    vec![range(shape, -2.0, 3.0), range(c, 0.5, 1.5), unit(c)]
+}
+
+fn all_results<'g>(x: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
+    Ok(x[0].batch_norm(x[1], x[2], 1e-5).into())
+}
+
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for &shape in SHAPES {
-        let c = [shape[shape.len() - 1]];
-        let x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5), unit(&c)];
-        all.push(
-            Case::new(format!("batch_norm {shape:?}"), x.clone(), |g, x| {
-                Ok(g.batch_norm(x[0], x[1], x[2], 1e-2)?.to_vec())
-            })
-            .tolerance(3e-6),
-        );
+        let what = format!("batch_norm {shape:?}");
+        let case = Case::new(&what, operands(shape), |x| Ok(x[0].batch_norm(x[1], x[2], 1e-2).into()));
+        all.push(case.tolerance(3e-6));
         for (residual, relu) in [(true, false), (false, true), (true, true)] {
-            let mut x = x.clone();
+            let mut x = operands(shape);
             x.extend(residual.then(|| unit(shape)));
-            let build = move |g: &mut Graph, x: &[Var]| g.apply_all(BatchNorm { eps: 1e-2, residual, relu }, x);
-            all.push(Case::new(format!("batch_norm {shape:?} {residual} {relu}"), x, build).tolerance(3e-6).order(0));
+            let op = BatchNorm { eps: 1e-2, residual, relu };
+            let what = format!("{what} {residual} {relu}");
+            let case = Case::new(what, x, move |x| x[0].graph().apply_all(op.clone(), x));
+            all.push(case.tolerance(3e-6).order(0));
         }
     }
     let far = vec![range(&[131, 7], 999.0, 1001.0), range(&[7], 0.5, 1.5), unit(&[7])];
-    let build = |g: &mut Graph, x: &[Var]| Ok(g.batch_norm(x[0], x[1], x[2], 1e-5)?.to_vec());
-    all.push(Case::new("batch_norm far from zero", far, build).tolerance(2e-4).order(0));
+    all.push(Case::new("batch_norm far from zero", far, all_results).tolerance(2e-4).order(0));
     let constant = vec![range(&[5, 3], 2.0, 2.0), range(&[3], 0.5, 1.5), unit(&[3])];
-    all.push(Case::new("batch_norm of constants", constant, build).order(0));
-    let eval = vec![unit(&[3, 5, 7]), range(&[7], 0.5, 1.5), unit(&[7]), unit(&[7]), range(&[7], 0.5, 2.0)];
-    all.push(Case::new("batch_norm_eval", eval, |g, x| {
-        Ok(vec![g.batch_norm_eval(x[0], [x[1], x[2]], [x[3], x[4]], 1e-5)?])
-    }));
-    let running = vec![unit(&[3, 5, 7]), range(&[7], 0.5, 1.5), unit(&[7]), unit(&[7]), range(&[7], 0.5, 2.0)];
-    all.push(
-        Case::new("batch_norm_running", running, |g, x| {
-            let [_, mean, rstd] = g.batch_norm(x[0], x[1], x[2], 1e-5)?;
-            Ok(g.batch_norm_running(x[0], [mean, rstd], [x[3], x[4]], 0.1, 1e-5)?.to_vec())
-        })
-        .order(0),
-    );
+    all.push(Case::new("batch_norm of constants", constant, all_results).order(0));
+    let x = vec![unit(&[3, 5, 7]), range(&[7], 0.5, 1.5), unit(&[7]), unit(&[7]), range(&[7], 0.5, 2.0)];
+    all.push(Case::one("batch_norm_eval", x.clone(), |x| x[0].batch_norm_eval([x[1], x[2]], [x[3], x[4]], 1e-5)));
+    let running = Case::new("batch_norm_running", x, |x| {
+        let [_, mean, rstd] = x[0].batch_norm(x[1], x[2], 1e-5);
+        Ok(x[0].batch_norm_running([mean, rstd], [x[3], x[4]], 0.1, 1e-5).into())
+    });
+    all.push(running.order(0));
     all
 }
 
 /// Shapes on which the family is timed: of a small ResNet, off every tile, and one for GPUs.
-pub(crate) const TIMED: [&[usize]; 3] = [&[32, 32, 32, 16], &[16, 27, 29, 67], &[64, 56, 56, 64]];
+const TIMED: [&[usize]; 3] = [&[32, 32, 32, 16], &[16, 27, 29, 67], &[64, 56, 56, 64]];
 
 /// The timed cases of one of the family's ops, on operands like x (`a`) and like gamma (`c`).
 pub(crate) fn timed_family<O: Op + Clone>(op: O, operands: &'static str, tolerance: f64) -> Vec<Case> {
     let case = |shape: &[usize]| {
-        let c = &shape[shape.len() - 1..];
-        let draw = |o| if o == 'a' { range(shape, -2.0, 3.0) } else { range(c, 0.5, 1.5) };
-        let op = op.clone();
-        let build = move |g: &mut Graph, x: &[Var]| g.apply_all(op.clone(), x);
-        Case::new(format!("{shape:?}"), operands.chars().map(draw).collect(), build).tolerance(tolerance)
+        let draw = |o| if o == 'a' { range(shape, -2.0, 3.0) } else { range(&shape[shape.len() - 1..], 0.5, 1.5) };
+        let (x, op) = (operands.chars().map(draw).collect(), op.clone());
+        Case::new(format!("{shape:?}"), x, move |x| x[0].graph().apply_all(op.clone(), x)).tolerance(tolerance)
     };
     TIMED.into_iter().map(case).collect()
 }

@@ -1,29 +1,14 @@
 //! The backward of batch normalization.
 
-use crate::ops::norm::batch_norm::SHAPES;
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        channels::{self, Formula},
-        float::Real,
-        stack::Stack,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launches},
-        target::Class,
-    },
-    ops::norm::frame::{self, Normed, or_zeros},
-    tensor::dtype::Type,
-    testing::cases::{Case, range, unit},
+use crate::ops::norm::{
+    batch_norm::{SHAPES, operands, timed_family},
+    batch_norm_grad_tangent::BatchNormGradTangent,
+    frame::{self, Normed, all_or_zeros},
 };
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::batch_norm_grad`].
-#[derive(Debug, Clone)]
+/// The op of [`Tensor::batch_norm_grad`].
+#[derive(Debug, Clone, PartialEq)]
 pub struct BatchNormGrad {
     eps: f64,
 }
@@ -72,28 +57,22 @@ impl Op for BatchNormGrad {
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        let shape = frame::check("batch_norm_grad", x, &[0, 4])?;
-        let channels = shape[shape.len() - 1];
-        Ok(vec![Type::f32(shape), Type::f32([channels]), Type::f32([channels])])
+        frame::types("batch_norm_grad", x, &[0, 4])
     }
 
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let size @ [_, channels] = frame::rows(&x[0].shape);
         let [_, chunks] = frame::chunks(class, size);
-        let (x, gamma, mean, rstd, ct) = (Bind::In(0), Bind::In(1), Bind::In(2), Bind::In(3), Bind::In(4));
+        let [x, gamma, mean, rstd, ct] = [0, 1, 2, 3, 4].map(Bind::In);
         let (partial, dgamma, dbeta) = (Bind::Scratch(0), Bind::Out(1), Bind::Out(2));
+        let bind = [x, gamma, mean, rstd, ct, dgamma, dbeta, Bind::Out(0)];
         Launches {
             scratch: vec![2 * chunks * channels],
             list: vec![
-                frame::over_rows(class, "batch_norm_sums", size, &[x, mean, rstd, ct, partial]),
+                frame::over_rows(class, "batch_norm_sums", size, 1, &[x, mean, rstd, ct, partial]),
                 frame::sum_chunks(class, size, [partial, dbeta], 0, 1),
                 frame::sum_chunks(class, size, [partial, dgamma], 1, 1),
-                frame::each_element(
-                    class,
-                    "batch_norm_grad",
-                    size,
-                    &[x, gamma, mean, rstd, ct, dgamma, dbeta, Bind::Out(0)],
-                ),
+                frame::each_element(class, "batch_norm_grad", size, 1, &bind),
             ],
         }
     }
@@ -102,68 +81,54 @@ impl Op for BatchNormGrad {
         11 * x[0].count() as u64
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        let n = Normed::new(g, x[0], self.eps)?;
-        let ct = x[4];
-        let m1 = g.mean(ct, &n.axes)?;
-        let m2 = n.mean_of(g, ct, n.normed)?;
-        let along = g.mul(n.normed, m2)?;
-        let centred = g.sub(ct, m1)?;
-        let projected = g.sub(centred, along)?;
-        let scale = g.mul(x[1], n.rstd)?;
-        let dx = g.mul(projected, scale)?;
-        let product = g.mul(ct, n.normed)?;
-        let dgamma = g.sum(product, &n.axes)?;
-        let dbeta = g.sum(ct, &n.axes)?;
-        Ok(Some(vec![dx, dgamma, dbeta]))
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
+        let (n, gamma, ct) = (Normed::new(x[0], self.eps)?, x[1], x[4]);
+        let (m1, m2) = (n.mean(ct), n.mean(ct * n.normed));
+        let dx = (ct - m1 - n.normed * m2) * (gamma * n.rstd);
+        Ok(Some(vec![dx, (ct * n.normed).sum(&n.axes), ct.sum(&n.axes)]))
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
         // The statistics' tangents come with that of x; without them the plain graph serves.
-        let (Some(dmean), Some(drstd), Some(d)) = (dx[2], dx[3], dx[0]) else {
-            let plain = self.plain(g, at.x)?.unwrap_or_default();
-            return crate::diff::grad::push(g, &plain, at.x, dx);
-        };
-        let dgamma = or_zeros(g, dx[1], at.x[1])?;
-        let dct = or_zeros(g, dx[4], at.x[4])?;
-        let y = g.batch_norm_grad_tangent(at.x, [d, dgamma, dmean, drstd, dct], self.eps)?;
-        Ok(y.into_iter().map(Some).collect())
+        if [0, 2, 3].iter().any(|&i| dx[i].is_none()) {
+            return Ok(None);
+        }
+        let x = [at.x, &all_or_zeros(dx, at.x)].concat();
+        let y = x[0].graph().apply_all(BatchNormGradTangent { eps: self.eps }, &x)?;
+        Ok(Some(y.into_iter().map(Some).collect()))
     }
 }
 
-impl Graph {
-    /// The cotangents of `x`, `gamma` and `beta` in [`Graph::batch_norm`] from that of `y`:
+impl<'g> Tensor<'g> {
+    /// The cotangents of `x`, `gamma` and `beta` in [`Tensor::batch_norm`] from that of `y`:
     /// `dx = γ rstd (ct − mean(ct) − x̂ mean(ct x̂))`, `dγ = Σ ct x̂`, `dβ = Σ ct`.
     ///
     /// `statistics` are the mean and rstd of this very `x`: a saved part of the computation, not operands. Derivatives
     /// differentiate through them by way of `x`.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
-    pub fn batch_norm_grad(&mut self, x: Var, gamma: Var, statistics: [Var; 2], ct: Var, eps: f64) -> Result<[Var; 3]> {
-        let y = self.apply_all(BatchNormGrad { eps }, &[x, gamma, statistics[0], statistics[1], ct])?;
-        Ok([y[0], y[1], y[2]])
+    /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn batch_norm_grad(
+        self, gamma: Tensor<'g>, [mean, rstd]: [Tensor<'g>; 2], ct: Tensor<'g>, eps: f64,
+    ) -> [Tensor<'g>; 3] {
+        self.graph().apply(BatchNormGrad { eps }, &[self, gamma, mean, rstd, ct])
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    SHAPES
-        .iter()
-        .map(|&shape| {
-            let c = [shape[shape.len() - 1]];
-            let x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5), unit(&c), unit(shape)];
-            Case::new(format!("batch_norm_grad {shape:?}"), x, |g, x| {
-                let [_, mean, rstd] = g.batch_norm(x[0], x[1], x[2], 1e-2)?;
-                Ok(g.batch_norm_grad(x[0], x[1], [mean, rstd], x[3], 1e-2)?.to_vec())
-            })
-            .tolerance(frame::tolerance(shape, 5e-6))
+    let case = |&shape: &&[usize]| {
+        let x = [operands(shape), vec![unit(shape)]].concat();
+        Case::new(format!("batch_norm_grad {shape:?}"), x, |x| {
+            let [_, mean, rstd] = x[0].batch_norm(x[1], x[2], 1e-2);
+            Ok(x[0].batch_norm_grad(x[1], [mean, rstd], x[3], 1e-2).into())
         })
-        .collect()
+        .tolerance(frame::tolerance(shape, 5e-6))
+    };
+    SHAPES.iter().map(case).collect()
 }
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    super::batch_norm::timed_family(BatchNormGrad { eps: 1e-5 }, "accca", 5e-6)
+    timed_family(BatchNormGrad { eps: 1e-5 }, "accca", 5e-6)
 }

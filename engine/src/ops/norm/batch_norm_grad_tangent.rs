@@ -1,37 +1,20 @@
 //! The tangent of batch normalization's backward: what makes its Hessian-vector products cheap.
 
-use crate::ops::norm::{batch_norm::SHAPES, batch_norm_grad::WithDeviation};
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        channels::{self, Formula},
-        float::Real,
-        stack::Stack,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    ops::norm::{
-        frame::{self, Normed},
-        tangent::{self, members},
-    },
-    tensor::{dtype::Type, stack::stacked},
-    testing::cases::{Case, range, unit},
+use crate::ops::norm::{
+    batch_norm::{operands, timed_family},
+    batch_norm_grad::WithDeviation,
+    frame::{self, Normed},
+    tangent::{self, members},
 };
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
 /// The first operand that is a tangent.
 const FIRST: usize = 5;
 
-/// The op of [`Graph::batch_norm_grad_tangent`].
-#[derive(Debug, Clone)]
+/// The op of [`Tensor::batch_norm_grad_tangent`].
+#[derive(Debug, Clone, PartialEq)]
 pub struct BatchNormGradTangent {
-    eps: f64,
+    pub(crate) eps: f64,
 }
 
 impl BatchNormGradTangent {
@@ -104,32 +87,21 @@ impl Op for BatchNormGradTangent {
         let (size @ [rows, channels], members) = (frame::rows(&x[0].shape), members(x[0], y[0]));
         let all = members * channels;
         let [_, chunks] = frame::chunks(class, size);
-        let (x, mean, rstd, ct, dx, dct) =
-            (Bind::In(0), Bind::In(2), Bind::In(3), Bind::In(4), Bind::In(5), Bind::In(9));
-        let (partial, sums, scales) = (Bind::Scratch(0), Bind::Scratch(1), Bind::Scratch(2));
-        let scaled = [sums, Bind::In(1), rstd, Bind::In(6), Bind::In(7), Bind::In(8), scales, Bind::Out(1)];
+        let [x, gamma, mean, rstd, ct, dx, dgamma, dmean, drstd, dct] = std::array::from_fn(Bind::In);
+        let [partial, sums, scales] = std::array::from_fn(Bind::Scratch);
+        let summed = [x, mean, rstd, ct, dx, dct, partial];
+        let scaled = [sums, gamma, rstd, dgamma, dmean, drstd, scales, Bind::Out(1)];
+        let each = [x, mean, rstd, ct, dx, dct, scales, Bind::Out(0)];
         Launches {
             scratch: vec![5 * chunks * all, 5 * all, 5 * all],
             list: vec![
-                frame::over_stacks(
-                    class,
-                    "batch_norm_grad_tangent_sums",
-                    size,
-                    members,
-                    &[x, mean, rstd, ct, dx, dct, partial],
-                ),
+                frame::over_rows(class, "batch_norm_grad_tangent_sums", size, members, &summed),
                 frame::sum_chunks(class, size, [partial, sums], 0, 5 * members),
                 frame::sum_chunks(class, size, [partial, Bind::Out(2)], 3 * members, members),
                 Launch::new("batch_norm_grad_tangent_scales", all.div_ceil(64))
                     .params([word(all), (rows as f32).to_bits(), word(channels)])
                     .bind(scaled),
-                frame::each_of_stacks(
-                    class,
-                    "batch_norm_grad_tangent",
-                    size,
-                    members,
-                    &[x, mean, rstd, ct, dx, dct, scales, Bind::Out(0)],
-                ),
+                frame::each_element(class, "batch_norm_grad_tangent", size, members, &each),
             ],
         }
     }
@@ -138,91 +110,66 @@ impl Op for BatchNormGradTangent {
         22 * y[0].count() as u64
     }
 
-    fn batched(&self, g: &mut Graph, x: crate::graph::op::Stacked) -> Result<Option<Vec<Var>>> {
-        tangent::batched(self, g, x, FIRST)
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+        tangent::batched(self, x, FIRST)
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        tangent::plain(g, x, FIRST, |g, x| self.single(g, x)).map(Some)
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
+        tangent::plain(x, FIRST, |x| self.single(x)).map(Some)
     }
 }
 
 impl BatchNormGradTangent {
-    fn single(&self, g: &mut Graph, x: &[Var]) -> Result<Vec<Var>> {
-        let n = Normed::new(g, x[0], self.eps)?;
-        let [gamma, ct, dx, dgamma, dct] = [x[1], x[4], x[5], x[6], x[9]];
-        let dmean = g.mean(dx, &n.axes)?;
-        let a = n.mean_of(g, n.normed, dx)?;
-        let along = g.mul(n.normed, a)?;
-        let centred = g.sub(dx, dmean)?;
-        let projected = g.sub(centred, along)?;
-        let dnormed = g.mul(projected, n.rstd)?;
-        let m1 = g.mean(ct, &n.axes)?;
-        let m2 = n.mean_of(g, ct, n.normed)?;
-        let dm1 = g.mean(dct, &n.axes)?;
-        let (left, right) = (n.mean_of(g, dct, n.normed)?, n.mean_of(g, ct, dnormed)?);
-        let dm2 = g.add(left, right)?;
-        let q = {
-            let along = g.mul(n.normed, m2)?;
-            let centred = g.sub(ct, m1)?;
-            g.sub(centred, along)?
-        };
-        let dq = {
-            let (first, second) = (g.mul(dnormed, m2)?, g.mul(n.normed, dm2)?);
-            let centred = g.sub(dct, dm1)?;
-            let rest = g.sub(centred, first)?;
-            g.sub(rest, second)?
-        };
-        let scale = g.mul(gamma, n.rstd)?;
-        let dscale = {
-            let (product, first) = (g.mul(scale, n.rstd)?, g.mul(dgamma, n.rstd)?);
-            let second = g.mul(product, a)?;
-            g.sub(first, second)?
-        };
-        let (first, second) = (g.mul(q, dscale)?, g.mul(dq, scale)?);
-        let ddx = g.add(first, second)?;
-        let rows = frame::rows(g.shape(x[0]))[0] as f64;
-        Ok(vec![ddx, g.affine(dm2, rows, 0.0)?, g.affine(dm1, rows, 0.0)?])
+    fn single<'g>(&self, x: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
+        let [gamma, ct, dx, dgamma, dct] = [1, 4, 5, 6, 9].map(|i| x[i]);
+        let n = Normed::new(x[0], self.eps)?;
+        let [_, a, dnormed] = n.push(dx);
+        let (m1, m2) = (n.mean(ct), n.mean(ct * n.normed));
+        let (dm1, dm2) = (n.mean(dct), n.mean(dct * n.normed) + n.mean(ct * dnormed));
+        let q = ct - m1 - n.normed * m2;
+        let dq = dct - dm1 - dnormed * m2 - n.normed * dm2;
+        let scale = gamma * n.rstd;
+        let dscale = dgamma * n.rstd - scale * n.rstd * a;
+        let rows = frame::rows(x[0].shape()?)[0] as f64;
+        Ok(vec![q * dscale + dq * scale, dm2 * rows, dm1 * rows])
     }
 }
 
-impl Graph {
-    /// The tangents of the three results of [`Graph::batch_norm_grad`]. `at` are its operands (x, gamma, mean, rstd, ct);
-    /// `d` the tangents of x, gamma, mean, rstd, ct, those of mean and rstd being results of
-    /// [`Graph::batch_norm_tangent`] for this very tangent of `x`. The tangents may be stacks, as there.
+impl<'g> Tensor<'g> {
+    /// The tangents of the three results of [`Tensor::batch_norm_grad`], after its operands; `d` are the tangents of x,
+    /// gamma, mean, rstd, ct, those of mean and rstd being results of [`Tensor::batch_norm_tangent`] for this very tangent
+    /// of `x`. The tangents may be stacks, as there.
     ///
     /// With `q = ct − m₁ − x̂ m₂`: `dx' = (γ' rstd − γ rstd² a) q + γ rstd q'`, `a = mean(x̂ x')`.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
-    pub fn batch_norm_grad_tangent(&mut self, at: &[Var], d: [Var; 5], eps: f64) -> Result<[Var; 3]> {
-        let y = self.apply_all(BatchNormGradTangent { eps }, &[at, &d].concat())?;
-        Ok([y[0], y[1], y[2]])
+    /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn batch_norm_grad_tangent(
+        self, gamma: Tensor<'g>, [mean, rstd]: [Tensor<'g>; 2], ct: Tensor<'g>, d: [Tensor<'g>; 5], eps: f64,
+    ) -> [Tensor<'g>; 3] {
+        let at = [self, gamma, mean, rstd, ct];
+        self.graph().apply(BatchNormGradTangent { eps }, [at, d].as_flattened())
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    let single = SHAPES.iter().map(|&shape| (shape, None));
-    single
-        .chain([(SHAPES[3], Some(3)), (&[4, 2, 17], Some(2)), (&[37, 20], Some(4))])
-        .map(|(shape, height)| {
-            let c = [shape[shape.len() - 1]];
-            let mut x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5), unit(&c), unit(shape)];
-            x.extend([shape, &c, &c, shape].map(|s| unit(&stacked(height, s))));
-            Case::new(format!("batch_norm_grad_tangent {shape:?} {height:?}"), x, |g, x| {
-                let [_, mean, rstd] = g.batch_norm(x[0], x[1], x[2], 1e-2)?;
-                let [_, dmean, drstd] = g.batch_norm_tangent(x[0], x[1], [mean, rstd], [x[4], x[5], x[6]], 1e-2)?;
-                let at = [x[0], x[1], mean, rstd, x[3]];
-                Ok(g.batch_norm_grad_tangent(&at, [x[4], x[5], dmean, drstd, x[7]], 1e-2)?.to_vec())
-            })
-            .tolerance(frame::tolerance(shape, 1e-5))
+    let case = |(shape, height): (&[usize], Option<usize>)| {
+        let mut x = [operands(shape), vec![unit(shape)]].concat();
+        let c = &shape[shape.len() - 1..];
+        x.extend([shape, c, c, shape].map(|s| unit(&stacked(height, s))));
+        Case::new(format!("batch_norm_grad_tangent {shape:?} {height:?}"), x, |x| {
+            let [_, mean, rstd] = x[0].batch_norm(x[1], x[2], 1e-2);
+            let [_, dmean, drstd] = x[0].batch_norm_tangent(x[1], [mean, rstd], [x[4], x[5], x[6]], 1e-2);
+            let d = [x[4], x[5], dmean, drstd, x[7]];
+            Ok(x[0].batch_norm_grad_tangent(x[1], [mean, rstd], x[3], d, 1e-2).into())
         })
-        .collect()
+        .tolerance(frame::tolerance(shape, 1e-5))
+    };
+    tangent::shapes().map(case).collect()
 }
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    super::batch_norm::timed_family(BatchNormGradTangent { eps: 1e-5 }, "acccaaccca", 1e-5)
+    timed_family(BatchNormGradTangent { eps: 1e-5 }, "acccaaccca", 1e-5)
 }

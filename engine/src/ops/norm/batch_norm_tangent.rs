@@ -1,38 +1,18 @@
 //! The tangent of batch normalization.
 
-use crate::ops::norm::{batch_norm::SHAPES, batch_norm_grad::WithDeviation};
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        channels::{self, Formula},
-        float::Real,
-        stack::Stack,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    ops::norm::{
-        frame::{self, Normed},
-        tangent::{self, members},
-    },
-    tensor::{
-        dtype::{Type, shape_error},
-        stack::stacked,
-    },
-    testing::cases::{Case, range, unit},
+use crate::ops::norm::{
+    batch_norm::{operands, timed_family},
+    batch_norm_grad::WithDeviation,
+    frame::{self, Normed},
+    tangent::{self, members},
 };
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
 /// The first operand that is a tangent.
 const FIRST: usize = 4;
 
-/// The op of [`Graph::batch_norm_tangent`]; the compiler makes those with a residual and a gate.
-#[derive(Debug, Clone)]
+/// The op of [`Tensor::batch_norm_tangent`]; the compiler makes those with a residual and a ReLU mask.
+#[derive(Debug, Clone, PartialEq)]
 pub struct BatchNormTangent {
     /// Added to the variance.
     pub eps: f64,
@@ -42,7 +22,7 @@ pub struct BatchNormTangent {
     pub gate: bool,
 }
 
-/// Operands of [`Graph::batch_norm_tangent`].
+/// The number of operands of [`Tensor::batch_norm_tangent`].
 const PLAIN: usize = 7;
 
 impl BatchNormTangent {
@@ -82,10 +62,10 @@ impl BatchNormTangent {
     }
 }
 
-/// The results' elements, with a residual and a gate or without.
+/// The results' elements, with a residual and a ReLU mask or without.
 struct Line<const RESIDUAL: bool, const GATE: bool>;
 
-/// Of x' and x, a residual and a gate where there are such, with mean, scale, slope and shift.
+/// Of x' and x, a residual and a ReLU mask where there are such, with mean, scale, slope and shift.
 impl<const RESIDUAL: bool, const GATE: bool, const X: usize> Formula<X, 4, 1> for Line<RESIDUAL, GATE> {
     #[inline(always)]
     fn f<F: Real>(&self, x: [F; X], [mean, scale, slope, shift]: [F; 4]) -> [F; 1] {
@@ -107,7 +87,7 @@ impl Op for BatchNormTangent {
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
         let (x, gate) = x.split_at(x.len() - usize::from(self.gate));
         if gate.iter().any(|gate| gate.shape != x[0].shape) {
-            return Err(shape_error("batch_norm_tangent", "the gate is an array like x", gate));
+            return Err(shape_error("batch_norm_tangent", "the ReLU mask is an array like x", gate));
         }
         let arrays = if self.residual { &[0, 4, 7][..] } else { &[0, 4] };
         tangent::infer("batch_norm_tangent", x, arrays, FIRST)
@@ -117,28 +97,23 @@ impl Op for BatchNormTangent {
         let (size @ [rows, channels], members) = (frame::rows(&x[0].shape), members(x[0], y[0]));
         let all = members * channels;
         let [_, chunks] = frame::chunks(class, size);
-        let (x, mean, rstd, dx) = (Bind::In(0), Bind::In(2), Bind::In(3), Bind::In(4));
-        let (partial, sums, scales) = (Bind::Scratch(0), Bind::Scratch(1), Bind::Scratch(2));
+        let [x, gamma, mean, rstd, dx, dgamma, dbeta] = std::array::from_fn(Bind::In);
+        let [partial, sums, scales] = std::array::from_fn(Bind::Scratch);
         let residual = if self.residual { Bind::In(PLAIN) } else { dx };
         let gate = if self.gate { Bind::In(PLAIN + usize::from(self.residual)) } else { x };
-        let scaled = [sums, Bind::In(1), rstd, Bind::In(5), Bind::In(6), scales, Bind::Out(1), Bind::Out(2)];
+        let scaled = [sums, gamma, rstd, dgamma, dbeta, scales, Bind::Out(1), Bind::Out(2)];
+        let each = [x, mean, rstd, dx, scales, residual, gate, Bind::Out(0)];
         Launches {
             scratch: vec![2 * chunks * all, 2 * all, 3 * all],
             list: vec![
-                frame::over_stacks(class, "batch_norm_sums", size, members, &[x, mean, rstd, dx, partial]),
+                frame::over_rows(class, "batch_norm_sums", size, members, &[x, mean, rstd, dx, partial]),
                 frame::sum_chunks(class, size, [partial, sums], 0, 2 * members),
                 Launch::new("batch_norm_tangent_scales", all.div_ceil(64))
                     .params([word(all), (rows as f32).to_bits(), word(channels)])
                     .bind(scaled),
-                frame::each_of_stacks(
-                    class,
-                    "batch_norm_tangent",
-                    size,
-                    members,
-                    &[x, mean, rstd, dx, scales, residual, gate, Bind::Out(0)],
-                )
-                .constant("RESIDUAL", self.residual)
-                .constant("GATE", self.gate),
+                frame::each_element(class, "batch_norm_tangent", size, members, &each)
+                    .constant("RESIDUAL", self.residual)
+                    .constant("GATE", self.gate),
             ],
         }
     }
@@ -147,106 +122,84 @@ impl Op for BatchNormTangent {
         10 * y[0].count() as u64
     }
 
-    fn batched(&self, g: &mut Graph, x: crate::graph::op::Stacked) -> Result<Option<Vec<Var>>> {
-        // Graphs are made of those without; a gate would be the same for all members.
-        if self.gate { Ok(None) } else { tangent::batched(self, g, x, FIRST) }
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+        // Graphs have those without; a ReLU mask would be the same for all items.
+        if self.gate { Ok(None) } else { tangent::batched(self, x, FIRST) }
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
         let (x, more) = x.split_at(PLAIN);
-        let mut y = tangent::plain(g, x, FIRST, |g, x| self.single(g, x))?;
+        let mut y = tangent::plain(x, FIRST, |x| self.single(x))?;
         if self.residual {
-            y[0] = g.add(y[0], more[0])?;
+            y[0] = y[0] + more[0];
         }
         if self.gate {
-            y[0] = g.gate(more[more.len() - 1], y[0])?;
+            y[0] = more[more.len() - 1].gate(y[0]);
         }
         Ok(Some(y))
     }
 }
 
 impl BatchNormTangent {
-    fn single(&self, g: &mut Graph, x: &[Var]) -> Result<Vec<Var>> {
-        let n = Normed::new(g, x[0], self.eps)?;
-        let [gamma, dx, dgamma, dbeta] = [x[1], x[4], x[5], x[6]];
-        let dmean = g.mean(dx, &n.axes)?;
-        let a = n.mean_of(g, n.normed, dx)?;
-        let along = g.mul(n.normed, a)?;
-        let centred = g.sub(dx, dmean)?;
-        let projected = g.sub(centred, along)?;
-        let dnormed = g.mul(projected, n.rstd)?;
-        let first = g.mul(dnormed, gamma)?;
-        let second = g.mul(n.normed, dgamma)?;
-        let both = g.add(first, second)?;
-        let dy = g.add(both, dbeta)?;
-        let square = g.mul(n.rstd, n.rstd)?;
-        let product = g.mul(square, a)?;
-        let drstd = g.neg(product)?;
-        Ok(vec![dy, dmean, drstd])
+    fn single<'g>(&self, x: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
+        let [gamma, dx, dgamma, dbeta] = [1, 4, 5, 6].map(|i| x[i]);
+        let n = Normed::new(x[0], self.eps)?;
+        let [dmean, a, dnormed] = n.push(dx);
+        Ok(vec![dnormed * gamma + n.normed * dgamma + dbeta, dmean, -(n.rstd * n.rstd * a)])
     }
 }
 
-impl Graph {
-    /// The tangents of `y`, mean and rstd in [`Graph::batch_norm`] from those of `x`, `gamma` and `beta`:
+impl<'g> Tensor<'g> {
+    /// The tangents of `y`, mean and rstd in [`Tensor::batch_norm`] from those of `x`, `gamma` and `beta`:
     /// `x̂' = rstd (x' − mean(x') − x̂ mean(x̂ x'))`, `y' = γ x̂' + γ' x̂ + β'`.
     ///
-    /// `statistics` are the mean and rstd of this very `x`, as in [`Graph::batch_norm_grad`]. The three tangents may be
-    /// stacks of one height, along an axis before the others, and so are the results then.
+    /// `statistics` are the mean and rstd of this very `x`, as in [`Tensor::batch_norm_grad`]. The three tangents may be
+    /// stacks of one batch size, along an axis before the others, and so are the results then.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
+    /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
     pub fn batch_norm_tangent(
-        &mut self,
-        x: Var,
-        gamma: Var,
-        statistics: [Var; 2],
-        [dx, dgamma, dbeta]: [Var; 3],
-        eps: f64,
-    ) -> Result<[Var; 3]> {
-        let operands = [x, gamma, statistics[0], statistics[1], dx, dgamma, dbeta];
-        let y = self.apply_all(BatchNormTangent { eps, residual: false, gate: false }, &operands)?;
-        Ok([y[0], y[1], y[2]])
+        self, gamma: Tensor<'g>, [mean, rstd]: [Tensor<'g>; 2], [dx, dgamma, dbeta]: [Tensor<'g>; 3], eps: f64,
+    ) -> [Tensor<'g>; 3] {
+        let op = BatchNormTangent { eps, residual: false, gate: false };
+        self.graph().apply(op, &[self, gamma, mean, rstd, dx, dgamma, dbeta])
     }
+}
+
+/// Operands of a test case: x, gamma, beta, and the tangents.
+fn with_tangents(shape: &[usize], height: Option<usize>) -> Vec<Sample> {
+    let c = &shape[shape.len() - 1..];
+    let tangents = [shape, c, c].map(|s| unit(&stacked(height, s)));
+    operands(shape).into_iter().chain(tangents).collect()
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    let single = SHAPES.iter().map(|&shape| (shape, None));
-    let shapes: Vec<_> = single.chain([(SHAPES[3], Some(3)), (&[4, 2, 17], Some(2)), (&[37, 20], Some(4))]).collect();
-    let fused = shapes.iter().flat_map(|&(shape, height)| {
+    let plain = tangent::shapes().map(|(shape, height)| {
+        Case::new(format!("batch_norm_tangent {shape:?} {height:?}"), with_tangents(shape, height), |x| {
+            let [_, mean, rstd] = x[0].batch_norm(x[1], x[2], 1e-2);
+            Ok(x[0].batch_norm_tangent(x[1], [mean, rstd], [x[3], x[4], x[5]], 1e-2).into())
+        })
+        .tolerance(frame::tolerance(shape, 5e-6))
+    });
+    let fused = tangent::shapes().flat_map(|(shape, height)| {
         [(true, false), (false, true), (true, true)].map(|(residual, gate)| {
-            let c = [shape[shape.len() - 1]];
-            let mut x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5), unit(&c)];
-            x.extend([shape, &c, &c].map(|s| unit(&stacked(height, s))));
+            let mut x = with_tangents(shape, height);
             x.extend(residual.then(|| unit(&stacked(height, shape))));
             x.extend(gate.then(|| unit(shape)));
             let op = BatchNormTangent { eps: 1e-2, residual, gate };
-            let build = move |g: &mut Graph, x: &[Var]| {
-                let [_, mean, rstd] = g.batch_norm(x[0], x[1], x[2], 1e-2)?;
-                let operands = [&[x[0], x[1], mean, rstd], &x[3..]].concat();
-                g.apply_all(op.clone(), &operands)
-            };
-            Case::new(format!("batch_norm_tangent {shape:?} {height:?} {residual} {gate}"), x, build)
-                .tolerance(frame::tolerance(shape, 5e-6))
-                .order(0)
+            Case::new(format!("batch_norm_tangent {shape:?} {height:?} {residual} {gate}"), x, move |x| {
+                let [_, mean, rstd] = x[0].batch_norm(x[1], x[2], 1e-2);
+                x[0].graph().apply_all(op.clone(), &[&[x[0], x[1], mean, rstd], &x[3..]].concat())
+            })
+            .tolerance(frame::tolerance(shape, 5e-6))
+            .order(0)
         })
-    });
-    let plain = shapes.iter().map(|&(shape, height)| {
-        let c = [shape[shape.len() - 1]];
-        let mut x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5), unit(&c)];
-        x.extend([shape, &c, &c].map(|s| unit(&stacked(height, s))));
-        Case::new(format!("batch_norm_tangent {shape:?} {height:?}"), x, |g, x| {
-            let [_, mean, rstd] = g.batch_norm(x[0], x[1], x[2], 1e-2)?;
-            Ok(g.batch_norm_tangent(x[0], x[1], [mean, rstd], [x[3], x[4], x[5]], 1e-2)?.to_vec())
-        })
-        .tolerance(frame::tolerance(shape, 5e-6))
     });
     plain.chain(fused).collect()
 }
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    let op = BatchNormTangent { eps: 1e-5, residual: false, gate: false };
-    super::batch_norm::timed_family(op, "acccacc", 5e-6)
+    timed_family(BatchNormTangent { eps: 1e-5, residual: false, gate: false }, "acccacc", 5e-6)
 }

@@ -1,14 +1,6 @@
 //! What the batch-norm family shares: its launches over `[rows, channels]`, its shape rule, what its plain graphs begin with.
 
-use crate::{
-    error::{Error, Result},
-    graph::graph::{Graph, Var},
-    launch::{
-        launch::{Bind, Launch, lanes, word},
-        target::Class,
-    },
-    tensor::{dtype::Type, shape},
-};
+use crate::{error::*, graph::*, launch::*, tensor::*};
 
 /// Rows and channels of an array whose last axis is the channels.
 pub(crate) fn rows(x: &[usize]) -> [usize; 2] {
@@ -25,25 +17,14 @@ pub(crate) fn chunks(class: Class, [rows, channels]: [usize; 2]) -> [usize; 2] {
     [chunk, rows.div_ceil(chunk)]
 }
 
-/// A launch of a kernel that imports `channels`.
-pub(crate) fn over_rows(class: Class, kernel: &'static str, size: [usize; 2], bind: &[Bind]) -> Launch {
-    over_stacks(class, kernel, size, 1, bind)
-}
-
-/// The turns in which a launch goes through members of stacks, and whether each takes two of them.
+/// The turns in which a launch goes through the items of stacks, and whether each takes two of them.
 fn turns(members: usize) -> (usize, bool) {
     let pairs = members.is_multiple_of(2);
     (if pairs { members / 2 } else { members }, pairs)
 }
 
-/// A launch of a kernel that imports `channels`, for so many members of stacks.
-pub(crate) fn over_stacks(
-    class: Class,
-    kernel: &'static str,
-    size: [usize; 2],
-    members: usize,
-    bind: &[Bind],
-) -> Launch {
+/// A launch of a kernel that imports `channels`, for so many items of stacks.
+pub(crate) fn over_rows(class: Class, kernel: &'static str, size: [usize; 2], members: usize, bind: &[Bind]) -> Launch {
     let across = size[1].next_power_of_two().min(32);
     let [chunk, chunks] = chunks(class, size);
     let (turns, pairs) = turns(members);
@@ -55,18 +36,9 @@ pub(crate) fn over_stacks(
         .bind(bind.iter().copied())
 }
 
-/// A launch of a kernel that imports `each_channel`.
-pub(crate) fn each_element(class: Class, kernel: &'static str, size: [usize; 2], bind: &[Bind]) -> Launch {
-    each_of_stacks(class, kernel, size, 1, bind)
-}
-
-/// A launch of a kernel that imports `each_channel`, for so many members of stacks.
-pub(crate) fn each_of_stacks(
-    class: Class,
-    kernel: &'static str,
-    [rows, channels]: [usize; 2],
-    members: usize,
-    bind: &[Bind],
+/// A launch of a kernel that imports `each_channel`, for so many items of stacks.
+pub(crate) fn each_element(
+    class: Class, kernel: &'static str, [rows, channels]: [usize; 2], members: usize, bind: &[Bind],
 ) -> Launch {
     let down = if class.is_software() && channels.is_multiple_of(4) { 16 } else { 1 };
     let (turns, pairs) = turns(members);
@@ -90,7 +62,7 @@ pub(crate) fn sum_chunks(class: Class, size: [usize; 2], [x, y]: [Bind; 2], firs
 
 /// Checks that the arrays have one shape with channels last and that the others are `[channels]`.
 pub(crate) fn check(op: &'static str, x: &[&Type], arrays: &[usize]) -> Result<Vec<usize>> {
-    crate::tensor::dtype::expect_dtypes(op, x, &vec![crate::tensor::dtype::DType::F32; x.len()])?;
+    expect_dtypes(op, x, &vec![DType::F32; x.len()])?;
     let shape = &x[0].shape;
     let fits = |i: usize, t: &Type| match arrays.contains(&i) {
         true => t.shape == *shape,
@@ -98,48 +70,59 @@ pub(crate) fn check(op: &'static str, x: &[&Type], arrays: &[usize]) -> Result<V
     };
     if shape.is_empty() || !x.iter().enumerate().all(|(i, t)| fits(i, t)) {
         let rule = format!("operands {arrays:?} are [.., c], the others [c]");
-        return Err(crate::tensor::dtype::shape_error(op, rule, x));
+        return Err(shape_error(op, rule, x));
     }
     Ok(shape.clone())
 }
 
-/// Values that plain graphs of the family begin with: x, its mean, deviation, 1/std and x̂, all from x.
-pub(crate) struct Normed {
+/// The types of an array like `x` and of two values for each channel, where [`check`] holds.
+pub(crate) fn types(op: &'static str, x: &[&Type], arrays: &[usize]) -> Result<Vec<Type>> {
+    let shape = check(op, x, arrays)?;
+    let channels = Type::f32(&shape[shape.len() - 1..]);
+    Ok(vec![Type::f32(shape), channels.clone(), channels])
+}
+
+/// What plain graphs of the family begin with, all from x: its mean, 1/std and x̂.
+pub(crate) struct Normed<'g> {
     pub axes: Vec<usize>,
-    pub mean: Var,
-    pub rstd: Var,
-    pub normed: Var,
+    pub mean: Tensor<'g>,
+    pub rstd: Tensor<'g>,
+    pub normed: Tensor<'g>,
 }
 
-impl Normed {
-    pub(crate) fn new(g: &mut Graph, x: Var, eps: f64) -> Result<Self> {
-        let axes: Vec<usize> = (0..g.shape(x).len() - 1).collect();
-        let mean = g.mean(x, &axes)?;
-        let deviation = g.sub(x, mean)?;
-        let square = g.mul(deviation, deviation)?;
-        let variance = g.mean(square, &axes)?;
-        let shifted = g.affine(variance, 1.0, eps)?;
-        let rstd = g.rsqrt(shifted)?;
-        let normed = g.mul(deviation, rstd)?;
-        Ok(Normed { axes, mean, rstd, normed })
+impl<'g> Normed<'g> {
+    pub(crate) fn new(x: Tensor<'g>, eps: f64) -> Result<Self> {
+        let axes: Vec<usize> = (0..x.shape()?.len() - 1).collect();
+        let mean = x.mean(&axes);
+        let deviation = x - mean;
+        let variance = (deviation * deviation).mean(&axes);
+        let rstd = (variance + eps).rsqrt();
+        Ok(Normed { axes, mean, rstd, normed: deviation * rstd })
     }
 
-    /// The mean over rows of a product.
-    pub(crate) fn mean_of(&self, g: &mut Graph, a: Var, b: Var) -> Result<Var> {
-        let product = g.mul(a, b)?;
-        g.mean(product, &self.axes)
+    /// The mean over rows.
+    pub(crate) fn mean(&self, u: Tensor<'g>) -> Tensor<'g> {
+        u.mean(&self.axes)
+    }
+
+    /// For a tangent `x'`: mean(x'), mean(x̂ x') and `x̂' = rstd (x' − mean(x') − x̂ mean(x̂ x'))`.
+    pub(crate) fn push(&self, dx: Tensor<'g>) -> [Tensor<'g>; 3] {
+        let (dmean, along) = (self.mean(dx), self.mean(self.normed * dx));
+        [dmean, along, (dx - dmean - self.normed * along) * self.rstd]
     }
 }
 
-/// The bound of a case: of two rows little is left once mean and variance are taken out.
+/// The bound of a test case: of two rows little is left once mean and variance are taken out.
 pub(crate) fn tolerance(shape: &[usize], usual: f64) -> f64 {
     if rows(shape)[0] < 3 { 2e-4 } else { usual }
 }
 
-/// An operand's derivative, or zeros like it.
-pub(crate) fn or_zeros(g: &mut Graph, d: Option<Var>, like: Var) -> Result<Var, Error> {
-    match d {
-        Some(d) => Ok(d),
-        None => g.fill_like(like, 0.0),
-    }
+/// A value's derivative, or zeros like it.
+pub(crate) fn or_zeros<'g>(d: Option<Tensor<'g>>, like: Tensor<'g>) -> Tensor<'g> {
+    d.unwrap_or_else(|| like.fill_like(0.0))
+}
+
+/// [`or_zeros`] for several values.
+pub(crate) fn all_or_zeros<'g>(d: &[Option<Tensor<'g>>], like: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
+    d.iter().zip(like).map(|(&d, &like)| or_zeros(d, like)).collect()
 }

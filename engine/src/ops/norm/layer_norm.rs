@@ -1,30 +1,15 @@
 //! Normalization over the last axis: by mean and standard deviation, or by the root of the mean square alone.
 
-use crate::ops::norm::{layer_norm_grad::LayerNormGrad, layer_norm_tangent::LayerNormTangent};
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launches},
-        target::Class,
-    },
-    ops::norm::{
-        frame::{self, or_zeros},
-        rows,
-    },
-    tensor::dtype::Type,
-    testing::cases::{Case, range, unit},
+use crate::ops::norm::{
+    frame::{self, all_or_zeros},
+    layer_norm_grad::LayerNormGrad,
+    layer_norm_tangent::LayerNormTangent,
+    rows,
 };
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::layer_norm`] and, not centred, of [`Graph::rms_norm`].
-#[derive(Debug, Clone, Copy)]
+/// The op of [`Tensor::layer_norm`] and, not centred, of [`Tensor::rms_norm`].
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerNorm {
     /// Added to the variance, or to the mean square.
     pub eps: f64,
@@ -46,11 +31,7 @@ impl LayerNorm {
             }
             m
         });
-        let last = y.len() - 1;
-        y[last].floats_mut().iter_mut().zip(&moments).for_each(|(y, m)| *y = m.rstd);
-        if self.centred {
-            y[1].floats_mut().iter_mut().zip(&moments).for_each(|(y, m)| *y = m.mean);
-        }
+        rows::write_moments(y, &moments, |m| [m.mean, m.rstd]);
     }
 }
 
@@ -77,34 +58,28 @@ impl Op for LayerNorm {
         7 * x[0].count() as u64
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        self.definition(g, x).map(Some)
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
+        self.definition(x).map(Some)
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        match ct {
-            [Some(ct), rest @ ..] if rest.iter().all(Option::is_none) => {
-                let d = g.apply_all(LayerNormGrad(*self), &[at.x[0], at.x[1], *ct])?;
-                Ok(d.into_iter().map(Some).collect())
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        match *ct {
+            [Some(ct), None] | [Some(ct), None, None] => {
+                let d = ct.graph().apply_all(LayerNormGrad(*self), &[at.x[0], at.x[1], ct])?;
+                Ok(Some(d.into_iter().map(Some).collect()))
             }
-            _ => {
-                let plain = self.definition(g, at.x)?;
-                crate::diff::grad::pull(g, &plain, ct, at.x)
-            }
+            _ => Ok(None),
         }
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let mut x = at.x[..2].to_vec();
-        for (&dx, &like) in dx.iter().zip(at.x) {
-            x.push(or_zeros(g, dx, like)?);
-        }
-        let dy = g.apply_all(LayerNormTangent(*self), &x)?;
-        Ok(dy.into_iter().map(Some).collect())
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        let x = [&at.x[..2], &all_or_zeros(dx, at.x)].concat();
+        let dy = x[0].graph().apply_all(LayerNormTangent(*self), &x)?;
+        Ok(Some(dy.into_iter().map(Some).collect()))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `y = γ (x − mean)/√(variance + ε) + β` over the last axis (Ba, Kiros and Hinton 2016); also returns the mean and
     /// `rstd = 1/√(variance + ε)` of each row.
     ///
@@ -118,36 +93,29 @@ impl Graph {
     /// The variance is the biased one, summed from deviations; a constant row has `rstd = 1/√ε`. Gradient, tangent and
     /// the gradient's tangent are fused ops too; higher derivatives come from the plain graph.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
-    pub fn layer_norm(&mut self, x: Var, gamma: Var, beta: Var, eps: f64) -> Result<[Var; 3]> {
-        let y = self.apply_all(LayerNorm { eps, centred: true }, &[x, gamma, beta])?;
-        Ok([y[0], y[1], y[2]])
+    /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn layer_norm(self, gamma: Tensor<'g>, beta: Tensor<'g>, eps: f64) -> [Tensor<'g>; 3] {
+        self.graph().apply(LayerNorm { eps, centred: true }, &[self, gamma, beta])
     }
 
     /// `y = γ x/√(mean(x²) + ε)` over the last axis (Zhang and Sennrich 2019); also returns `1/√(mean(x²) + ε)` of each
-    /// row. Shapes and derivatives are those of [`Graph::layer_norm`].
+    /// row. Shapes and derivatives are those of [`Tensor::layer_norm`].
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
-    pub fn rms_norm(&mut self, x: Var, gamma: Var, eps: f64) -> Result<[Var; 2]> {
-        let y = self.apply_all(LayerNorm { eps, centred: false }, &[x, gamma])?;
-        Ok([y[0], y[1]])
+    /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn rms_norm(self, gamma: Tensor<'g>, eps: f64) -> [Tensor<'g>; 2] {
+        self.graph().apply(LayerNorm { eps, centred: false }, &[self, gamma])
     }
 }
 
 /// Shapes on which the family is tried.
-pub(crate) const ROWS: &[&[usize]] = &[&[3, 2], &[7], &[67, 5], &[3, 5, 33], &[2, 9, 64], &[131, 9], &[3, 1031]];
+const ROWS: &[&[usize]] = &[&[3, 2], &[7], &[67, 5], &[3, 5, 33], &[2, 9, 64], &[131, 9], &[3, 1031]];
 
 /// Cases of one of the family's ops, centred and not. Behind x and gamma it has these operands: `a` like x, `c` like
 /// gamma, `b` like beta.
 pub(crate) fn on_rows<O: Op + Clone>(
-    name: &'static str,
-    op: fn(LayerNorm) -> O,
-    operands: &'static str,
-    tolerance: f64,
+    name: &'static str, op: fn(LayerNorm) -> O, operands: &'static str, tolerance: f64,
 ) -> Vec<Case> {
     let all = ROWS.iter().flat_map(|shape| [(shape, true), (shape, false)]);
     all.map(|(&shape, centred)| {
@@ -163,27 +131,31 @@ fn on_shape<O: Op + Clone>(what: String, op: O, shape: &[usize], operands: &'sta
     let c = [shape[shape.len() - 1]];
     let mut x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5)];
     x.extend(operands.chars().filter(|&o| centred || o != 'b').map(|o| unit(if o == 'a' { shape } else { &c })));
-    Case::new(what, x, move |g, x| g.apply_all(op.clone(), x))
+    Case::new(what, x, move |x| x[0].graph().apply_all(op.clone(), x))
 }
 
 /// The timed cases of one of the family's ops: rows of a small transformer, and some off every tile.
 pub(crate) fn timed_rows<O: Op + Clone>(op: fn(LayerNorm) -> O, operands: &'static str, tolerance: f64) -> Vec<Case> {
-    let case = |shape: &[usize]| {
-        on_shape(format!("{shape:?}"), op(LayerNorm { eps: 1e-5, centred: true }), shape, operands, true)
+    let case = |shape: &[usize; 2]| {
+        let op = op(LayerNorm { eps: 1e-5, centred: true });
+        on_shape(format!("{shape:?}"), op, shape, operands, true).tolerance(tolerance)
     };
-    [[2048, 256], [1031, 515]].iter().map(|shape| case(shape).tolerance(tolerance)).collect()
+    [[2048, 256], [1031, 515]].iter().map(case).collect()
+}
+
+fn all_results<'g>(x: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
+    Ok(x[0].layer_norm(x[1], x[2], 1e-5).into())
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = on_rows("layer_norm", |norm| norm, "b", 3e-6);
-    let build = |g: &mut Graph, x: &[Var]| Ok(g.layer_norm(x[0], x[1], x[2], 1e-5)?.to_vec());
     let far = vec![range(&[7, 131], 999.0, 1001.0), range(&[131], 0.5, 1.5), unit(&[131])];
-    all.push(Case::new("layer_norm far from zero", far, build).tolerance(2e-4).order(0));
+    all.push(Case::new("layer_norm far from zero", far, all_results).tolerance(2e-4).order(0));
     let constant = vec![range(&[5, 3], 2.0, 2.0), range(&[3], 0.5, 1.5), unit(&[3])];
-    all.push(Case::new("layer_norm of constants", constant, build).order(0));
+    all.push(Case::new("layer_norm of constants", constant, all_results).order(0));
     let zero = vec![range(&[5, 1], 0.0, 0.0), range(&[1], 0.5, 1.5)];
-    all.push(Case::new("rms_norm of zeros", zero, |g, x| Ok(g.rms_norm(x[0], x[1], 1e-5)?.to_vec())).order(0));
+    all.push(Case::new("rms_norm of zeros", zero, |x| Ok(x[0].rms_norm(x[1], 1e-5).into())).order(0));
     all
 }
 

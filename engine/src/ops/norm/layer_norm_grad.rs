@@ -1,34 +1,16 @@
 //! The backward of layer normalization.
 
 use crate::ops::norm::{
-    layer_norm::{LayerNorm, on_rows},
+    frame::{self, all_or_zeros},
+    layer_norm::{LayerNorm, on_rows, timed_rows},
     layer_norm_grad_tangent::LayerNormGradTangent,
+    rows::{self, mean_of},
 };
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launches},
-        target::Class,
-    },
-    ops::norm::{
-        frame::{self, or_zeros},
-        rows::{self, mean_of},
-    },
-    tensor::dtype::Type,
-    testing::cases::Case,
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
 /// The cotangents of `x`, `gamma` and, where it is centred, `beta` in a [`LayerNorm`] from that of `y`; operands x, gamma,
 /// ct. With `u = γ ct`: `dx = rstd (u − mean(u) − x̂ mean(u x̂))`, `dγ = Σ ct x̂`, `dβ = Σ ct`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LayerNormGrad(pub LayerNorm);
 
 impl LayerNormGrad {
@@ -74,22 +56,15 @@ impl Op for LayerNormGrad {
         16 * x[0].count() as u64
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        let mut operands = x[..2].to_vec();
-        if self.0.centred {
-            operands.push(g.fill_like(x[1], 0.0)?);
-        }
-        let y = self.0.definition(g, &operands)?;
-        g.vjp(&y[..1], &x[2..], &operands).map(Some)
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
+        let [operands, y] = self.0.without_beta(x[0], x[1])?;
+        x[0].graph().vjp(&y[..1], &x[2..], &operands).map(Some)
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let mut x = at.x.to_vec();
-        for (&dx, &like) in dx.iter().zip(at.x) {
-            x.push(or_zeros(g, dx, like)?);
-        }
-        let dy = g.apply_all(LayerNormGradTangent(self.0), &x)?;
-        Ok(dy.into_iter().map(Some).collect())
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        let x = [at.x, &all_or_zeros(dx, at.x)].concat();
+        let dy = x[0].graph().apply_all(LayerNormGradTangent(self.0), &x)?;
+        Ok(Some(dy.into_iter().map(Some).collect()))
     }
 }
 
@@ -100,5 +75,5 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    super::layer_norm::timed_rows(LayerNormGrad, "a", 5e-6)
+    timed_rows(LayerNormGrad, "a", 5e-6)
 }

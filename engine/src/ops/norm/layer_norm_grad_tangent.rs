@@ -1,34 +1,18 @@
 //! The tangent of layer normalization's backward.
 
-use crate::ops::norm::layer_norm::{LayerNorm, on_rows};
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launches},
-        target::Class,
-    },
-    ops::norm::{
-        frame,
-        layer_norm_grad::LayerNormGrad,
-        rows::{self, mean_of},
-    },
-    tensor::dtype::Type,
-    testing::cases::Case,
+use crate::ops::norm::{
+    frame,
+    layer_norm::{LayerNorm, on_rows, timed_rows},
+    layer_norm_grad::LayerNormGrad,
+    rows::{self, mean_of},
 };
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
 /// The tangents of the results of a [`LayerNormGrad`]; operands x, gamma, ct and their tangents.
 ///
 /// With `u = γ ct`, `m₁ = mean(u)`, `m₂ = mean(u x̂)`, `a = mean(x̂ x')` and x̂' as in the tangent of `y`:
 /// `dx' = rstd (u' − m₁' − x̂' m₂ − x̂ m₂') − a rstd dx`, `dγ' = Σ (ct' x̂ + ct x̂')`, `dβ' = Σ ct'`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LayerNormGradTangent(pub LayerNorm);
 
 impl LayerNormGradTangent {
@@ -83,9 +67,9 @@ impl Op for LayerNormGradTangent {
         38 * x[0].count() as u64
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        let Some(y) = LayerNormGrad(self.0).plain(g, &x[..3])? else { return Ok(None) };
-        g.jvp(&y, &x[..3], &x[3..]).map(Some)
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
+        let y = LayerNormGrad(self.0).plain(&x[..3])?;
+        y.map(|y| x[0].graph().jvp(&y, &x[..3], &x[3..])).transpose()
     }
 }
 
@@ -96,5 +80,5 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    super::layer_norm::timed_rows(LayerNormGradTangent, "aaca", 1e-5)
+    timed_rows(LayerNormGradTangent, "aaca", 1e-5)
 }

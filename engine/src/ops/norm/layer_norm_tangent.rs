@@ -1,28 +1,15 @@
 //! The tangent of layer normalization.
 
-use crate::ops::norm::layer_norm::{LayerNorm, on_rows};
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launches},
-        target::Class,
-    },
-    ops::norm::{frame, rows},
-    tensor::dtype::Type,
-    testing::cases::Case,
+use crate::ops::norm::{
+    frame,
+    layer_norm::{LayerNorm, on_rows, timed_rows},
+    rows,
 };
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
 /// The tangents of `y`, mean (where it is centred) and rstd in a [`LayerNorm`]; operands x, gamma and the tangents of
 /// its operands. `x̂' = rstd (x' − mean(x') − x̂ mean(x̂ x'))`, `y' = γ x̂' + γ' x̂ + β'`, `rstd' = −rstd² mean(x̂ x')`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LayerNormTangent(pub LayerNorm);
 
 impl LayerNormTangent {
@@ -40,11 +27,7 @@ impl LayerNormTangent {
             }
             m
         });
-        let last = y.len() - 1;
-        y[last].floats_mut().iter_mut().zip(&moments).for_each(|(y, m)| *y = -m.rstd * m.rstd * m.along);
-        if self.0.centred {
-            y[1].floats_mut().iter_mut().zip(&moments).for_each(|(y, m)| *y = m.dmean);
-        }
+        rows::write_moments(y, &moments, |m| [m.dmean, -m.rstd * m.rstd * m.along]);
     }
 }
 
@@ -71,13 +54,9 @@ impl Op for LayerNormTangent {
         16 * x[0].count() as u64
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        let mut operands = x[..2].to_vec();
-        if self.0.centred {
-            operands.push(g.fill_like(x[1], 0.0)?);
-        }
-        let y = self.0.definition(g, &operands)?;
-        g.jvp(&y, &operands, &x[2..]).map(Some)
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
+        let [operands, y] = self.0.without_beta(x[0], x[1])?;
+        x[0].graph().jvp(&y, &operands, &x[2..]).map(Some)
     }
 }
 
@@ -88,5 +67,5 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    super::layer_norm::timed_rows(LayerNormTangent, "acb", 5e-6)
+    timed_rows(LayerNormTangent, "acb", 5e-6)
 }

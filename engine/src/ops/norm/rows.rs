@@ -2,20 +2,8 @@
 
 use rayon::prelude::*;
 
-use crate::{
-    cpu::{
-        float::{Real, SERIAL},
-        sums::{dot, total},
-    },
-    error::Result,
-    graph::graph::{Graph, Var},
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    ops::norm::{frame, layer_norm::LayerNorm},
-    tensor::dtype::Type,
-};
+use crate::ops::norm::{frame, layer_norm::LayerNorm};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// A row's mean and rstd, and for a tangent `x'` the means of `x'` and of `x̂ x'`.
 #[derive(Debug, Clone, Copy)]
@@ -69,16 +57,12 @@ impl LayerNorm {
     /// The launches of a backward: those of `dx` and of each row's moments, `width` numbers in scratch 0; the sums over
     /// chunks of rows; and of these.
     pub(crate) fn launch_sums(
-        &self,
-        class: Class,
-        size @ [rows, n]: [usize; 2],
-        first: Launch,
-        width: usize,
+        &self, class: Class, size @ [rows, n]: [usize; 2], first: Launch, width: usize,
         (kernel, bind): (&'static str, &[Bind]),
     ) -> Launches {
         let [_, chunks] = frame::chunks(class, size);
         let partial = Bind::Scratch(1);
-        let second = frame::over_rows(class, kernel, size, &[bind, &[partial]].concat());
+        let second = frame::over_rows(class, kernel, size, 1, &[bind, &[partial]].concat());
         let mut list = vec![first, second, frame::sum_chunks(class, size, [partial, Bind::Out(1)], 1, 1)];
         if self.centred {
             list.push(frame::sum_chunks(class, size, [partial, Bind::Out(2)], 0, 1));
@@ -104,34 +88,28 @@ impl LayerNorm {
 
     /// The types of the cotangents of `x`, `gamma` and, where it is centred, `beta`.
     pub(crate) fn operand_types(&self, op: &'static str, x: &[&Type], arrays: &[usize]) -> Result<Vec<Type>> {
-        let shape = frame::check(op, x, arrays)?;
-        let channels = Type::f32(&shape[shape.len() - 1..]);
-        let all = [Type::f32(shape), channels.clone(), channels];
-        Ok(all[..2 + usize::from(self.centred)].to_vec())
+        let mut all = frame::types(op, x, arrays)?;
+        all.truncate(2 + usize::from(self.centred));
+        Ok(all)
     }
 
     /// `y`, mean (where it is centred) and rstd as a plain graph.
-    pub(crate) fn definition(&self, g: &mut Graph, x: &[Var]) -> Result<Vec<Var>> {
-        let last = g.shape(x[0]).len() - 1;
-        let (deviation, mean) = match self.centred {
-            true => {
-                let mean = g.mean(x[0], &[last])?;
-                let along = g.unsqueeze(mean, &[last])?;
-                (g.sub(x[0], along)?, Some(mean))
-            }
-            false => (x[0], None),
-        };
-        let square = g.mul(deviation, deviation)?;
-        let variance = g.mean(square, &[last])?;
-        let shifted = g.affine(variance, 1.0, self.eps)?;
-        let rstd = g.rsqrt(shifted)?;
-        let along = g.unsqueeze(rstd, &[last])?;
-        let normed = g.mul(deviation, along)?;
-        let mut y = g.mul(normed, x[1])?;
-        if self.centred {
-            y = g.add(y, x[2])?;
-        }
+    pub(crate) fn definition<'g>(&self, x: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
+        let last = x[0].shape()?.len() - 1;
+        let mean = self.centred.then(|| x[0].mean(&[last]));
+        let deviation = mean.map_or(x[0], |mean| x[0] - mean.unsqueeze(&[last]));
+        let rstd = ((deviation * deviation).mean(&[last]) + self.eps).rsqrt();
+        let scaled = deviation * rstd.unsqueeze(&[last]) * x[1];
+        let y = if self.centred { scaled + x[2] } else { scaled };
         Ok([Some(y), mean, Some(rstd)].into_iter().flatten().collect())
+    }
+
+    /// Operands, with zeros as `beta` where there is one, since no derivative depends on it; and the plain graph of them.
+    pub(crate) fn without_beta<'g>(&self, x: Tensor<'g>, gamma: Tensor<'g>) -> Result<[Vec<Tensor<'g>>; 2]> {
+        let mut operands = vec![x, gamma];
+        operands.extend(self.centred.then(|| gamma.fill_like(0.0)));
+        let y = self.definition(&operands)?;
+        Ok([operands, y])
     }
 }
 
@@ -140,13 +118,17 @@ pub(crate) fn mean_of<F: Real>(a: &[F], b: &[F]) -> F {
     F::of(dot(a, b).wide() / a.len() as f64)
 }
 
+/// Writes the results behind `y`: two numbers of each row, or the second alone where there is one result for them.
+pub(crate) fn write_moments<F: Real>(y: &mut [OutMut<F>], moments: &[Moments<F>], of: fn(&Moments<F>) -> [F; 2]) {
+    for (y, which) in y[1..].iter_mut().rev().zip([1, 0]) {
+        y.floats_mut().iter_mut().zip(moments).for_each(|(y, m)| *y = of(m)[which]);
+    }
+}
+
 /// Writes `y` row by row: `f` gets the row's number and place, four rows to work in, and `width` sums over rows to add
 /// to. Returns what is known of each row, and the sums: of stretches of rows, added in order, in f64.
 pub(crate) fn write_rows<F: Real>(
-    y: &mut [F],
-    n: usize,
-    width: usize,
-    f: impl Fn(usize, &mut [F], [&mut [F]; 4], &mut [F]) -> Moments<F> + Sync,
+    y: &mut [F], n: usize, width: usize, f: impl Fn(usize, &mut [F], [&mut [F]; 4], &mut [F]) -> Moments<F> + Sync,
 ) -> (Vec<Moments<F>>, Vec<F>) {
     const STRETCH: usize = 32;
     let stretch = |(t, y): (usize, &mut [F])| {

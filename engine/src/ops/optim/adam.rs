@@ -1,13 +1,7 @@
 //! Adam and AdamW, in place.
 
-use crate::{
-    cpu::float::Real,
-    error::Result,
-    graph::graph::{Graph, Var},
-    launch::launch::Launch,
-    ops::optim::update::{LENS, Rule, Update},
-    testing::cases::{Case, Sample, range, unit},
-};
+use crate::ops::optim::update::{LENS, Rule, Update};
+use crate::{cpu::*, graph::*, launch::*, testing::*};
 
 /// Adam (Kingma and Ba 2015) as `torch.optim.Adam`, and AdamW (Loshchilov and Hutter 2019) as `torch.optim.AdamW`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -67,35 +61,18 @@ impl Rule for Adam {
         }
     }
 
-    fn plain(&self, g: &mut Graph, arrays: &[Var], grad: Var, rates: Var) -> Result<Vec<Var>> {
-        let (rate, c1, c2) = (g.slice(rates, 0, 0, 1)?, g.slice(rates, 0, 1, 1)?, g.slice(rates, 0, 2, 1)?);
-        let decay = g.affine(arrays[0], self.decay, 0.0)?;
-        let (p, grad) = match self.decoupled {
-            true => {
-                let shrink = g.mul(decay, rate)?;
-                (g.sub(arrays[0], shrink)?, grad)
-            }
-            false => (arrays[0], g.add(grad, decay)?),
-        };
-        let mix = |g: &mut Graph, old: Var, new: Var, beta: f64| {
-            let old = g.affine(old, beta, 0.0)?;
-            let new = g.affine(new, 1.0 - beta, 0.0)?;
-            g.add(old, new)
-        };
-        let square = g.mul(grad, grad)?;
-        let m = mix(g, arrays[1], grad, self.betas[0])?;
-        let v = mix(g, arrays[2], square, self.betas[1])?;
-        let corrected = g.div(v, c2)?;
-        let root = g.sqrt(corrected)?;
-        let below = g.affine(root, 1.0, self.eps)?;
-        let direction = g.div(m, below)?;
-        let length = g.div(rate, c1)?;
-        let step = g.mul(direction, length)?;
-        Ok(vec![g.sub(p, step)?, m, v])
+    fn plain<'g>(&self, arrays: &[Tensor<'g>], grad: Tensor<'g>, rates: Tensor<'g>) -> Vec<Tensor<'g>> {
+        let ([p, m, v], [b1, b2]) = ([arrays[0], arrays[1], arrays[2]], self.betas);
+        let [rate, c1, c2] = [0, 1, 2].map(|i| rates.slice(0, i, 1));
+        let decay = p * self.decay;
+        let (p, grad) = if self.decoupled { (p - decay * rate, grad) } else { (p, grad + decay) };
+        let m = m * b1 + grad * (1.0 - b1);
+        let v = v * b2 + grad * grad * (1.0 - b2);
+        vec![p - m / ((v / c2).sqrt() + self.eps) * (rate / c1), m, v]
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// The parameter and its two moments after a step:
     /// `m = β₁ m + (1 − β₁) g`, `v = β₂ v + (1 − β₂) g²`, `p − rate/(1 − β₁ᵗ) · m/(√v/√(1 − β₂ᵗ) + ε)`.
     ///
@@ -104,14 +81,12 @@ impl Graph {
     /// | p, grad, moments | alike; the moments from zeros |
     /// | rates | `[3]`: [`Adam::rates`] |
     ///
-    /// Where the results are [assigned](Graph::assign) to the states they come from, nothing is copied.
+    /// Where the results are [assigned](crate::Graph::assign) to the states they come from, nothing is copied.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
-    pub fn adam(&mut self, rule: Adam, p: Var, grad: Var, moments: [Var; 2], rates: Var) -> Result<[Var; 3]> {
-        let y = self.apply_all(Update::new(rule), &[p, grad, moments[0], moments[1], rates])?;
-        Ok([y[0], y[1], y[2]])
+    /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn adam(self, rule: Adam, grad: Tensor<'g>, [m, v]: [Tensor<'g>; 2], rates: Tensor<'g>) -> [Tensor<'g>; 3] {
+        self.graph().apply(Update::new(rule), &[self, grad, m, v, rates])
     }
 }
 
@@ -124,12 +99,11 @@ pub(crate) fn cases() -> Vec<Case> {
             let array = |&len: &usize| [unit(&[len]), unit(&[len]), unit(&[len]), range(&[len], 0.01, 1.0)];
             let mut x: Vec<_> = lens.iter().flat_map(array).collect();
             x.push(Sample::Exact(vec![3], rule.rates(0.01, 7).to_vec()));
-            let build = move |g: &mut Graph, x: &[Var]| {
+            let case = Case::new(format!("adam {rule:?} {lens:?}"), x, move |x| {
                 let (arrays, rates) = x.split_at(x.len() - 1);
-                let new = arrays.chunks(4).map(|x| g.adam(rule, x[0], x[1], [x[2], x[3]], rates[0]));
-                Ok(new.collect::<Result<Vec<_>>>()?.concat())
-            };
-            all.push(Case::new(format!("adam {rule:?} {lens:?}"), x, build).order(0));
+                Ok(arrays.chunks(4).flat_map(|x| x[0].adam(rule, x[1], [x[2], x[3]], rates[0])).collect())
+            });
+            all.push(case.order(0));
         }
     }
     all
@@ -140,5 +114,5 @@ pub(crate) fn timed() -> Vec<Case> {
     let rule = Adam { betas: [0.9, 0.999], eps: 1e-8, decay: 0.01, decoupled: true };
     let mut x = vec![range(&[1_048_577], 0.01, 1.0); 4];
     x.push(Sample::Exact(vec![3], rule.rates(0.01, 7).to_vec()));
-    vec![Case::new("[1048577]", x, move |g, x| Ok(g.adam(rule, x[0], x[1], [x[2], x[3]], x[4])?.to_vec()))]
+    vec![Case::new("[1048577]", x, move |x| Ok(x[0].adam(rule, x[1], [x[2], x[3]], x[4]).into()))]
 }

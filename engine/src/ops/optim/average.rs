@@ -1,15 +1,9 @@
-//! Running averages, in place.
+//! Moving averages, in place.
 
-use crate::{
-    cpu::float::Real,
-    error::Result,
-    graph::graph::{Graph, Var},
-    launch::launch::Launch,
-    ops::optim::update::{LENS, Rule, Update},
-    testing::cases::{Case, range, unit},
-};
+use crate::ops::optim::update::{LENS, Rule, Update};
+use crate::{cpu::*, graph::*, launch::*, testing::*};
 
-/// The rule of [`Graph::average`].
+/// The rule of [`Tensor::average`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Average;
 
@@ -36,28 +30,26 @@ impl Rule for Average {
         y.iter_mut().zip(x).for_each(|(y, &x)| *y += (x - *y) * share);
     }
 
-    fn plain(&self, g: &mut Graph, y: &[Var], x: Var, share: Var) -> Result<Vec<Var>> {
-        let off = g.sub(x, y[0])?;
-        let moved = g.mul(off, share)?;
-        Ok(vec![g.add(y[0], moved)?])
+    fn plain<'g>(&self, y: &[Tensor<'g>], x: Tensor<'g>, share: Tensor<'g>) -> Vec<Tensor<'g>> {
+        vec![y[0] + (x - y[0]) * share]
     }
 }
 
-impl Graph {
-    /// `y + share (x − y)`: the running average `y` after another `x`, exponential where the share is always the same.
+impl<'g> Tensor<'g> {
+    /// `y + share (x − y)`: the moving average `y` after another `x`, exponential where the share is always the same.
     ///
     /// | | shape |
     /// |---|---|
     /// | y, x | alike |
     /// | share | `[1]`, from 0 to 1 |
     ///
-    /// Where the result is [assigned](Graph::assign) to the state that `y` is, nothing is copied.
+    /// Where the result is [assigned](crate::Graph::assign) to the state that `y` is, nothing is copied.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
-    pub fn average(&mut self, y: Var, x: Var, share: Var) -> Result<Var> {
-        self.apply(Update::new(Average), &[y, x, share])
+    /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn average(self, x: Tensor<'g>, share: Tensor<'g>) -> Tensor<'g> {
+        let [y] = self.graph().apply(Update::new(Average), &[self, x, share]);
+        y
     }
 }
 
@@ -66,11 +58,11 @@ pub(crate) fn cases() -> Vec<Case> {
     let case = |lens: &[usize]| {
         let mut x: Vec<_> = lens.iter().flat_map(|&len| vec![unit(&[len]); 2]).collect();
         x.push(range(&[1], 0.1, 0.2));
-        let build = |g: &mut Graph, x: &[Var]| {
+        let case = Case::new(format!("average {lens:?}"), x, |x| {
             let (arrays, share) = x.split_at(x.len() - 1);
-            arrays.chunks(2).map(|x| g.average(x[0], x[1], share[0])).collect()
-        };
-        Case::new(format!("average {lens:?}"), x, build).order(0)
+            Ok(arrays.chunks(2).map(|x| x[0].average(x[1], share[0])).collect())
+        });
+        case.order(0)
     };
     LENS.into_iter().map(case).collect()
 }

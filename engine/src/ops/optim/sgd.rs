@@ -1,13 +1,7 @@
 //! Stochastic gradient descent, in place.
 
-use crate::{
-    cpu::float::Real,
-    error::Result,
-    graph::graph::{Graph, Var},
-    launch::launch::Launch,
-    ops::optim::update::{LENS, Rule, Update},
-    testing::cases::{Case, range, unit},
-};
+use crate::ops::optim::update::{LENS, Rule, Update};
+use crate::{cpu::*, error::*, graph::*, launch::*, testing::*};
 
 /// Gradient descent with momentum and weight decay, as `torch.optim.SGD` defines them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,27 +48,17 @@ impl Rule for Sgd {
         }
     }
 
-    fn plain(&self, g: &mut Graph, arrays: &[Var], grad: Var, rate: Var) -> Result<Vec<Var>> {
-        let decay = g.affine(arrays[0], self.decay, 0.0)?;
-        let grad = g.add(grad, decay)?;
-        let mut step = grad;
-        let mut velocity = None;
-        if let Some(&kept) = arrays.get(1) {
-            let kept = g.affine(kept, self.momentum, 0.0)?;
-            let v = g.add(kept, grad)?;
-            velocity = Some(v);
-            step = match self.nesterov {
-                true => g.affine(v, self.momentum, 0.0).and_then(|ahead| g.add(grad, ahead))?,
-                false => v,
-            };
-        }
-        let step = g.mul(step, rate)?;
-        let p = g.sub(arrays[0], step)?;
-        Ok([p].into_iter().chain(velocity).collect())
+    fn plain<'g>(&self, arrays: &[Tensor<'g>], grad: Tensor<'g>, rate: Tensor<'g>) -> Vec<Tensor<'g>> {
+        let p = arrays[0];
+        let grad = grad + p * self.decay;
+        let Some(&velocity) = arrays.get(1) else { return vec![p - grad * rate] };
+        let velocity = velocity * self.momentum + grad;
+        let step = if self.nesterov { grad + velocity * self.momentum } else { velocity };
+        vec![p - step * rate, velocity]
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// The parameter after a step, and its velocity where there is momentum:
     /// `g = grad + λ p`, `v = μ velocity + g`, `p − rate·v` or, with Nesterov, `p − rate·(g + μ v)`.
     ///
@@ -83,14 +67,16 @@ impl Graph {
     /// | p, grad, velocity | alike; a velocity, from zeros, exactly where `momentum` is not 0 |
     /// | rate | `[1]`, the learning rate |
     ///
-    /// Where the results are [assigned](Graph::assign) to the states they come from, nothing is copied.
+    /// Where the results are [assigned](crate::Graph::assign) to the states they come from, nothing is copied.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match.
-    pub fn sgd(&mut self, rule: Sgd, p: Var, grad: Var, rate: Var, velocity: Option<Var>) -> Result<Vec<Var>> {
-        let x: Vec<Var> = [p, grad].into_iter().chain(velocity).chain([rate]).collect();
-        self.apply_all(Update::new(rule), &x)
+    /// [`Error::Shape`](crate::Error::Shape) when the shapes do not match, and what was broken before.
+    pub fn sgd(
+        self, rule: Sgd, grad: Tensor<'g>, rate: Tensor<'g>, velocity: Option<Tensor<'g>>,
+    ) -> Result<Vec<Tensor<'g>>> {
+        let x: Vec<Tensor> = [self, grad].into_iter().chain(velocity).chain([rate]).collect();
+        self.graph().apply_all(Update::new(rule), &x)
     }
 }
 
@@ -103,12 +89,12 @@ pub(crate) fn cases() -> Vec<Case> {
         for lens in LENS {
             let mut x: Vec<_> = lens.iter().flat_map(|&len| vec![unit(&[len]); each]).collect();
             x.push(range(&[1], 0.05, 0.1));
-            let build = move |g: &mut Graph, x: &[Var]| {
+            let case = Case::new(format!("sgd {rule:?} {lens:?}"), x, move |x| {
                 let (arrays, rate) = x.split_at(x.len() - 1);
-                let new = arrays.chunks(each).map(|x| g.sgd(rule, x[0], x[1], rate[0], x.get(2).copied()));
+                let new = arrays.chunks(each).map(|x| x[0].sgd(rule, x[1], rate[0], x.get(2).copied()));
                 Ok(new.collect::<Result<Vec<_>>>()?.concat())
-            };
-            all.push(Case::new(format!("sgd {rule:?} {lens:?}"), x, build).order(0));
+            });
+            all.push(case.order(0));
         }
     }
     all
@@ -118,5 +104,5 @@ pub(crate) fn cases() -> Vec<Case> {
 pub(crate) fn timed() -> Vec<Case> {
     let rule = Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 };
     let x = [&[1_048_577][..], &[1_048_577], &[1], &[1_048_577]].map(|shape| range(shape, 0.01, 0.1));
-    vec![Case::new("[1048577] with momentum", x.to_vec(), move |g, x| g.sgd(rule, x[0], x[1], x[2], Some(x[3])))]
+    vec![Case::new("[1048577] with momentum", x.to_vec(), move |x| x[0].sgd(rule, x[1], x[2], Some(x[3])))]
 }

@@ -1,30 +1,14 @@
-//! Updates of parameters in place: the frame of the optimizers' ops, which move one array or many.
+//! Updates of parameters in place: the frame of the optimizers' ops, which move one array or many (multi-tensor).
 
-use std::{any::Any, fmt::Debug, sync::Arc};
+use std::{fmt::Debug, sync::Arc};
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::{Real, SERIAL},
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    ops::optim::{adam::Adam, average::Average, sgd::Sgd},
-    tensor::dtype::{DType, Type, expect_dtypes, shape_error},
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// How an array moves: by its gradient, by what is kept beside it from step to step, and at rates.
-pub trait Rule: Debug + Clone + Send + Sync + 'static {
+pub trait Rule: Debug + Clone + PartialEq + Send + Sync + 'static {
     /// The op's name.
     const NAME: &'static str;
 
@@ -37,7 +21,7 @@ pub trait Rule: Debug + Clone + Send + Sync + 'static {
     /// How many arrays are kept beside each, at most two.
     fn kept(&self) -> usize;
 
-    /// The kernels that move one array and seven.
+    /// The kernels that move one array, and seven at once.
     fn kernels(&self) -> [&'static str; 2];
 
     /// A launch of either, with the rule's constants: words behind the lengths, and overrides.
@@ -47,26 +31,16 @@ pub trait Rule: Debug + Clone + Send + Sync + 'static {
     fn step<F: Real>(&self, rates: &[F], arrays: [&mut [F]; 3], grad: &[F]);
 
     /// The same as a graph: what the array and those that are kept become.
-    ///
-    /// # Errors
-    ///
-    /// Those of the ops that it is made of.
-    fn plain(&self, g: &mut Graph, arrays: &[Var], grad: Var, rates: Var) -> Result<Vec<Var>>;
+    fn plain<'g>(&self, arrays: &[Tensor<'g>], grad: Tensor<'g>, rates: Tensor<'g>) -> Vec<Tensor<'g>>;
 }
 
 /// The op of a [`Rule`]. Operands are, for each array in turn, itself, its gradient and what is kept beside it, and the
 /// rates at the end; results are the arrays with what is kept, in place.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Update<R> {
     rule: R,
     /// Whether a dispatch may bind seven arrays with what belongs to them.
     wide: bool,
-}
-
-impl<R: Debug> Debug for Update<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        self.rule.fmt(f)
-    }
 }
 
 /// Arrays of a wide dispatch.
@@ -77,17 +51,6 @@ pub(crate) const LENS: [&[usize]; 3] = [&[1], &[257], &[255, 1, 4099, 256, 3, 25
 
 /// Elements of a task on the CPU.
 const CHUNK: usize = SERIAL / 2;
-
-/// The update of many arrays by the rule of `op`, if it is an update, for an adapter that binds so many storage buffers.
-pub(crate) fn many(op: &dyn Any, buffers: usize) -> Option<Arc<dyn Op>> {
-    fn by<R: Rule>(op: &dyn Any, buffers: usize) -> Option<Arc<dyn Op>> {
-        let rule = op.downcast_ref::<Update<R>>()?.rule.clone();
-        // Beside what belongs to the arrays the rates, and the uniform: on Metal one limit is for buffers of all kinds.
-        let wide = SEVEN * (2 + rule.kept()) + 2 <= buffers;
-        Some(Arc::new(Update { rule, wide }))
-    }
-    by::<Sgd>(op, buffers).or_else(|| by::<Adam>(op, buffers)).or_else(|| by::<Average>(op, buffers))
-}
 
 /// A rule at work on elements of one array.
 struct Step<'a, R, F> {
@@ -131,10 +94,9 @@ impl<R: Rule> Update<R> {
                 steps.push(Step { rule, rates, arrays, grad });
             }
         }
-        let vectors = Arch::new();
         match elements {
-            ..SERIAL => steps.into_iter().for_each(|step| vectors.dispatch(step)),
-            _ => steps.into_par_iter().for_each(|step| vectors.dispatch(step)),
+            ..SERIAL => steps.into_iter().for_each(|step| F::vectorize(step)),
+            _ => steps.into_par_iter().for_each(|step| F::vectorize(step)),
         }
     }
 
@@ -190,13 +152,15 @@ impl<R: Rule> Op for Update<R> {
         x[..x.len() - 1].iter().step_by(self.each()[0]).map(|p| R::FLOPS * p.count() as u64).sum()
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
         let (x, rates) = x.split_at(x.len() - 1);
-        let mut y = Vec::new();
-        for x in x.chunks(self.each()[0]) {
-            let arrays = [&x[..1], &x[2..]].concat();
-            y.extend(self.rule.plain(g, &arrays, x[1], rates[0])?);
-        }
-        Ok(Some(y))
+        let of_one = |x: &[Tensor<'g>]| self.rule.plain(&[&x[..1], &x[2..]].concat(), x[1], rates[0]);
+        Ok(Some(x.chunks(self.each()[0]).flat_map(of_one).collect()))
+    }
+
+    fn together(&self, buffers: usize) -> Option<Arc<dyn Op>> {
+        // Beside what belongs to the arrays the rates, and the uniform: on Metal one limit is for buffers of all kinds.
+        let wide = SEVEN * (2 + self.rule.kept()) + 2 <= buffers;
+        Some(Arc::new(Update { wide, ..self.clone() }))
     }
 }

@@ -1,12 +1,13 @@
 //! `y = 1 where a < b, else 0`, elementwise.
 
-use crate::{ops::pointwise::map::pointwise, testing::cases::within};
+use crate::ops::pointwise::map::pointwise;
+use crate::testing::*;
 
 pointwise! {
     /// `y = 1 where a < b, else 0`; its derivative is zero everywhere.
     lt(a, b): Lt, 2,
     |_, [a, b]| if a < b { F::one() } else { F::zero() },
-    |_, _, _, _, _, _| Ok(None),
+    |_, _, _, _, _| None,
     order 2,
     [within(0.1, 1.0), within(-1.0, -0.1).and(&[0.0, 1.0, 0.5])],
 }

@@ -2,33 +2,14 @@
 
 use std::fmt::Debug;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::{Real, SERIAL},
-        stack::stretches,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, loop_words, word},
-        target::Class,
-    },
-    ops::shape::stacks::rank,
-    tensor::{
-        dtype::{DType, Type, expect_dtypes, shape_error},
-        shape::{self, Loops, signed},
-    },
-};
+use crate::ops::shape::stacks::{align, rank};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// A differentiable function of `N` numbers.
-pub trait Map<const N: usize>: Debug + Clone + Send + Sync + 'static {
+pub trait Map<const N: usize>: Debug + Clone + PartialEq + Send + Sync + 'static {
     /// The op's name.
     const NAME: &'static str;
 
@@ -41,15 +22,11 @@ pub trait Map<const N: usize>: Debug + Clone + Send + Sync + 'static {
     fn f<F: Real>(&self, x: [F; N]) -> F;
 
     /// `∂f/∂xᵢ · d`, which serves both modes; `None` where the slope is zero.
-    ///
-    /// # Errors
-    ///
-    /// Those of the ops that it is made of.
-    fn slope(&self, g: &mut Graph, x: &[Var], y: Var, i: usize, d: Var) -> Result<Option<Var>>;
+    fn slope<'g>(&self, x: [Tensor<'g>; N], y: Tensor<'g>, i: usize, d: Tensor<'g>) -> Option<Tensor<'g>>;
 }
 
 /// The op of a [`Map`].
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Pointwise<M, const N: usize>(pub M);
 
 impl<M: Debug, const N: usize> Debug for Pointwise<M, N> {
@@ -66,10 +43,10 @@ impl<M: Map<N>, const N: usize> Pointwise<M, N> {
 
     /// A run of results from operands with these strides, 1 or 0.
     fn run<F: Real>(&self, data: [&[F]; N], strides: [isize; N], y: &mut [F]) {
-        let (map, vectors) = (&self.0, Arch::new());
+        let map = &self.0;
         match strides == [1; N] {
-            true => vectors.dispatch(Elements { map, data: data.map(|x| &x[..y.len()]), y }),
-            false => vectors.dispatch(Run { map, data, strides, y }),
+            true => F::vectorize(Elements { map, data: data.map(|x| &x[..y.len()]), y }),
+            false => F::vectorize(Run { map, data, strides, y }),
         }
     }
 
@@ -222,41 +199,28 @@ impl<M: Map<N>, const N: usize> Op for Pointwise<M, N> {
         launch.bind((0..N).map(Bind::In).chain([Bind::Out(0)])).into()
     }
 
-    fn batched(&self, g: &mut Graph, x: crate::graph::op::Stacked) -> Result<Option<Vec<Var>>> {
-        let most = (0..N).map(|i| rank(g.ty(x.x[i]), x.is[i])).max().unwrap_or(0);
-        let mut own = x.x.to_vec();
-        for (own, _) in own.iter_mut().zip(x.is).filter(|(_, stacked)| **stacked) {
-            *own = g.align(*own, most)?;
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+        let mut most = 0;
+        for (&x, &stacked) in x.x.iter().zip(x.is) {
+            most = most.max(rank(x, stacked)?);
         }
-        g.apply_all(self.clone(), &own).map(Some)
+        let aligned = x.x.iter().zip(x.is).map(|(&x, &stacked)| if stacked { align(x, most) } else { Ok(x) });
+        let own = aligned.collect::<Result<Vec<_>>>()?;
+        own[0].graph().apply_all(self.clone(), &own).map(Some)
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let Some(ct) = ct[0] else { return Ok(vec![None; N]) };
-        (0..N)
-            .map(|i| match self.0.slope(g, at.x, at.y[0], i, ct)? {
-                Some(term) => {
-                    let shape = g.shape(at.x[i]).to_vec();
-                    g.sum_to(term, &shape).map(Some)
-                }
-                None => Ok(None),
-            })
-            .collect()
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        let Some(ct) = ct[0] else { return Ok(Some(vec![None; N])) };
+        let x = std::array::from_fn(|i| at.x[i]);
+        let term = |i: usize| self.0.slope(x, at.y[0], i, ct).map(|term| Ok(term.sum_to(x[i].shape()?))).transpose();
+        (0..N).map(term).collect::<Result<_>>().map(Some)
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let mut sum = None;
-        for (i, dx) in dx.iter().enumerate() {
-            let Some(dx) = *dx else { continue };
-            if let Some(term) = self.0.slope(g, at.x, at.y[0], i, dx)? {
-                sum = Some(match sum {
-                    None => term,
-                    Some(sum) => g.add(sum, term)?,
-                });
-            }
-        }
-        let shape = g.shape(at.y[0]).to_vec();
-        Ok(vec![sum.map(|sum| g.broadcast(sum, &shape)).transpose()?])
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        let x = std::array::from_fn(|i| at.x[i]);
+        let terms = (0..N).filter_map(|i| dx[i].and_then(|dx| self.0.slope(x, at.y[0], i, dx)));
+        let shape = at.y[0].shape()?;
+        Ok(Some(vec![terms.reduce(|sum, term| sum + term).map(|sum| sum.broadcast(shape))]))
     }
 }
 
@@ -266,29 +230,104 @@ pub(crate) fn call<M, F, const N: usize>(map: &M, x: [F; N], f: impl FnOnce(&M, 
     f(map, x)
 }
 
-/// Declares a pointwise op: its map, its method on [`Graph`] and its cases.
+/// Declares a pointwise op: its map, its method on [`Tensor`], or its operator, and its cases.
 macro_rules! pointwise {
     (
         $(#[$doc:meta])*
-        $name:ident($($arg:ident),+ $(; $($con:ident),+)?): $map:ident, $n:literal,
+        $name:ident($first:ident $(, $arg:ident)* $(; $($con:ident),+)?): $map:ident, $n:literal,
         $f:expr,
         $slope:expr,
         order $order:literal,
         $cases:expr $(,)?
     ) => {
-        #[doc = concat!("The map of [`Graph::", stringify!($name), "`](crate::Graph::", stringify!($name), ").")]
+        $crate::ops::pointwise::map::map! {
+            $name($($($con),+)?): $map, $n, $f, $slope
+        }
+
+        impl<'g> $crate::graph::tensor::Tensor<'g> {
+            $(#[$doc])*
+            ///
+            /// Broken by operands that do not broadcast ([`Error::Shape`](crate::Error::Shape)).
+            #[track_caller]
+            pub fn $name(
+                self
+                $(, $arg: $crate::graph::tensor::Tensor<'g>)*
+                $($(, $con: f64)+)?
+            ) -> $crate::graph::tensor::Tensor<'g> {
+                let op = $crate::ops::pointwise::map::Pointwise::<_, $n>($map { $($($con),+)? });
+                let [y] = self.graph().apply(op, &[self $(, $arg)*]);
+                y
+            }
+        }
+
+        /// Its test cases.
+        pub(crate) fn cases() -> Vec<$crate::testing::cases::Case> {
+            $crate::testing::cases::pointwise::<$n>(stringify!($name), $order, $cases, |x| {
+                let &[$first $(, $arg)*] = x else { unreachable!("the case gives its operands") };
+                $first.$name($($arg,)* $($($crate::testing::cases::constant(stringify!($con))),+)?)
+            })
+        }
+    };
+    (
+        $(#[$doc:meta])*
+        operator $name:ident($first:ident $(, $arg:ident)?): $map:ident, $n:literal,
+        $f:expr,
+        $slope:expr,
+        order $order:literal,
+        $cases:expr $(,)?
+    ) => {
+        $crate::ops::pointwise::map::map! {
+            $name(): $map, $n, $f, $slope
+        }
+
+        $(#[$doc])*
+        ///
+        /// Broken by operands that do not broadcast ([`Error::Shape`](crate::Error::Shape)).
+        impl<'g> std::ops::$map for $crate::graph::tensor::Tensor<'g> {
+            type Output = Self;
+
+            #[track_caller]
+            fn $name(self $(, $arg: Self)?) -> Self {
+                let op = $crate::ops::pointwise::map::Pointwise::<_, $n>($map {});
+                let [y] = self.graph().apply(op, &[self $(, $arg)?]);
+                y
+            }
+        }
+
+        /// Its test cases.
+        pub(crate) fn cases() -> Vec<$crate::testing::cases::Case> {
+            $crate::testing::cases::pointwise::<$n>(stringify!($name), $order, $cases, |x| {
+                let &[$first $(, $arg)?] = x else { unreachable!("the case gives its operands") };
+                std::ops::$map::$name($first $(, $arg)?)
+            })
+        }
+    };
+}
+pub(crate) use pointwise;
+
+/// Declares the map of a pointwise op.
+macro_rules! map {
+    ($name:ident($($con:ident),*): $map:ident, $n:literal, $f:expr, $slope:expr) => {
+        #[doc = concat!("The map of the op `", stringify!($name), "`.")]
         #[derive(Debug, Clone)]
-        pub struct $map { $($(
+        pub struct $map { $(
             #[doc = concat!("`", stringify!($con), "`")]
             pub $con: f64,
-        )+)? }
+        )* }
+
+        /// Bit for bit: a zero is not its negative.
+        impl PartialEq for $map {
+            fn eq(&self, _other: &Self) -> bool {
+                true $(&& self.$con.to_bits() == _other.$con.to_bits())*
+            }
+        }
 
         impl $crate::ops::pointwise::map::Map<$n> for $map {
             const NAME: &'static str = stringify!($name);
 
             fn constants(&self) -> [f64; 2] {
                 #[allow(unused_mut, reason = "most maps have no constants")]
-                let mut all = vec![$($(self.$con),+)?];
+                let mut all = vec![$(self.$con),*];
                 all.resize(2, 0.0);
                 [all[0], all[1]]
             }
@@ -298,40 +337,24 @@ macro_rules! pointwise {
                 $crate::ops::pointwise::map::call(self, x, $f)
             }
 
-            fn slope(
+            fn slope<'g>(
                 &self,
-                g: &mut $crate::graph::graph::Graph,
-                x: &[$crate::graph::graph::Var],
-                y: $crate::graph::graph::Var,
+                x: [$crate::graph::tensor::Tensor<'g>; $n],
+                y: $crate::graph::tensor::Tensor<'g>,
                 i: usize,
-                d: $crate::graph::graph::Var,
-            ) -> $crate::error::Result<Option<$crate::graph::graph::Var>> {
-                type Slope = fn(
-                    &$map, &mut $crate::graph::graph::Graph, &[$crate::graph::graph::Var], $crate::graph::graph::Var, usize, $crate::graph::graph::Var,
-                ) -> $crate::error::Result<Option<$crate::graph::graph::Var>>;
-                let slope: Slope = $slope;
-                slope(self, g, x, y, i, d)
+                d: $crate::graph::tensor::Tensor<'g>,
+            ) -> Option<$crate::graph::tensor::Tensor<'g>> {
+                $crate::ops::pointwise::map::slope(self, x, y, i, d, $slope)
             }
-        }
-
-        impl $crate::graph::graph::Graph {
-            $(#[$doc])*
-            ///
-            /// # Errors
-            ///
-            /// [`Error::Shape`](crate::Error::Shape) when the operands do not broadcast.
-            pub fn $name(&mut self, $($arg: $crate::graph::graph::Var),+ $(, $($con: f64),+)?) -> $crate::error::Result<$crate::graph::graph::Var> {
-                self.apply($crate::ops::pointwise::map::Pointwise::<_, $n>($map { $($($con),+)? }), &[$($arg),+])
-            }
-        }
-
-        /// Its test cases.
-        pub(crate) fn cases() -> Vec<$crate::testing::cases::Case> {
-            $crate::testing::cases::pointwise::<$n>(stringify!($name), $order, $cases, |g, x| {
-                let [$($arg),+] = x else { unreachable!("the case gives its operands") };
-                g.$name($(*$arg),+ $(, $($crate::testing::cases::constant(stringify!($con))),+)?)
-            })
         }
     };
 }
-pub(crate) use pointwise;
+pub(crate) use map;
+
+/// Calls a closure whose types this declares.
+pub(crate) fn slope<'g, M, const N: usize>(
+    map: &M, x: [Tensor<'g>; N], y: Tensor<'g>, i: usize, d: Tensor<'g>,
+    rule: impl FnOnce(&M, [Tensor<'g>; N], Tensor<'g>, usize, Tensor<'g>) -> Option<Tensor<'g>>,
+) -> Option<Tensor<'g>> {
+    rule(map, x, y, i, d)
+}

@@ -1,12 +1,13 @@
 //! `y = a b`, elementwise.
 
-use crate::{ops::pointwise::map::pointwise, testing::cases::within};
+use crate::ops::pointwise::map::pointwise;
+use crate::testing::*;
 
 pointwise! {
     /// `y = a b`.
-    mul(a, b): Mul, 2,
+    operator mul(a, b): Mul, 2,
     |_, [a, b]| a * b,
-    |_, g, x, _, i, d| g.mul(x[1 - i], d).map(Some),
+    |_, x, _, i, d| Some(x[1 - i] * d),
     order 2,
     [within(-3.0, 3.0), within(-3.0, 3.0)],
 }

@@ -1,12 +1,13 @@
 //! `y = −x`, elementwise.
 
-use crate::{ops::pointwise::map::pointwise, testing::cases::within};
+use crate::ops::pointwise::map::pointwise;
+use crate::testing::*;
 
 pointwise! {
     /// `y = −x`.
-    neg(x): Neg, 1,
+    operator neg(x): Neg, 1,
     |_, [x]| -x,
-    |_, g, _, _, _, d| g.neg(d).map(Some),
+    |_, _, _, _, d| Some(-d),
     order 2,
     [within(-3.0, 3.0)],
 }

@@ -1,20 +1,18 @@
 //! `y = a where m ≠ 0, else b`, elementwise.
 
-use crate::{
-    ops::pointwise::map::pointwise,
-    testing::cases::{away, within},
-};
+use crate::ops::pointwise::map::pointwise;
+use crate::testing::*;
 
 pointwise! {
     /// `y = a where m ≠ 0, else b`; slope zero in `m`.
     select(m, a, b): Select, 3,
     |_, [m, a, b]| if m == F::zero() { b } else { a },
-    |_, g, x, _, i, d| {
-        let zero = g.fill(&[], 0.0)?;
+    |_, [m, ..], _, i, d| {
+        let zero = m.graph().fill(&[], 0.0);
         match i {
-            0 => Ok(None),
-            1 => g.select(x[0], d, zero).map(Some),
-            _ => g.select(x[0], zero, d).map(Some),
+            0 => None,
+            1 => Some(m.select(d, zero)),
+            _ => Some(m.select(zero, d)),
         }
     },
     order 2,

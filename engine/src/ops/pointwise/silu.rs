@@ -1,12 +1,13 @@
 //! `y = x/(1 + e⁻ˣ)`, elementwise.
 
-use crate::{ops::pointwise::map::pointwise, testing::cases::within};
+use crate::ops::pointwise::map::pointwise;
+use crate::testing::*;
 
 pointwise! {
     /// `y = x/(1 + e⁻ˣ)`, also called swish (Ramachandran et al. 2017).
     silu(x): Silu, 1,
     |_, [x]| x / (F::one() + (-x).exponential()),
-    |_, g, x, _, _, d| g.silu_grad(x[0], d).map(Some),
+    |_, [x], _, _, d| Some(x.silu_grad(d)),
     order 2,
     [within(-4.0, 4.0).and(&[0.0, 80.0, -80.0])],
 }

@@ -1,24 +1,10 @@
 //! Where the largest element along an axis is.
 
-use crate::ops::reduce::sum::infer_middle;
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{launch::Launches, target::Class},
-    ops::reduce::frame,
-    tensor::dtype::{DType, Type},
-    testing::cases::{Case, Sample, unit},
-};
+use crate::ops::reduce::{frame, sum::infer_middle};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::argmax`]: `[outer, n, inner]` to `[outer, inner]`.
-#[derive(Debug)]
+/// The op of [`Tensor::argmax`]: `[outer, n, inner]` to `[outer, inner]`.
+#[derive(Debug, PartialEq)]
 pub struct Argmax;
 
 impl Argmax {
@@ -49,33 +35,30 @@ impl Op for Argmax {
         x[0].count() as u64
     }
 
-    fn vjp(&self, _: &mut Graph, _: At, _: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![None])
+    fn vjp<'g>(&self, _: At<'_, 'g>, _: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![None]))
     }
 
-    fn jvp(&self, _: &mut Graph, _: At, _: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![None])
+    fn jvp<'g>(&self, _: At<'_, 'g>, _: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![None]))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `y =` the first index at which `x` is largest along an axis, which the result does not have; u32.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the axis does not exist.
-    pub fn argmax(&mut self, x: Var, axis: usize) -> Result<Var> {
-        let (middle, rest) = self.middle("argmax", x, &[axis])?;
-        let y = self.apply(Argmax, &[middle])?;
-        self.reshape(y, &rest)
+    /// Broken by an axis that does not exist ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn argmax(self, axis: usize) -> Tensor<'g> {
+        let (middle, rest) = self.middle("argmax", &[axis]);
+        middle.apply(Argmax).reshape(&rest)
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
     let case = |shape: &[usize], axis: usize| {
-        Case::new(format!("argmax {shape:?} {axis}"), vec![unit(shape)], move |g, x| Ok(vec![g.argmax(x[0], axis)?]))
-            .order(0)
+        Case::one(format!("argmax {shape:?} {axis}"), vec![unit(shape)], move |x| x[0].argmax(axis)).order(0)
     };
     let ties = Sample::Exact(vec![2, 4], vec![1.0, 3.0, 3.0, 2.0, 5.0, 5.0, 5.0, 5.0]);
     vec![
@@ -83,6 +66,6 @@ pub(crate) fn cases() -> Vec<Case> {
         case(&[10, 67], 0),
         case(&[3, 5, 7], 1),
         case(&[1031], 0),
-        Case::new("argmax ties", vec![ties], |g, x| Ok(vec![g.argmax(x[0], 1)?])).order(0),
+        Case::one("argmax ties", vec![ties], |x| x[0].argmax(1)).order(0),
     ]
 }

@@ -2,16 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::{
-    cpu::float::Real,
-    error::{Error, Result},
-    graph::graph::{Graph, Var},
-    launch::{
-        launch::{Bind, Launch, Launches, lanes, word},
-        target::Class,
-    },
-    tensor::{dtype::Type, shape},
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// Rows of the middle axis that one task adds up before partial results are combined, in a fixed order.
 const BLOCK: usize = 1024;
@@ -55,16 +46,11 @@ pub(crate) fn launches(class: Class, kernel: &'static str, x: &Type, twice: bool
     }
 }
 
-/// Folds the middle axis on the CPU: blocks of rows in parallel, then their results in order. What is combined need not be
-/// neighbours.
+/// Folds the middle axis on the CPU: blocks of rows in parallel, then their results in order. What is combined need not
+/// be neighbours.
 pub(crate) fn fold<F: Real, A: Copy + Send + Sync, Y: Send>(
-    shape: &[usize],
-    x: &[F],
-    y: &mut [Y],
-    identity: A,
-    of: impl Fn(A, F, usize) -> A + Sync,
-    combine: impl Fn(A, A) -> A + Sync,
-    finish: impl Fn(A) -> Y + Sync,
+    shape: &[usize], x: &[F], y: &mut [Y], identity: A, of: impl Fn(A, F, usize) -> A + Sync,
+    combine: impl Fn(A, A) -> A + Sync, finish: impl Fn(A) -> Y + Sync,
 ) {
     let [outer, n, inner] = [shape[0], shape[1], shape[2]];
     let block = (BLOCK / inner.min(64)).max(16);
@@ -92,7 +78,7 @@ pub(crate) fn fold<F: Real, A: Copy + Send + Sync, Y: Send>(
     };
     let mut parts = vec![identity; outer * blocks * inner];
     match x.len() {
-        ..crate::cpu::float::SERIAL => parts.chunks_mut(inner).enumerate().for_each(|(t, acc)| part(t, acc)),
+        ..SERIAL => parts.chunks_mut(inner).enumerate().for_each(|(t, acc)| part(t, acc)),
         _ => parts.par_chunks_mut(inner).enumerate().for_each(|(t, acc)| part(t, acc)),
     }
     for (o, y) in y.chunks_mut(inner).enumerate() {
@@ -103,49 +89,51 @@ pub(crate) fn fold<F: Real, A: Copy + Send + Sync, Y: Send>(
     }
 }
 
-impl Graph {
-    /// `x` as `[outer, n, inner]` with the given axes in the middle, and the shape without them.
-    pub(crate) fn middle(&mut self, op: &'static str, x: Var, axes: &[usize]) -> Result<(Var, Vec<usize>)> {
-        let shape = self.shape(x).to_vec();
-        let mut axes = axes.to_vec();
-        axes.sort_unstable();
-        axes.dedup();
+impl<'g> Tensor<'g> {
+    /// `[outer, n, inner]` with the given axes in the middle, and the shape without them.
+    #[track_caller]
+    pub(crate) fn middle(self, op: &'static str, axes: &[usize]) -> (Tensor<'g>, Shape) {
+        match self.try_middle(op, axes) {
+            Ok(found) => found,
+            Err(error) => (self.graph().wait(Err(error)), Shape::new()),
+        }
+    }
+
+    fn try_middle(self, op: &'static str, axes: &[usize]) -> Result<(Tensor<'g>, Shape)> {
+        let shape = self.shape()?;
         if axes.iter().any(|&a| a >= shape.len()) {
             return Err(Error::Shape { op, rule: format!("axes {axes:?} exist"), got: format!("{shape:?}") });
         }
-        let kept: Vec<usize> = (0..shape.len()).filter(|a| !axes.contains(a)).collect();
-        let rest: Vec<usize> = kept.iter().map(|&a| shape[a]).collect();
-        let n: usize = axes.iter().map(|&a| shape[a]).product();
+        let (axes, kept): (Vec<usize>, Vec<usize>) = (0..shape.len()).partition(|a| axes.contains(a));
+        let extents = |axes: &[usize]| -> Shape { axes.iter().map(|&a| shape[a]).collect() };
+        let (rest, n) = (extents(&kept), shape::count(&extents(&axes)));
         let (first, last) = (axes.first().copied().unwrap_or(0), axes.last().map_or(0, |a| a + 1));
         let contiguous = (first..last).all(|a| axes.contains(&a) || shape[a] == 1);
         if contiguous {
             let inner = shape::count(&shape[last..]);
-            let outer = shape::count(&shape) / (n * inner);
-            return Ok((self.reshape(x, &[outer, n, inner])?, rest));
+            return Ok((self.reshape(&[shape::count(shape) / (n * inner), n, inner]), rest));
         }
-        let order: Vec<usize> = kept.iter().chain(&axes).copied().collect();
-        let moved = self.transpose(x, &order)?;
-        Ok((self.reshape(moved, &[shape::count(&rest), n, 1])?, rest))
-    }
-
-    /// The cotangent of a reduction's operand whose elements have these weights in it: `weights·ct`.
-    pub(crate) fn weigh_back(&mut self, weights: Var, ct: Option<Var>) -> Result<Vec<Option<Var>>> {
-        let Some(ct) = ct else { return Ok(vec![None]) };
-        let ct = self.along(ct, weights)?;
-        Ok(vec![Some(self.mul(weights, ct)?)])
-    }
-
-    /// The tangent of such a reduction: `Σ weights·dx`.
-    pub(crate) fn weigh_forth(&mut self, weights: Var, dx: Option<Var>) -> Result<Vec<Option<Var>>> {
-        let Some(dx) = dx else { return Ok(vec![None]) };
-        let terms = self.mul(weights, dx)?;
-        Ok(vec![Some(self.sum(terms, &[1])?)])
+        let moved = self.transpose(&[kept, axes].concat());
+        Ok((moved.reshape(&[shape::count(&rest), n, 1]), rest))
     }
 
     /// A reduction's result `[outer, inner]` repeated along its axis, like `[outer, n, inner]`.
-    pub(crate) fn along(&mut self, y: Var, x: Var) -> Result<Var> {
-        let [outer, n, inner] = [0, 1, 2].map(|axis| self.shape(x)[axis]);
-        let y = self.reshape(y, &[outer, 1, inner])?;
-        self.broadcast(y, &[outer, n, inner])
+    pub(crate) fn along(self, x: Tensor<'g>) -> Result<Tensor<'g>> {
+        Ok(self.unsqueeze(&[1]).broadcast(x.shape()?))
     }
+}
+
+/// All axes; none of an inert tensor.
+pub(crate) fn axes(x: Tensor) -> Vec<usize> {
+    (0..x.shape().map_or(0, <[usize]>::len)).collect()
+}
+
+/// The cotangent of a reduction's operand whose elements have these weights in it: `weights·ct`.
+pub(crate) fn weigh_back<'g>(weights: Tensor<'g>, ct: Option<Tensor<'g>>) -> Result<Derivatives<'g>> {
+    Ok(Some(vec![ct.map(|ct| Ok(weights * ct.along(weights)?)).transpose()?]))
+}
+
+/// The tangent of such a reduction: `Σ weights·dx`.
+pub(crate) fn weigh_forth<'g>(weights: Tensor<'g>, dx: Option<Tensor<'g>>) -> Derivatives<'g> {
+    Some(vec![dx.map(|dx| (weights * dx).sum(&[1]))])
 }

@@ -2,26 +2,10 @@
 
 use rayon::prelude::*;
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    tensor::dtype::{DType, Type, expect_dtypes, shape_error},
-    testing::cases::{Case, unit},
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::inner_products`].
-#[derive(Debug)]
+/// The op of [`Tensor::inner_products`].
+#[derive(Debug, PartialEq)]
 pub struct InnerProducts;
 
 /// Elements of a chunk: at least 1024, and no more than 512 chunks.
@@ -70,32 +54,28 @@ impl Op for InnerProducts {
         2 * (x[0].count() * x[1].shape[0]) as u64
     }
 
-    fn plain(&self, g: &mut Graph, x: &[Var]) -> Result<Option<Vec<Var>>> {
-        let [m, n] = [g.shape(x[0])[0], g.shape(x[0])[1]];
-        let (chunk, k) = (chunk(n), g.shape(x[1])[0]);
-        let chunks = n.div_ceil(chunk);
-        let margins = [[0, 0], [0, chunks * chunk - n]];
-        let (a, b) = (g.pad(x[0], &margins, 0.0)?, g.pad(x[1], &margins, 0.0)?);
-        let (a, b) = (g.reshape(a, &[m, 1, chunks, chunk])?, g.reshape(b, &[1, k, chunks, chunk])?);
-        let products = g.mul(a, b)?;
-        Ok(Some(vec![g.sum(products, &[3])?]))
+    fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
+        let ([m, n], [k, _]) = (x[0].dims()?, x[1].dims()?);
+        let (chunk, chunks) = (chunk(n), n.div_ceil(chunk(n)));
+        let [a, b] = [x[0], x[1]].map(|x| x.pad(&[[0, 0], [0, chunks * chunk - n]], 0.0));
+        let products = a.reshape(&[m, 1, chunks, chunk]) * b.reshape(&[1, k, chunks, chunk]);
+        Ok(Some(vec![products.sum(&[3])]))
     }
 }
 
-impl Graph {
-    /// `y[i, j, c] = Σ a[i, l] b[j, l]` over the `l` of chunk `c`: inner products of rows as sums over stretches of fixed
-    /// length, for whoever adds them up in f64.
+impl<'g> Tensor<'g> {
+    /// `y[i, j, c] = Σ a[i, l] b[j, l]` over the `l` of chunk `c`: inner products of rows as sums over stretches of
+    /// fixed length, for whoever adds them up in f64.
     ///
     /// | | shape |
     /// |---|---|
     /// | a, b | `[m, n]`, `[k, n]` |
     /// | y | `[m, k, chunks]`, at most 512 chunks |
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the rows differ in length.
-    pub fn inner_products(&mut self, a: Var, b: Var) -> Result<Var> {
-        self.apply(InnerProducts, &[a, b])
+    /// Broken by rows that differ in length ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn inner_products(self, b: Tensor<'g>) -> Tensor<'g> {
+        self.apply2(InnerProducts, b)
     }
 }
 
@@ -104,16 +84,14 @@ pub(crate) fn cases() -> Vec<Case> {
     [(1, 1, 1), (3, 2, 67), (2, 3, 1025), (5, 1, 4099)]
         .into_iter()
         .map(|(m, k, n)| {
-            Case::new(format!("inner_products {m} {k} {n}"), vec![unit(&[m, n]), unit(&[k, n])], |g, x| {
-                Ok(vec![g.inner_products(x[0], x[1])?])
-            })
-            .tolerance(3e-6)
+            let x = vec![unit(&[m, n]), unit(&[k, n])];
+            Case::one(format!("inner_products {m} {k} {n}"), x, |x| x[0].inner_products(x[1])).tolerance(3e-6)
         })
         .collect()
 }
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    let x = vec![unit(&[8, 131_101]), unit(&[8, 131_101])];
-    vec![Case::new("[8, 131101] [8, 131101]", x, |g, x| Ok(vec![g.inner_products(x[0], x[1])?])).tolerance(3e-6)]
+    let x = vec![unit(&[8, 131_101]); 2];
+    vec![Case::one("[8, 131101] [8, 131101]", x, |x| x[0].inner_products(x[1])).tolerance(3e-6)]
 }

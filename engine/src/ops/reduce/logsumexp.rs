@@ -1,24 +1,13 @@
 //! The logarithm of a sum of exponentials, and the softmax made of it.
 
-use crate::ops::reduce::sum::{REDUCED, infer_middle};
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{launch::Launches, target::Class},
-    ops::reduce::frame,
-    tensor::dtype::{DType, Type},
-    testing::cases::{Case, Sample, unit},
+use crate::ops::reduce::{
+    frame,
+    sum::{TIMED, infer_middle, reduced},
 };
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::logsumexp`]: `[outer, n, inner]` to `[outer, inner]`.
-#[derive(Debug)]
+/// The op of [`Tensor::logsumexp`]: `[outer, n, inner]` to `[outer, inner]`.
+#[derive(Debug, PartialEq)]
 pub struct Logsumexp;
 
 impl Logsumexp {
@@ -34,10 +23,8 @@ impl Logsumexp {
     }
 
     /// `e^(x − y)`: the softmax.
-    fn weights(g: &mut Graph, at: At) -> Result<Var> {
-        let y = g.along(at.y[0], at.x[0])?;
-        let relative = g.sub(at.x[0], y)?;
-        g.exp(relative)
+    fn weights<'g>(at: At<'_, 'g>) -> Result<Tensor<'g>> {
+        Ok((at.x[0] - at.y[0].along(at.x[0])?).exp())
     }
 }
 
@@ -60,71 +47,52 @@ impl Op for Logsumexp {
         2 * x[0].count() as u64
     }
 
-    fn batched(&self, g: &mut Graph, x: crate::graph::op::Stacked) -> Result<Option<Vec<Var>>> {
-        let all = g.fold_stack(x.x[0], 0)?;
-        let y = g.apply(Logsumexp, &[all])?;
-        Ok(Some(vec![g.unfold_stack(y, 0, x.k)?]))
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+        Ok(Some(vec![x.x[0].fold_stack(0)?.apply(Logsumexp).unfold_stack(0, x.k)?]))
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let weights = Self::weights(g, at)?;
-        g.weigh_back(weights, ct[0])
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        frame::weigh_back(Self::weights(at)?, ct[0])
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let weights = Self::weights(g, at)?;
-        g.weigh_forth(weights, dx[0])
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(frame::weigh_forth(Self::weights(at)?, dx[0]))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `y = log Σ eˣ` over some axes, relative to the largest `x`, so that nothing overflows.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when an axis does not exist.
-    pub fn logsumexp(&mut self, x: Var, axes: &[usize]) -> Result<Var> {
-        let (middle, rest) = self.middle("logsumexp", x, axes)?;
-        let y = self.apply(Logsumexp, &[middle])?;
-        self.reshape(y, &rest)
+    /// Broken by an axis that does not exist ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn logsumexp(self, axes: &[usize]) -> Tensor<'g> {
+        let (middle, rest) = self.middle("logsumexp", axes);
+        middle.apply(Logsumexp).reshape(&rest)
     }
 
     /// `y = eˣ / Σ eˣ` along an axis.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the axis does not exist.
-    pub fn softmax(&mut self, x: Var, axis: usize) -> Result<Var> {
-        let total = self.logsumexp(x, &[axis])?;
-        let total = self.unsqueeze(total, &[axis])?;
-        let relative = self.sub(x, total)?;
-        self.exp(relative)
+    /// Broken by an axis that does not exist ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn softmax(self, axis: usize) -> Tensor<'g> {
+        (self - self.logsumexp(&[axis]).unsqueeze(&[axis])).exp()
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    let mut all: Vec<Case> = REDUCED
-        .iter()
-        .map(|&(shape, axes)| {
-            Case::new(format!("logsumexp {shape:?} {axes:?}"), vec![unit(shape)], move |g, x| {
-                Ok(vec![g.logsumexp(x[0], axes)?])
-            })
-        })
-        .collect();
+    let mut all = reduced("logsumexp", |x, axes| x.logsumexp(axes));
     let large = Sample::Exact(vec![2, 3], vec![1e4, -1e4, 9999.0, -1e4, -1e4, -9999.5]);
-    all.push(Case::new("logsumexp of ±1e4", vec![large], |g, x| Ok(vec![g.logsumexp(x[0], &[1])?])).order(0));
-    all.push(Case::new("softmax", vec![unit(&[5, 67])], |g, x| Ok(vec![g.softmax(x[0], 1)?])));
+    all.push(Case::one("logsumexp of ±1e4", vec![large], |x| x[0].logsumexp(&[1])).order(0));
+    all.push(Case::one("softmax", vec![unit(&[5, 67])], |x| x[0].softmax(1)));
     all
 }
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    let shape = [2049, 515];
-    let total = |g: &mut Graph, x: &[Var]| Ok(vec![g.logsumexp(x[0], &[1])?]);
-    let softmax = |g: &mut Graph, x: &[Var]| Ok(vec![g.softmax(x[0], 1)?]);
+    let (shape, axes) = TIMED[1];
     vec![
-        Case::new(format!("{shape:?} over [1]"), vec![unit(&shape)], total),
-        Case::new(format!("softmax {shape:?}"), vec![unit(&shape)], softmax).tolerance(2e-6),
+        Case::one(format!("{shape:?} over {axes:?}"), vec![unit(shape)], move |x| x[0].logsumexp(axes)),
+        Case::one(format!("softmax {shape:?}"), vec![unit(shape)], |x| x[0].softmax(1)).tolerance(2e-6),
     ]
 }

@@ -1,24 +1,13 @@
 //! The largest element along axes.
 
-use crate::ops::reduce::sum::{REDUCED, infer_middle};
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{launch::Launches, target::Class},
-    ops::reduce::frame,
-    tensor::dtype::{DType, Type},
-    testing::cases::{Case, unit},
+use crate::ops::reduce::{
+    frame,
+    sum::{TIMED, infer_middle, reduced},
 };
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::max_over`]: `[outer, n, inner]` to `[outer, inner]`.
-#[derive(Debug)]
+/// The op of [`Tensor::max_over`]: `[outer, n, inner]` to `[outer, inner]`.
+#[derive(Debug, PartialEq)]
 pub struct MaxOver;
 
 impl MaxOver {
@@ -28,12 +17,9 @@ impl MaxOver {
     }
 
     /// Weights of the elements that attain the maximum: ties share evenly.
-    fn weights(g: &mut Graph, at: At) -> Result<Var> {
-        let y = g.along(at.y[0], at.x[0])?;
-        let hit = g.eq(at.x[0], y)?;
-        let hits = g.sum(hit, &[1])?;
-        let hits = g.along(hits, at.x[0])?;
-        g.div(hit, hits)
+    fn weights<'g>(at: At<'_, 'g>) -> Result<Tensor<'g>> {
+        let hit = at.x[0].eq(at.y[0].along(at.x[0])?);
+        Ok(hit / hit.sum(&[1]).along(hit)?)
     }
 }
 
@@ -56,53 +42,39 @@ impl Op for MaxOver {
         x[0].count() as u64
     }
 
-    fn batched(&self, g: &mut Graph, x: crate::graph::op::Stacked) -> Result<Option<Vec<Var>>> {
-        let all = g.fold_stack(x.x[0], 0)?;
-        let y = g.apply(MaxOver, &[all])?;
-        Ok(Some(vec![g.unfold_stack(y, 0, x.k)?]))
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+        Ok(Some(vec![x.x[0].fold_stack(0)?.apply(MaxOver).unfold_stack(0, x.k)?]))
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let weights = Self::weights(g, at)?;
-        g.weigh_back(weights, ct[0])
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        frame::weigh_back(Self::weights(at)?, ct[0])
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let weights = Self::weights(g, at)?;
-        g.weigh_forth(weights, dx[0])
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(frame::weigh_forth(Self::weights(at)?, dx[0]))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `y = max x` over some axes, which the result does not have; ties share the slope evenly.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when an axis does not exist.
-    pub fn max_over(&mut self, x: Var, axes: &[usize]) -> Result<Var> {
-        let (middle, rest) = self.middle("max_over", x, axes)?;
-        let y = self.apply(MaxOver, &[middle])?;
-        self.reshape(y, &rest)
+    /// Broken by an axis that does not exist ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn max_over(self, axes: &[usize]) -> Tensor<'g> {
+        let (middle, rest) = self.middle("max_over", axes);
+        middle.apply(MaxOver).reshape(&rest)
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    REDUCED
-        .iter()
-        .map(|&(shape, axes)| {
-            // Among thousands of numbers the two largest are too close for a difference quotient.
-            let order = if crate::tensor::shape::count(shape) < 2000 { 2 } else { 0 };
-            Case::new(format!("max_over {shape:?} {axes:?}"), vec![unit(shape)], move |g, x| {
-                Ok(vec![g.max_over(x[0], axes)?])
-            })
-            .order(order)
-        })
-        .collect()
+    // Among thousands of numbers the two largest are too close for a difference quotient.
+    let order = |case: Case| if case.x[0].ty().count() < 2000 { case } else { case.order(0) };
+    reduced("max_over", |x, axes| x.max_over(axes)).into_iter().map(order).collect()
 }
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    let (shape, axes) = super::sum::TIMED[1];
-    vec![Case::new(format!("{shape:?} over {axes:?}"), vec![unit(shape)], |g, x| Ok(vec![g.max_over(x[0], axes)?]))]
+    let (shape, axes) = TIMED[1];
+    vec![Case::one(format!("{shape:?} over {axes:?}"), vec![unit(shape)], move |x| x[0].max_over(axes))]
 }

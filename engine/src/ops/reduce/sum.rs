@@ -1,26 +1,10 @@
 //! Sums, and the means and variances made of them.
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{launch::Launches, target::Class},
-    ops::reduce::frame,
-    tensor::{
-        dtype::{DType, Type, expect_dtypes, shape_error},
-        shape::{self, Shape},
-    },
-    testing::cases::{Case, range, unit},
-};
+use crate::ops::reduce::frame;
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::sum`]: `[outer, n, inner]` to `[outer, inner]`.
-#[derive(Debug)]
+/// The op of [`Tensor::sum`]: `[outer, n, inner]` to `[outer, inner]`.
+#[derive(Debug, PartialEq)]
 pub struct Sum;
 
 impl Sum {
@@ -58,84 +42,85 @@ impl Op for Sum {
         x[0].count() as u64
     }
 
-    fn batched(&self, g: &mut Graph, x: crate::graph::op::Stacked) -> Result<Option<Vec<Var>>> {
-        let all = g.fold_stack(x.x[0], 0)?;
-        let y = g.apply(Sum, &[all])?;
-        Ok(Some(vec![g.unfold_stack(y, 0, x.k)?]))
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+        Ok(Some(vec![x.x[0].fold_stack(0)?.apply(Sum).unfold_stack(0, x.k)?]))
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![ct[0].map(|ct| g.along(ct, at.x[0])).transpose()?])
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![ct[0].map(|ct| ct.along(at.x[0])).transpose()?]))
     }
 
-    fn jvp(&self, g: &mut Graph, _: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![dx[0].map(|dx| g.apply(Sum, &[dx])).transpose()?])
+    fn jvp<'g>(&self, _: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![dx[0].map(|dx| dx.apply(Sum))]))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `y = Σ x` over some axes, which the result does not have. The order of summation depends on the shape alone.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when an axis does not exist.
-    pub fn sum(&mut self, x: Var, axes: &[usize]) -> Result<Var> {
-        let (middle, rest) = self.middle("sum", x, axes)?;
-        match self.shape(middle)[1] {
-            1 => self.reshape(x, &rest),
-            _ => {
-                let y = self.apply(Sum, &[middle])?;
-                self.reshape(y, &rest)
-            }
+    /// Broken by an axis that does not exist ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn sum(self, axes: &[usize]) -> Tensor<'g> {
+        let (middle, rest) = self.middle("sum", axes);
+        match middle.shape() {
+            Ok([_, 1, _]) => self.reshape(&rest),
+            _ => middle.apply(Sum).reshape(&rest),
         }
     }
 
-    /// Sums `x` to a shape that broadcasts to its own: the transpose of [`Graph::broadcast`].
+    /// `y = Σ x` over all axes: [`Tensor::sum`] to a scalar.
+    #[track_caller]
+    pub fn sum_all(self) -> Tensor<'g> {
+        self.sum(&frame::axes(self))
+    }
+
+    /// Sums to a shape that broadcasts to that of `x`: the transpose of [`Tensor::broadcast`].
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when `shape` does not broadcast to that of `x`.
-    pub fn sum_to(&mut self, x: Var, shape: &[usize]) -> Result<Var> {
-        let own = self.shape(x).to_vec();
-        if shape::broadcast(shape, &own).is_none_or(|all| shape::count(&all) != shape::count(&own)) {
-            return Err(shape_error("sum_to", format!("{shape:?} broadcasts to it"), &[self.ty(x)]));
+    /// Broken by a shape that does not broadcast to that of `x` ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn sum_to(self, shape: &[usize]) -> Tensor<'g> {
+        let Ok(ty) = self.ty() else { return self };
+        if shape::broadcast(shape, &ty.shape).is_none_or(|all| shape::count(&all) != ty.count()) {
+            let error = shape_error("sum_to", format!("{shape:?} broadcasts to it"), &[ty]);
+            return self.graph().wait(Err(error));
         }
-        if own.len() < shape.len() {
-            return self.reshape(x, shape);
+        if ty.count() == shape::count(shape) || ty.shape.len() < shape.len() {
+            return self.reshape(shape);
         }
-        let y = self.sum(x, &shape::broadcast_axes(shape, &own))?;
-        self.reshape(y, shape)
+        self.sum(&shape::broadcast_axes(shape, &ty.shape)).reshape(shape)
     }
 
     /// `y = Σ x / n` over some axes.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when an axis does not exist.
-    pub fn mean(&mut self, x: Var, axes: &[usize]) -> Result<Var> {
-        let y = self.sum(x, axes)?;
-        let n = self.ty(x).count() / self.ty(y).count();
-        self.affine(y, 1.0 / n as f64, 0.0)
+    /// Broken by an axis that does not exist ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn mean(self, axes: &[usize]) -> Tensor<'g> {
+        let y = self.sum(axes);
+        match (self.count(), y.count()) {
+            (Ok(all), Ok(rest)) => y / (all / rest) as f64,
+            _ => y,
+        }
+    }
+
+    /// `y = Σ x / n` over all axes: [`Tensor::mean`] as a scalar.
+    #[track_caller]
+    pub fn mean_all(self) -> Tensor<'g> {
+        self.mean(&frame::axes(self))
     }
 
     /// `y = Σ (x − mean)² / n` over some axes: the biased variance, from deviations, never as `E x² − (E x)²`.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when an axis does not exist.
-    pub fn variance(&mut self, x: Var, axes: &[usize]) -> Result<Var> {
-        let (middle, rest) = self.middle("variance", x, axes)?;
-        let mean = self.mean(middle, &[1])?;
-        let mean = self.unsqueeze(mean, &[1])?;
-        let deviation = self.sub(middle, mean)?;
-        let square = self.mul(deviation, deviation)?;
-        let y = self.mean(square, &[1])?;
-        self.reshape(y, &rest)
+    /// Broken by an axis that does not exist ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn variance(self, axes: &[usize]) -> Tensor<'g> {
+        let (middle, rest) = self.middle("variance", axes);
+        let deviation = middle - middle.mean(&[1]).unsqueeze(&[1]);
+        (deviation * deviation).mean(&[1]).reshape(&rest)
     }
 }
 
 /// Shapes and axes on which reductions are tried.
-pub(crate) const REDUCED: &[(&[usize], &[usize])] = &[
+const REDUCED: &[(&[usize], &[usize])] = &[
     (&[1], &[0]),
     (&[257], &[0]),
     (&[3, 67], &[1]),
@@ -147,25 +132,24 @@ pub(crate) const REDUCED: &[(&[usize], &[usize])] = &[
     (&[10007], &[0]),
 ];
 
+/// The test cases of a reduction.
+pub(crate) fn reduced(name: &str, reduce: for<'g> fn(Tensor<'g>, &[usize]) -> Tensor<'g>) -> Vec<Case> {
+    let case = |&(shape, axes): &(&[usize], &'static [usize])| {
+        Case::one(format!("{name} {shape:?} {axes:?}"), vec![unit(shape)], move |x| reduce(x[0], axes))
+    };
+    REDUCED.iter().map(case).collect()
+}
+
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    let mut all = Vec::new();
-    for &(shape, axes) in REDUCED {
-        all.push(Case::new(format!("sum {shape:?} {axes:?}"), vec![unit(shape)], move |g, x| {
-            Ok(vec![g.sum(x[0], axes)?])
-        }));
-    }
-    let variance = |shift: f64| {
-        move |g: &mut Graph, x: &[Var]| {
-            let x = g.affine(x[0], 1.0, shift)?;
-            Ok(vec![g.variance(x, &[0, 2])?])
-        }
-    };
-    all.push(Case::new("variance", vec![unit(&[3, 5, 67])], variance(0.0)));
-    all.push(Case::new("variance far from zero", vec![unit(&[3, 5, 67])], variance(1000.0)).tolerance(1e-4).order(0));
+    let variance =
+        |what: &str, shift: f64| Case::one(what, vec![unit(&[3, 5, 67])], move |x| (x[0] + shift).variance(&[0, 2]));
     let to = |from: Shape, to: Shape| {
-        Case::new(format!("sum_to {from:?} {to:?}"), vec![unit(&from)], move |g, x| Ok(vec![g.sum_to(x[0], &to)?]))
+        Case::one(format!("sum_to {from:?} {to:?}"), vec![unit(&from)], move |x| x[0].sum_to(&to))
     };
+    let mut all = reduced("sum", |x, axes| x.sum(axes));
+    all.push(variance("variance", 0.0));
+    all.push(variance("variance far from zero", 1000.0).tolerance(1e-4).order(0));
     all.extend([to(vec![3, 5, 7], vec![5, 1]), to(vec![3, 5, 7], vec![3, 1, 7]), to(vec![3, 5], vec![])]);
     all
 }
@@ -177,8 +161,8 @@ pub(crate) const TIMED: [(&[usize], &[usize]); 4] =
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
     let case = |(shape, axes): (&[usize], &'static [usize])| {
-        let build = |g: &mut Graph, x: &[Var]| Ok(vec![g.sum(x[0], axes)?]);
-        Case::new(format!("{shape:?} over {axes:?}"), vec![range(shape, 0.0, 1.0)], build).tolerance(5e-6)
+        let x = vec![range(shape, 0.0, 1.0)];
+        Case::one(format!("{shape:?} over {axes:?}"), x, move |x| x[0].sum(axes)).tolerance(5e-6)
     };
     TIMED.map(case).into()
 }

@@ -1,27 +1,11 @@
 //! Iterates of an affine map.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::{Real, SERIAL},
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    tensor::dtype::{DType, Type, expect_dtypes},
-    testing::cases::{Case, unit},
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::iterate`].
+/// The op of [`Tensor::iterate`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Iterate {
     /// What a number is multiplied by.
@@ -36,7 +20,7 @@ impl Iterate {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let (x, y) = (x[0].floats(), y[0].floats_mut());
         let blocks = y.par_chunks_mut(SERIAL / 2).zip(x.par_chunks(SERIAL / 2));
-        blocks.for_each(|(y, x)| Arch::new().dispatch(Iterates { map: self, x, y }));
+        blocks.for_each(|(y, x)| F::vectorize(Iterates { map: self, x, y }));
     }
 }
 
@@ -103,29 +87,28 @@ impl Op for Iterate {
         2 * u64::from(self.times) * y[0].count() as u64
     }
 
-    fn batched(&self, g: &mut Graph, x: crate::graph::op::Stacked) -> Result<Option<Vec<Var>>> {
-        Ok(Some(vec![g.apply(*self, &[x.x[0]])?]))
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+        Ok(Some(vec![x.x[0].apply(*self)]))
     }
 
-    fn vjp(&self, g: &mut Graph, _: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![ct[0].map(|ct| g.affine(ct, self.scale.powf(self.times.into()), 0.0)).transpose()?])
+    fn vjp<'g>(&self, _: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![ct[0].map(|ct| ct * self.scale.powf(self.times.into()))]))
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        self.vjp(g, at, dx)
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        self.vjp(at, dx)
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `y = f(f(… f(x)))`, `times` times, of `f(t) = scale t + shift`, elementwise: a fused multiply-add each time
-    /// where the executor has it. It computes much and moves little, so [`Ceilings`](crate::Ceilings) measures with it what an
-    /// executor computes at best.
+    /// where the executor has it. It computes much and moves little, so [`Ceilings`](crate::Ceilings) measures with it
+    /// what an executor computes at best.
     ///
-    /// # Errors
-    ///
-    /// [`Error::DType`](crate::Error::DType) for indices.
-    pub fn iterate(&mut self, x: Var, scale: f64, shift: f64, times: u32) -> Result<Var> {
-        self.apply(Iterate { scale, shift, times }, &[x])
+    /// Broken by indices ([`Error::DType`](crate::Error::DType)).
+    #[track_caller]
+    pub fn iterate(self, scale: f64, shift: f64, times: u32) -> Tensor<'g> {
+        self.apply(Iterate { scale, shift, times })
     }
 }
 
@@ -133,17 +116,14 @@ impl Graph {
 pub(crate) fn cases() -> Vec<Case> {
     let sizes = [(1, 1), (5, 7), (513, 8), (1031, 35), (20_003, 3)];
     let case = |(len, times): (usize, u32)| {
-        Case::new(format!("iterate {len} {times}"), vec![unit(&[len])], move |g, x| {
-            Ok(vec![g.iterate(x[0], -0.75, 0.3125, times)?])
-        })
+        Case::one(format!("iterate {len} {times}"), vec![unit(&[len])], move |x| x[0].iterate(-0.75, 0.3125, times))
     };
     let mut all: Vec<Case> = sizes.into_iter().map(case).collect();
-    all.push(Case::new("iterate no times", vec![unit(&[7])], |g, x| Ok(vec![g.iterate(x[0], 2.0, 1.0, 0)?])));
+    all.push(Case::one("iterate no times", vec![unit(&[7])], |x| x[0].iterate(2.0, 1.0, 0)));
     all
 }
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    let build = |g: &mut Graph, x: &[Var]| Ok(vec![g.iterate(x[0], 0.5, 0.75, 35)?]);
-    vec![Case::new("[1048579], 35 times", vec![unit(&[1_048_579])], build)]
+    vec![Case::one("[1048579], 35 times", vec![unit(&[1_048_579])], |x| x[0].iterate(0.5, 0.75, 35))]
 }

@@ -1,28 +1,10 @@
 //! Arrays one after the other along an axis.
 
-use crate::{
-    cpu::{
-        buffer::{In, Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    tensor::{
-        dtype::{Type, shape_error},
-        shape,
-    },
-    testing::cases::{Case, unit},
-};
+use crate::ops::shape::stacks::all_stacked;
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
 /// The op of [`Graph::concat`].
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Concat {
     axis: usize,
 }
@@ -92,62 +74,54 @@ impl Op for Concat {
         launches
     }
 
-    fn batched(&self, g: &mut Graph, x: crate::graph::op::Stacked) -> Result<Option<Vec<Var>>> {
-        let each = x.x.iter().zip(x.is).map(|(&v, &stacked)| if stacked { Ok(v) } else { g.repeat(v, x.k) });
-        let all = each.collect::<Result<Vec<_>>>()?;
-        Ok(Some(vec![g.concat(&all, self.axis + 1)?]))
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+        let all = all_stacked(x)?;
+        Ok(Some(vec![all[0].graph().concat(&all, self.axis + 1)]))
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let Some(ct) = ct[0] else { return Ok(vec![None; at.x.len()]) };
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        let Some(ct) = ct[0] else { return Ok(Some(vec![None; at.x.len()])) };
         let mut start = 0;
-        at.x.iter()
-            .map(|&x| {
-                let len = g.shape(x)[self.axis];
-                start += len;
-                g.slice(ct, self.axis, start - len, len).map(Some)
-            })
-            .collect()
+        let part = |x: &Tensor<'g>| {
+            let len = x.shape()?[self.axis];
+            start += len;
+            Ok(Some(ct.slice(self.axis, start - len, len)))
+        };
+        at.x.iter().map(part).collect::<Result<_>>().map(Some)
     }
 
-    fn jvp(&self, g: &mut Graph, at: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let dx =
-            at.x.iter()
-                .zip(dx)
-                .map(|(&x, &dx)| dx.map_or_else(|| g.fill_like(x, 0.0), Ok))
-                .collect::<Result<Vec<_>>>()?;
-        Ok(vec![Some(g.concat(&dx, self.axis)?)])
+    fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        let dx: Vec<_> = at.x.iter().zip(dx).map(|(x, dx)| dx.unwrap_or_else(|| x.fill_like(0.0))).collect();
+        Ok(Some(vec![Some(dx[0].graph().concat(&dx, self.axis))]))
     }
 }
 
 impl Graph {
-    /// The operands one after the other along an axis. Linear; its transpose is [`Graph::slice`].
+    /// The operands one after the other along an axis. Linear; its transpose is [`Tensor::slice`].
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when other extents differ, or there is no operand.
-    pub fn concat(&mut self, x: &[Var], axis: usize) -> Result<Var> {
-        self.apply(Concat { axis }, x)
+    /// Broken by other extents that differ, and by no operand at all ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn concat<'g>(&'g self, x: &[Tensor<'g>], axis: usize) -> Tensor<'g> {
+        let [y] = self.apply(Concat { axis }, x);
+        y
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [0, 1, 2]
-        .into_iter()
-        .map(|axis| {
-            let shapes = [1, 4, 67].map(|n| {
-                let mut shape = [3, 5, 2];
-                shape[axis] = n;
-                unit(&shape)
-            });
-            Case::new(format!("concat {axis}"), shapes.to_vec(), move |g, x| Ok(vec![g.concat(x, axis)?]))
-        })
-        .collect()
+    let case = |axis: usize| {
+        let shapes = [1, 4, 67].map(|n| {
+            let mut shape = [3, 5, 2];
+            shape[axis] = n;
+            unit(&shape)
+        });
+        Case::one(format!("concat {axis}"), shapes.to_vec(), move |x| x[0].graph().concat(x, axis))
+    };
+    [0, 1, 2].map(case).into()
 }
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
     let x = vec![unit(&[4099, 129]), unit(&[4099, 131])];
-    vec![Case::new("[4099, 129] [4099, 131] along 1", x, |g, x| Ok(vec![g.concat(x, 1)?]))]
+    vec![Case::one("[4099, 129] [4099, 131] along 1", x, |x| x[0].graph().concat(x, 1))]
 }

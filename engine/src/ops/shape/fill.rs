@@ -1,25 +1,6 @@
 //! `y = value`, everywhere.
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    tensor::{
-        dtype::{DType, Type},
-        shape::Shape,
-    },
-    testing::cases::Case,
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
 /// The op of [`Graph::fill`] and [`Graph::fill_u32`].
 #[derive(Debug)]
@@ -28,17 +9,19 @@ pub struct Fill {
     value: f64,
 }
 
+/// Bit for bit: a zero is not its negative.
+impl PartialEq for Fill {
+    fn eq(&self, other: &Self) -> bool {
+        self.ty == other.ty && self.value.to_bits() == other.value.to_bits()
+    }
+}
+
 impl Fill {
     fn eval<F: Real>(&self, _: &[Operand<F>], y: &mut [OutMut<F>]) {
         match &mut y[0] {
             OutMut::Float(y) => y.fill(F::of(self.value)),
             OutMut::Index(y) => y.fill(self.value as u32),
         }
-    }
-
-    /// The value.
-    pub fn value(&self) -> f64 {
-        self.value
     }
 }
 
@@ -57,54 +40,50 @@ impl Op for Fill {
         let len = y[0].count();
         let bits = match self.ty.dtype {
             DType::F32 => (self.value as f32).to_bits(),
-            DType::U32 => self.value as u32,
+            DType::U32 | DType::F16x2 => self.value as u32,
         };
         Launch::new("fill", len.div_ceil(256)).params([word(len), bits]).bind([Bind::Out(0)]).into()
     }
 
-    fn vjp(&self, _: &mut Graph, _: At, _: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(Vec::new())
+    fn vjp<'g>(&self, _: At<'_, 'g>, _: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(Vec::new()))
     }
 }
 
 impl Graph {
     /// `y = value` everywhere, of the given shape.
     ///
-    /// # Errors
-    ///
-    /// None today; the signature is that of every op.
-    pub fn fill(&mut self, shape: &[usize], value: f64) -> Result<Var> {
-        self.apply(Fill { ty: Type::f32(shape), value }, &[])
+    /// Broken by a shape of no elements or of more than eight axes ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn fill(&self, shape: &[usize], value: f64) -> Tensor<'_> {
+        let [y] = self.apply(Fill { ty: Type::f32(shape), value }, &[]);
+        y
     }
 
-    /// The same index everywhere, of the given shape.
-    ///
-    /// # Errors
-    ///
-    /// None today; the signature is that of every op.
-    pub fn fill_u32(&mut self, shape: &[usize], value: u32) -> Result<Var> {
-        self.apply(Fill { ty: Type::u32(shape), value: value.into() }, &[])
-    }
-
-    /// `y = value` everywhere, of the shape of `x`.
-    ///
-    /// # Errors
-    ///
-    /// None today; the signature is that of every op.
-    pub fn fill_like(&mut self, x: Var, value: f64) -> Result<Var> {
-        let shape = self.shape(x).to_vec();
-        self.fill(&shape, value)
+    /// The same index everywhere, of the given shape; broken as [`Graph::fill`].
+    #[track_caller]
+    pub fn fill_u32(&self, shape: &[usize], value: u32) -> Tensor<'_> {
+        let [y] = self.apply(Fill { ty: Type::u32(shape), value: value.into() }, &[]);
+        y
     }
 }
 
-/// Its test cases.
+impl<'g> Tensor<'g> {
+    /// `y = value` everywhere, of the shape of `x`.
+    #[track_caller]
+    pub fn fill_like(self, value: f64) -> Tensor<'g> {
+        self.shape().map_or(self, |shape| self.graph().fill(shape, value))
+    }
+}
+
+/// Its test cases: an operand gives them their graph.
 pub(crate) fn cases() -> Vec<Case> {
-    [vec![], vec![3, 5], vec![257]]
-        .into_iter()
-        .map(|s: Shape| {
-            let what = format!("fill {s:?}");
-            let build = move |g: &mut Graph, _: &[Var]| Ok(vec![g.fill(&s, -1.5)?, g.fill_u32(&s, 4_000_000_001)?]);
-            Case::new(what, Vec::new(), build).order(0)
+    let case = |s: Shape| {
+        Case::new(format!("fill {s:?}"), vec![Sample::Words(vec![0])], move |x| {
+            let g = x[0].graph();
+            Ok(vec![g.fill(&s, -1.5), g.fill_u32(&s, 4_000_000_001)])
         })
-        .collect()
+        .order(0)
+    };
+    [vec![], vec![3, 5], vec![257]].map(case).into()
 }

@@ -1,26 +1,10 @@
 //! Reverses axes.
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{launch::Launches, target::Class},
-    ops::shape::strided::Strided,
-    tensor::{
-        dtype::{Type, shape_error},
-        shape::{self, signed},
-    },
-    testing::cases::{Case, unit},
-};
+use crate::ops::shape::strided::{Strided, strided};
+use crate::{error::*, graph::*, tensor::*, testing::*};
 
-/// The op of [`Graph::flip`].
-#[derive(Debug)]
+/// The op of [`Tensor::flip`].
+#[derive(Debug, PartialEq)]
 pub struct Flip {
     axes: Vec<usize>,
 }
@@ -33,16 +17,12 @@ impl Flip {
             base += (x[axis] - 1) * strides[axis] as usize;
             strides[axis] = -strides[axis];
         }
-        Strided { base, strides }
-    }
-
-    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
-        self.view(x[0].shape()).eval(x[0].shape(), &x[0], &mut y[0]);
+        Strided { shape: x.to_vec(), base, strides }
     }
 }
 
 impl Op for Flip {
-    cpu!();
+    strided!();
 
     fn name(&self) -> &'static str {
         "flip"
@@ -56,36 +36,28 @@ impl Op for Flip {
         Ok(vec![x[0].clone()])
     }
 
-    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
-        self.view(&x[0].shape).launch(y[0])
+    fn vjp<'g>(&self, _: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![ct[0].map(|ct| ct.flip(&self.axes))]))
     }
 
-    fn vjp(&self, g: &mut Graph, _: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![ct[0].map(|ct| g.flip(ct, &self.axes)).transpose()?])
-    }
-
-    fn jvp(&self, g: &mut Graph, _: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![dx[0].map(|dx| g.flip(dx, &self.axes)).transpose()?])
+    fn jvp<'g>(&self, _: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![dx[0].map(|dx| dx.flip(&self.axes))]))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `x` with these axes reversed. Linear, and its own transpose.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when an axis does not exist or is named twice.
-    pub fn flip(&mut self, x: Var, axes: &[usize]) -> Result<Var> {
-        self.apply(Flip { axes: axes.to_vec() }, &[x])
+    /// Broken by an axis that does not exist or is named twice ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn flip(self, axes: &[usize]) -> Tensor<'g> {
+        self.apply(Flip { axes: axes.to_vec() })
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [vec![0], vec![1], vec![2, 0]]
-        .into_iter()
-        .map(|axes: Vec<usize>| {
-            Case::new(format!("flip {axes:?}"), vec![unit(&[3, 17, 5])], move |g, x| Ok(vec![g.flip(x[0], &axes)?]))
-        })
-        .collect()
+    let case =
+        |axes: Vec<usize>| Case::one(format!("flip {axes:?}"), vec![unit(&[3, 17, 5])], move |x| x[0].flip(&axes));
+    [vec![0], vec![1], vec![2, 0]].map(case).into()
 }

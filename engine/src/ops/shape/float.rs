@@ -4,29 +4,10 @@ use half::f16;
 use rayon::prelude::*;
 
 use crate::ops::shape::half::{BLOCK, floats};
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    tensor::{
-        dtype::{DType, Type, expect_dtypes, shape_error},
-        shape::{self, Shape},
-    },
-    testing::cases::{Case, Sample},
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::float`].
-#[derive(Debug)]
+/// The op of [`Tensor::float`].
+#[derive(Debug, PartialEq)]
 pub struct Float {
     /// Extents of the result.
     pub shape: Shape,
@@ -53,7 +34,8 @@ impl Op for Float {
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        expect_dtypes("float", x, &[DType::U32])?;
+        let dtype = x.first().map_or(DType::F16x2, |x| x.dtype);
+        expect_dtypes("float", x, &[if dtype == DType::U32 { dtype } else { DType::F16x2 }])?;
         let words = shape::count(&self.shape).div_ceil(2);
         if x[0].shape != [words] {
             return Err(shape_error("float", format!("[{words}] words for {:?}", self.shape), x));
@@ -68,24 +50,23 @@ impl Op for Float {
             .into()
     }
 
-    fn vjp(&self, _: &mut Graph, _: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(ct.to_vec())
+    fn vjp<'g>(&self, _: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(ct.to_vec()))
     }
 
-    fn jvp(&self, _: &mut Graph, _: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(dx.to_vec())
+    fn jvp<'g>(&self, _: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(dx.to_vec()))
     }
 }
 
-impl Graph {
-    /// The floats that words of [`Graph::half`] stand for, in this shape; exact.
+impl<'g> Tensor<'g> {
+    /// The floats that words of [`Tensor::half`] stand for, in this shape; exact.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when the shape has not twice as many elements as there are words, or one
-    /// fewer, [`Error::DType`](crate::Error::DType) when the words are not u32.
-    pub fn float(&mut self, words: Var, shape: &[usize]) -> Result<Var> {
-        self.apply(Float { shape: shape.to_vec() }, &[words])
+    /// Broken by a shape that has neither twice as many elements as there are words nor one fewer
+    /// ([`Error::Shape`](crate::Error::Shape)), and by words that are neither f16x2 nor u32 with the same bits ([`Error::DType`](crate::Error::DType)).
+    #[track_caller]
+    pub fn float(self, shape: &[usize]) -> Tensor<'g> {
+        self.apply(Float { shape: shape.to_vec() })
     }
 }
 
@@ -97,7 +78,7 @@ pub(crate) fn cases() -> Vec<Case> {
         let words = halves.chunks_exact(2).map(|pair| u32::from(pair[0]) | u32::from(pair[1]) << 16);
         let shape = shape.to_vec();
         let x = vec![Sample::Words(words.collect())];
-        Case::new(format!("float {shape:?}"), x, move |g, x| Ok(vec![g.float(x[0], &shape)?])).tolerance(0.0).order(0)
+        Case::one(format!("float {shape:?}"), x, move |x| x[0].float(&shape)).tolerance(0.0).order(0)
     };
     vec![case(&[1]), case(&[2]), case(&[127]), case(&[4, 32]), case(&[3, 43]), case(&[20_003])]
 }
@@ -106,5 +87,5 @@ pub(crate) fn cases() -> Vec<Case> {
 pub(crate) fn timed() -> Vec<Case> {
     let one = u32::from(f16::ONE.to_bits());
     let x = vec![Sample::Words(vec![one | one << 16; 524_290])];
-    vec![Case::new("[1048579]", x, |g, x| Ok(vec![g.float(x[0], &[1_048_579])?])).tolerance(0.0)]
+    vec![Case::one("[1048579]", x, |x| x[0].float(&[1_048_579])).tolerance(0.0)]
 }

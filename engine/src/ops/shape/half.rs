@@ -3,26 +3,10 @@
 use half::f16;
 use rayon::prelude::*;
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::{Real, SERIAL},
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    tensor::dtype::{DType, Type, expect_dtypes},
-    testing::cases::{Case, Sample, range},
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::half`].
-#[derive(Debug)]
+/// The op of [`Tensor::half`].
+#[derive(Debug, PartialEq)]
 pub struct Half;
 
 /// Elements that are turned at once.
@@ -50,7 +34,7 @@ impl Op for Half {
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
         expect_dtypes("half", x, &[DType::F32])?;
-        Ok(vec![Type::u32([x[0].count().div_ceil(2)])])
+        Ok(vec![Type { shape: vec![x[0].count().div_ceil(2)], dtype: DType::F16x2 }])
     }
 
     fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
@@ -61,33 +45,32 @@ impl Op for Half {
     }
 
     // The derivatives of the words are those of the floats that they stand for.
-    fn vjp(&self, _: &mut Graph, _: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(ct.to_vec())
+    fn vjp<'g>(&self, _: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(ct.to_vec()))
     }
 
-    fn jvp(&self, _: &mut Graph, _: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(dx.to_vec())
+    fn jvp<'g>(&self, _: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(dx.to_vec()))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// The floats of `x` as 16-bit floats (IEEE 754 binary16), two to a word, the first in the low half; a last half without
-    /// a float is 0. [`Graph::float`] takes them back.
+    /// a float is 0. [`Tensor::float`] takes them back.
     ///
     /// | | shape | range |
     /// |---|---|---|
     /// | x | any | any; from 65,520 on an infinity, below 2⁻²⁵ zero |
-    /// | y | `[⌈count/2⌉]`, u32 | |
+    /// | y | `[⌈count/2⌉]`, f16x2 | |
     ///
     /// Rounded to nearest, ties to even, to multiples of 2⁻²⁴ below 2⁻¹⁴: the same bits on every device. A derivative sees
     /// the identity in `float(half(x))` (straight through, Bengio et al. 2013), which errs by 2⁻¹¹ of `x` where that is
     /// normal.
     ///
-    /// # Errors
-    ///
-    /// [`Error::DType`](crate::Error::DType) when `x` is not f32.
-    pub fn half(&mut self, x: Var) -> Result<Var> {
-        self.apply(Half, &[x])
+    /// Broken by indices ([`Error::DType`](crate::Error::DType)).
+    #[track_caller]
+    pub fn half(self) -> Tensor<'g> {
+        self.apply(Half)
     }
 }
 
@@ -105,20 +88,14 @@ pub(crate) fn floats(len: usize) -> Vec<f32> {
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    let mut all: Vec<Case> = [1, 2, 127, 128, 129, 20_003]
-        .into_iter()
-        .map(|len| {
-            Case::new(format!("half {len}"), vec![Sample::Exact(vec![len], floats(len))], |g, x| {
-                Ok(vec![g.half(x[0])?])
-            })
-        })
-        .collect();
-    all.push(Case::new("half of [3, 5, 7]", vec![range(&[3, 5, 7], -2.0, 2.0)], |g, x| Ok(vec![g.half(x[0])?])));
+    let exact =
+        |len: usize| Case::one(format!("half {len}"), vec![Sample::Exact(vec![len], floats(len))], |x| x[0].half());
+    let mut all: Vec<Case> = [1, 2, 127, 128, 129, 20_003].map(exact).into();
+    all.push(Case::one("half of [3, 5, 7]", vec![range(&[3, 5, 7], -2.0, 2.0)], |x| x[0].half()));
     all.into_iter().map(|case| case.tolerance(0.0).order(0)).collect()
 }
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
-    let x = vec![range(&[1_048_579], -2.0, 2.0)];
-    vec![Case::new("[1048579]", x, |g, x| Ok(vec![g.half(x[0])?])).tolerance(0.0)]
+    vec![Case::one("[1048579]", vec![range(&[1_048_579], -2.0, 2.0)], |x| x[0].half()).tolerance(0.0)]
 }

@@ -1,31 +1,19 @@
 //! A margin of one value around an array.
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{
-        launch::{Bind, Launch, Launches, word},
-        target::Class,
-    },
-    tensor::{
-        dtype::{DType, Type, expect_dtypes, shape_error},
-        shape::{self, DIMS, Loops, Shape, signed},
-    },
-    testing::cases::{Case, unit},
-};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
 
-/// The op of [`Graph::pad`].
+/// The op of [`Tensor::pad`].
 #[derive(Debug)]
 pub struct Pad {
     margins: Vec<[usize; 2]>,
     value: f64,
+}
+
+/// Bit for bit: a zero is not its negative.
+impl PartialEq for Pad {
+    fn eq(&self, other: &Self) -> bool {
+        self.margins == other.margins && self.value.to_bits() == other.value.to_bits()
+    }
 }
 
 impl Pad {
@@ -74,43 +62,37 @@ impl Op for Pad {
         Launch::new("pad", len.div_ceil(256)).params(words).bind([Bind::In(0), Bind::Out(0)]).into()
     }
 
-    fn batched(&self, g: &mut Graph, x: crate::graph::op::Stacked) -> Result<Option<Vec<Var>>> {
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
         let margins = [&[[0, 0]], &self.margins[..]].concat();
-        Ok(Some(vec![g.pad(x.x[0], &margins, self.value)?]))
+        Ok(Some(vec![x.x[0].pad(&margins, self.value)]))
     }
 
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let Some(mut ct) = ct[0] else { return Ok(vec![None]) };
-        for (axis, margin) in self.margins.iter().enumerate() {
-            ct = g.slice(ct, axis, margin[0], g.shape(at.x[0])[axis])?;
-        }
-        Ok(vec![Some(ct)])
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        let shape = at.x[0].shape()?;
+        let axes = shape.iter().zip(&self.margins).enumerate();
+        let inner = |ct: Tensor<'g>| axes.fold(ct, |ct, (axis, (&len, margin))| ct.slice(axis, margin[0], len));
+        Ok(Some(vec![ct[0].map(inner)]))
     }
 
-    fn jvp(&self, g: &mut Graph, _: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![dx[0].map(|dx| g.pad(dx, &self.margins, 0.0)).transpose()?])
+    fn jvp<'g>(&self, _: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![dx[0].map(|dx| dx.pad(&self.margins, 0.0))]))
     }
 }
 
-impl Graph {
-    /// `x` inside a margin of `value`: `margins[axis]` elements before and after it. Its transpose is [`Graph::slice`].
+impl<'g> Tensor<'g> {
+    /// `x` inside a margin of `value`: `margins[axis]` elements before and after it. Its transpose is [`Tensor::slice`].
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when there is not one margin for each axis.
-    pub fn pad(&mut self, x: Var, margins: &[[usize; 2]], value: f64) -> Result<Var> {
-        self.apply(Pad { margins: margins.to_vec(), value }, &[x])
+    /// Broken where there is not one margin for each axis ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn pad(self, margins: &[[usize; 2]], value: f64) -> Tensor<'g> {
+        self.apply(Pad { margins: margins.to_vec(), value })
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [vec![[1, 2], [0, 0], [3, 0]], vec![[0, 0], [5, 7], [0, 1]], vec![[0, 1], [0, 0], [0, 0]]]
-        .into_iter()
-        .map(|margins: Vec<[usize; 2]>| {
-            Case::new(format!("pad {margins:?}"), vec![unit(&[2, 17, 3])], move |g, x| {
-                Ok(vec![g.pad(x[0], &margins, 0.5)?])
-            })
-        })
-        .collect()
+    let case = |margins: [[usize; 2]; 3]| {
+        Case::one(format!("pad {margins:?}"), vec![unit(&[2, 17, 3])], move |x| x[0].pad(&margins, 0.5))
+    };
+    [[[1, 2], [0, 0], [3, 0]], [[0, 0], [5, 7], [0, 1]], [[0, 1], [0, 0], [0, 0]]].map(case).into()
 }

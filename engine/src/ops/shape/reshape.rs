@@ -1,37 +1,16 @@
-//! The same elements under another shape, and values that derivatives do not see.
+//! The same elements under another shape.
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::{Error, Result},
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{launch::Launches, target::Class},
-    tensor::{
-        dtype::{Type, shape_error},
-        shape::{self, DIMS, Shape},
-    },
-    testing::cases::{Case, unit},
-};
+use crate::ops::shape::strided::view;
+use crate::{error::*, graph::*, tensor::*, testing::*};
 
-/// The op of [`Graph::reshape`].
-#[derive(Debug)]
+/// The op of [`Tensor::reshape`].
+#[derive(Debug, PartialEq)]
 pub struct Reshape {
     shape: Shape,
 }
 
-impl Reshape {
-    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
-        y[0].copy_from(x[0].data);
-    }
-}
-
 impl Op for Reshape {
-    cpu!();
+    view!();
 
     fn name(&self) -> &'static str {
         "reshape"
@@ -45,69 +24,61 @@ impl Op for Reshape {
         Ok(vec![Type { shape: self.shape.clone(), dtype: x[0].dtype }])
     }
 
-    fn launch(&self, _: Class, _: &[&Type], _: &[&Type]) -> Launches {
-        Launches::default()
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+        Ok(Some(vec![x.x[0].reshape(&[&[x.k], &self.shape[..]].concat())]))
     }
 
-    fn is_view(&self) -> bool {
-        true
+    fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        let shape = at.x[0].shape()?;
+        Ok(Some(vec![ct[0].map(|ct| ct.reshape(shape))]))
     }
 
-    fn flops(&self, _: &[&Type], _: &[&Type]) -> u64 {
-        0
-    }
-
-    fn batched(&self, g: &mut Graph, x: crate::graph::op::Stacked) -> Result<Option<Vec<Var>>> {
-        Ok(Some(vec![g.reshape(x.x[0], &[&[x.k], &self.shape[..]].concat())?]))
-    }
-
-    fn vjp(&self, g: &mut Graph, at: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let shape = g.shape(at.x[0]).to_vec();
-        Ok(vec![ct[0].map(|ct| g.reshape(ct, &shape)).transpose()?])
-    }
-
-    fn jvp(&self, g: &mut Graph, _: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![dx[0].map(|dx| g.reshape(dx, &self.shape)).transpose()?])
+    fn jvp<'g>(&self, _: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![dx[0].map(|dx| dx.reshape(&self.shape))]))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// The same elements in the same order under another shape; no dispatch.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`] when the numbers of elements differ or there are more than eight axes.
-    pub fn reshape(&mut self, x: Var, shape: &[usize]) -> Result<Var> {
-        if self.shape(x) == shape {
-            return Ok(x);
+    /// Broken by another number of elements, and by more than eight axes ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn reshape(self, shape: &[usize]) -> Tensor<'g> {
+        match self.shape() {
+            Ok(own) if own == shape => self,
+            _ => self.apply(Reshape { shape: shape.to_vec() }),
         }
-        self.apply(Reshape { shape: shape.to_vec() }, &[x])
     }
 
     /// Inserts axes of extent 1, at these places of the result.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`] when a place lies beyond the result.
-    pub fn unsqueeze(&mut self, x: Var, axes: &[usize]) -> Result<Var> {
-        let mut shape = self.shape(x).to_vec();
+    /// Broken by a place beyond the result ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn unsqueeze(self, axes: &[usize]) -> Tensor<'g> {
+        match self.unsqueezed(axes) {
+            Ok(shape) => self.reshape(&shape),
+            Err(error) => self.graph().wait(Err(error)),
+        }
+    }
+
+    fn unsqueezed(self, axes: &[usize]) -> Result<Shape> {
+        let mut shape = self.shape()?.to_vec();
         let mut axes = axes.to_vec();
         axes.sort_unstable();
         for axis in axes {
             if axis > shape.len() {
-                let rule = format!("axis {axis} exists in the result");
-                return Err(Error::Shape { op: "unsqueeze", rule, got: format!("{:?}", self.shape(x)) });
+                return Err(shape_error("unsqueeze", format!("axis {axis} exists in the result"), &[self.ty()?]));
             }
             shape.insert(axis, 1);
         }
-        self.reshape(x, &shape)
+        Ok(shape)
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new("reshape", vec![unit(&[3, 10])], |g, x| {
-        let y = g.reshape(x[0], &[2, 5, 3])?;
-        Ok(vec![g.mul(y, y)?])
+    vec![Case::one("reshape", vec![unit(&[3, 10])], |x| {
+        let y = x[0].reshape(&[2, 5, 3]);
+        y * y
     })]
 }

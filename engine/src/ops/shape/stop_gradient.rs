@@ -1,32 +1,14 @@
 //! `y = x`, whose derivative is zero.
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{launch::Launches, target::Class},
-    tensor::dtype::Type,
-    testing::cases::{Case, unit},
-};
+use crate::ops::shape::strided::view;
+use crate::{error::*, graph::*, tensor::*, testing::*};
 
-/// The op of [`Graph::stop_gradient`].
-#[derive(Debug)]
+/// The op of [`Tensor::stop_gradient`].
+#[derive(Debug, PartialEq)]
 pub struct StopGradient;
 
-impl StopGradient {
-    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
-        y[0].copy_from(x[0].data);
-    }
-}
-
 impl Op for StopGradient {
-    cpu!();
+    view!();
 
     fn name(&self) -> &'static str {
         "stop_gradient"
@@ -36,49 +18,32 @@ impl Op for StopGradient {
         Ok(vec![x[0].clone()])
     }
 
-    fn launch(&self, _: Class, _: &[&Type], _: &[&Type]) -> Launches {
-        Launches::default()
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
+        Ok(Some(vec![x.x[0].stop_gradient()]))
     }
 
-    fn is_view(&self) -> bool {
-        true
+    fn vjp<'g>(&self, _: At<'_, 'g>, _: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![None]))
     }
 
-    fn flops(&self, _: &[&Type], _: &[&Type]) -> u64 {
-        0
-    }
-
-    fn batched(&self, g: &mut Graph, x: crate::graph::op::Stacked) -> Result<Option<Vec<Var>>> {
-        Ok(Some(vec![g.stop_gradient(x.x[0])?]))
-    }
-
-    fn vjp(&self, _: &mut Graph, _: At, _: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![None])
-    }
-
-    fn jvp(&self, _: &mut Graph, _: At, _: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![None])
+    fn jvp<'g>(&self, _: At<'_, 'g>, _: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![None]))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// `y = x`, as a constant to every derivative. It is the only way to detach a value.
-    ///
-    /// # Errors
-    ///
-    /// None today; the signature is that of every op.
-    pub fn stop_gradient(&mut self, x: Var) -> Result<Var> {
-        self.apply(StopGradient, &[x])
+    #[track_caller]
+    pub fn stop_gradient(self) -> Tensor<'g> {
+        self.apply(StopGradient)
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    vec![
-        Case::new("stop_gradient", vec![unit(&[7])], |g, x| {
-            let y = g.stop_gradient(x[0])?;
-            Ok(vec![g.mul(y, y)?])
-        })
-        .order(0),
-    ]
+    let case = Case::one("stop_gradient", vec![unit(&[7])], |x| {
+        let y = x[0].stop_gradient();
+        y * y
+    });
+    vec![case.order(0)]
 }

@@ -1,43 +1,40 @@
-//! The ops that only move elements: an output index maps to an input offset by strides.
+//! The frame of ops that only move elements, where strides map an output index to an input offset, and of views, which move
+//! none.
 
 use rayon::prelude::*;
 
-use crate::{
-    cpu::{
-        buffer::{In, Operand, OutMut},
-        float::{Real, SERIAL},
-    },
-    launch::launch::{Bind, Launch, Launches, loop_words, word},
-    tensor::{dtype::Type, shape::Loops},
-};
+use crate::{cpu::*, launch::*, tensor::*};
 
 /// `y[i] = x[base + Σ iₐ strideₐ]`.
 pub(crate) struct Strided {
+    /// Extents of `y`.
+    pub shape: Shape,
     pub base: usize,
     pub strides: Vec<isize>,
 }
 
 impl Strided {
-    pub(crate) fn launch(&self, y: &Type) -> Launches {
+    pub(crate) fn launch(&self) -> Launches {
         const LANES: usize = 64;
-        let loops = Loops::new(&y.shape, [&self.strides]);
-        let words = [word(y.count()), word(self.base), word(loops.extents.len()), 0];
-        Launch::new("strided", y.count().div_ceil(4 * LANES))
+        let len = count(&self.shape);
+        let loops = Loops::new(&self.shape, [&self.strides]);
+        let words = [word(len), word(self.base), word(loops.extents.len()), 0];
+        Launch::new("strided", len.div_ceil(4 * LANES))
             .params(words.into_iter().chain(loop_words(&loops.extents, &loops.strides)))
             .bind([Bind::In(0), Bind::Out(0)])
             .into()
     }
 
-    pub(crate) fn eval<F: Real>(&self, shape: &[usize], x: &Operand<F>, y: &mut OutMut<F>) {
-        match (x.data, y) {
-            (In::Float(x), OutMut::Float(y)) => self.copy(shape, x, y),
-            (In::Index(x), OutMut::Index(y)) => self.copy(shape, x, y),
+    pub(crate) fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
+        match (x[0].data, &mut y[0]) {
+            (In::Float(x), OutMut::Float(y)) => self.copy(x, y),
+            (In::Index(x), OutMut::Index(y)) => self.copy(x, y),
             _ => unreachable!("the result has its operand's type"),
         }
     }
 
-    fn copy<T: Copy + Send + Sync>(&self, shape: &[usize], x: &[T], y: &mut [T]) {
-        let loops = Loops::new(shape, [&self.strides]);
+    fn copy<T: Copy + Send + Sync>(&self, x: &[T], y: &mut [T]) {
+        let loops = Loops::new(&self.shape, [&self.strides]);
         let run = loops.run();
         let stride = loops.strides[loops.strides.len() - 1][0];
         let per_task = (SERIAL / run).max(1);
@@ -60,3 +57,47 @@ impl Strided {
         y.par_chunks_mut(per_task * run).enumerate().for_each(task);
     }
 }
+
+/// `launch`, `host` and `twin` of an op whose `view` of its operand's extents is a [`Strided`].
+macro_rules! strided {
+    () => {
+        fn launch(&self, _: crate::launch::target::Class, x: &[&Type], _: &[&Type]) -> crate::launch::launch::Launches {
+            self.view(&x[0].shape).launch()
+        }
+
+        fn host(&self, x: &[crate::cpu::buffer::Operand<f32>], y: &mut [crate::cpu::buffer::OutMut<f32>]) {
+            self.view(x[0].shape()).eval(x, y)
+        }
+
+        fn twin(&self, x: &[crate::cpu::buffer::Operand<f64>], y: &mut [crate::cpu::buffer::OutMut<f64>]) {
+            self.view(x[0].shape()).eval(x, y)
+        }
+    };
+}
+pub(crate) use strided;
+
+/// `launch`, `host` and `twin` of an op whose result is its operand's bytes, which no device dispatches.
+macro_rules! view {
+    () => {
+        fn launch(&self, _: crate::launch::target::Class, _: &[&Type], _: &[&Type]) -> crate::launch::launch::Launches {
+            Default::default()
+        }
+
+        fn host(&self, x: &[crate::cpu::buffer::Operand<f32>], y: &mut [crate::cpu::buffer::OutMut<f32>]) {
+            y[0].copy_from(x[0].data);
+        }
+
+        fn twin(&self, x: &[crate::cpu::buffer::Operand<f64>], y: &mut [crate::cpu::buffer::OutMut<f64>]) {
+            y[0].copy_from(x[0].data);
+        }
+
+        fn is_view(&self) -> bool {
+            true
+        }
+
+        fn flops(&self, _: &[&Type], _: &[&Type]) -> u64 {
+            0
+        }
+    };
+}
+pub(crate) use view;

@@ -1,47 +1,27 @@
 //! Permutes axes.
 
-use crate::{
-    cpu::{
-        buffer::{Operand, OutMut},
-        float::Real,
-    },
-    error::Result,
-    graph::{
-        graph::{Graph, Var},
-        op::{At, Op, cpu},
-    },
-    launch::{launch::Launches, target::Class},
-    ops::shape::strided::Strided,
-    tensor::{
-        dtype::{Type, shape_error},
-        shape::{self, Shape},
-    },
-    testing::cases::{Case, unit},
-};
+use crate::ops::shape::strided::{Strided, strided};
+use crate::{error::*, graph::*, tensor::*, testing::*};
 
-/// The op of [`Graph::transpose`].
-#[derive(Debug)]
+/// The op of [`Tensor::transpose`].
+#[derive(Debug, PartialEq)]
 pub struct Transpose {
     axes: Vec<usize>,
 }
 
 impl Transpose {
-    fn view(&self, x: &[usize]) -> (Shape, Strided) {
+    fn view(&self, x: &[usize]) -> Strided {
         let strides = shape::strides(x);
-        (
-            self.axes.iter().map(|&a| x[a]).collect(),
-            Strided { base: 0, strides: self.axes.iter().map(|&a| strides[a] as isize).collect() },
-        )
-    }
-
-    fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
-        let (shape, view) = self.view(x[0].shape());
-        view.eval(&shape, &x[0], &mut y[0]);
+        Strided {
+            shape: self.axes.iter().map(|&a| x[a]).collect(),
+            base: 0,
+            strides: self.axes.iter().map(|&a| strides[a] as isize).collect(),
+        }
     }
 }
 
 impl Op for Transpose {
-    cpu!();
+    strided!();
 
     fn name(&self) -> &'static str {
         "transpose"
@@ -53,67 +33,59 @@ impl Op for Transpose {
         if !sorted.into_iter().eq(0..x[0].shape.len()) {
             return Err(shape_error("transpose", format!("{:?} is a permutation of the axes", self.axes), x));
         }
-        Ok(vec![Type { shape: self.view(&x[0].shape).0, dtype: x[0].dtype }])
+        Ok(vec![Type { shape: self.view(&x[0].shape).shape, dtype: x[0].dtype }])
     }
 
-    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
-        self.view(&x[0].shape).1.launch(y[0])
-    }
-
-    fn batched(&self, g: &mut Graph, x: crate::graph::op::Stacked) -> Result<Option<Vec<Var>>> {
+    fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
         let axes: Vec<usize> = [0].into_iter().chain(self.axes.iter().map(|a| a + 1)).collect();
-        Ok(Some(vec![g.transpose(x.x[0], &axes)?]))
+        Ok(Some(vec![x.x[0].transpose(&axes)]))
     }
 
-    fn vjp(&self, g: &mut Graph, _: At, ct: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    fn vjp<'g>(&self, _: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
         let mut inverse = vec![0; self.axes.len()];
         for (i, &axis) in self.axes.iter().enumerate() {
             inverse[axis] = i;
         }
-        Ok(vec![ct[0].map(|ct| g.transpose(ct, &inverse)).transpose()?])
+        Ok(Some(vec![ct[0].map(|ct| ct.transpose(&inverse))]))
     }
 
-    fn jvp(&self, g: &mut Graph, _: At, dx: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![dx[0].map(|dx| g.transpose(dx, &self.axes)).transpose()?])
+    fn jvp<'g>(&self, _: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
+        Ok(Some(vec![dx[0].map(|dx| dx.transpose(&self.axes))]))
     }
 }
 
-impl Graph {
+impl<'g> Tensor<'g> {
     /// Axis `i` of the result is axis `axes[i]` of `x`. Linear; its transpose is the inverse permutation.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) when `axes` is no permutation.
-    pub fn transpose(&mut self, x: Var, axes: &[usize]) -> Result<Var> {
-        if axes.iter().copied().eq(0..self.shape(x).len()) {
-            return Ok(x);
+    /// Broken by axes that are no permutation ([`Error::Shape`](crate::Error::Shape)).
+    #[track_caller]
+    pub fn transpose(self, axes: &[usize]) -> Tensor<'g> {
+        match self.shape() {
+            Ok(own) if axes.iter().copied().eq(0..own.len()) => self,
+            _ => self.apply(Transpose { axes: axes.to_vec() }),
         }
-        self.apply(Transpose { axes: axes.to_vec() }, &[x])
     }
 }
 
 /// Its test cases.
 pub(crate) fn cases() -> Vec<Case> {
-    [
-        (vec![3, 67], vec![1, 0]),
-        (vec![2, 3, 5], vec![2, 0, 1]),
-        (vec![2, 3, 5, 7], vec![0, 2, 1, 3]),
-        (vec![2, 1, 3, 2, 5], vec![4, 2, 0, 3, 1]),
-    ]
-    .into_iter()
-    .map(|(shape, axes): (Shape, Vec<usize>)| {
-        Case::new(format!("transpose {shape:?} {axes:?}"), vec![unit(&shape)], move |g, x| {
-            Ok(vec![g.transpose(x[0], &axes)?])
-        })
-    })
-    .collect()
+    let all: [(&[usize], &'static [usize]); 4] = [
+        (&[3, 67], &[1, 0]),
+        (&[2, 3, 5], &[2, 0, 1]),
+        (&[2, 3, 5, 7], &[0, 2, 1, 3]),
+        (&[2, 1, 3, 2, 5], &[4, 2, 0, 3, 1]),
+    ];
+    let case = |(shape, axes): (&[usize], &'static [usize])| {
+        Case::one(format!("transpose {shape:?} {axes:?}"), vec![unit(shape)], |x| x[0].transpose(axes))
+    };
+    all.map(case).into()
 }
 
 /// Its timed cases.
 pub(crate) fn timed() -> Vec<Case> {
     let all: [(&[usize], &'static [usize]); 2] = [(&[1031, 1027], &[1, 0]), (&[16, 129, 8, 64], &[0, 2, 1, 3])];
     let case = |(shape, axes): (&[usize], &'static [usize])| {
-        Case::new(format!("{shape:?} as {axes:?}"), vec![unit(shape)], |g, x| Ok(vec![g.transpose(x[0], axes)?]))
+        Case::one(format!("{shape:?} as {axes:?}"), vec![unit(shape)], |x| x[0].transpose(axes))
     };
     all.map(case).into()
 }
