@@ -97,9 +97,8 @@ impl Samples {
     }
 
     fn with(mut self, name: &str, len: usize, array: Array) -> Result<Self> {
-        if self.count == 0 || len == 0 || !len.is_multiple_of(self.count) {
-            return Err(argument(name, format!("as much for each of {} samples", self.count), len));
-        }
+        let fits = self.count > 0 && len > 0 && len.is_multiple_of(self.count);
+        refuse!(!fits, name, format!("as much for each of {} samples", self.count), len);
         self.arrays.push((name.into(), array));
         Ok(self)
     }
@@ -230,17 +229,16 @@ impl Problem {
     ///
     /// [`Error::Argument`] when there are not so many.
     pub fn of(task: &Task, part: Part, count: usize, network: Network, loss: Loss) -> Result<Self> {
-        Ok(match task {
+        let classes = task.classes();
+        match task {
             Task::Images(dataset) => {
                 let images = if part == Part::Train { &dataset.train } else { &dataset.test };
-                let samples = Samples::images(dataset, images, count)?;
-                Problem::classifier(network, loss, images.shape, task.classes(), samples)
+                let samples = Samples::images(dataset, images, count);
+                samples.map(|samples| Problem::classifier(network, loss, images.shape, classes, samples))
             }
-            Task::Text(text) => {
-                let samples = Samples::sequences(text, part, count)?;
-                Problem::language(network, loss, text.context, task.classes(), samples)
-            }
-        })
+            Task::Text(text) => Samples::sequences(text, part, count)
+                .map(|samples| Problem::language(network, loss, text.context, classes, samples)),
+        }
     }
 
     /// Where in a vector the trained parameters are, those whose names begin with one of `blocks`; all where there are none.
@@ -250,8 +248,7 @@ impl Problem {
     /// [`Error::Argument`] for a block that is not there.
     pub fn layout(&self, blocks: &[String]) -> Result<Vec<Block>> {
         let g = Graph::new();
-        let (.., params) = self.graph(&g, BatchNorm::Eval, 1, blocks)?;
-        Ok(layout(&params))
+        self.graph(&g, BatchNorm::Eval, 1, blocks).map(|(.., params)| layout(&params))
     }
 
     /// The graph for `n` samples, without assignments, whatever it asks for.
@@ -304,13 +301,11 @@ impl Problem {
             BatchNorm::Full => size.unwrap_or(count).clamp(1, count),
         };
         let batch = if batch_norm == BatchNorm::Full { count } else { size };
-        if batch_norm != BatchNorm::Eval && (batch < 2 || batch > count) {
-            return Err(argument("batch-norm batch", format!("2 to {count} samples"), batch));
-        }
-        if matches!(batch_norm, BatchNorm::Batch(_)) && count % size == 1 {
-            let expected = format!("a size that does not leave one of {count} samples over");
-            return Err(argument("batch-norm batch", expected, size));
-        }
+        let fits = batch_norm == BatchNorm::Eval || (2..=count).contains(&batch);
+        refuse!(!fits, "batch-norm batch", format!("2 to {count} samples"), batch);
+        let single = matches!(batch_norm, BatchNorm::Batch(_)) && count % size == 1;
+        let expected = || format!("a size that does not leave one of {count} samples over");
+        refuse!(single, "batch-norm batch", expected(), size);
         let batch = |start| MicroBatch { range: start..(start + size).min(count), drawn: None };
         Ok((0..count).step_by(size).map(batch).collect())
     }

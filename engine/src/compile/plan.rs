@@ -160,7 +160,8 @@ impl fmt::Display for Plan {
             match step {
                 Step::Copy { from, to, ty } => writeln!(f, "{to} = copy {from} {ty}")?,
                 Step::Apply { op, x, y, launches, .. } => {
-                    writeln!(f, "{} = {op:?} {}: {} bytes, {} FLOPs", list(y), list(x), step.bytes(), step.flops())?;
+                    let (bytes, flops) = (step.bytes(), step.flops());
+                    writeln!(f, "{} = {} {}: {bytes} bytes, {flops} FLOPs, {op:?}", list(y), op.name(), list(x))?;
                     for l in &launches.list {
                         writeln!(f, "    {} {:?} grid {:?}", l.kernel, l.constants, l.groups)?;
                     }

@@ -166,9 +166,8 @@ impl Direction {
         let rows: Vec<Vec<f64>> = trajectory.iter().map(|v| v.iter().zip(&own).map(|(v, o)| v - o).collect()).collect();
         let m = rows.len();
         let gram = DMatrix::from_fn(m, m, |i, j| dot(&rows[i], &rows[j]));
-        if m < k || k == 0 || !gram.iter().all(|v| v.is_finite()) {
-            return Err(argument("trajectory", format!("{} or more finite points", k.max(1)), m));
-        }
+        let fits = m >= k && k > 0 && gram.iter().all(|v| v.is_finite());
+        refuse!(!fits, "trajectory", format!("{} or more finite points", k.max(1)), m);
         let total = gram.trace();
         let svd = gram.svd(true, false);
         let mut order: Vec<usize> = (0..m).collect();
@@ -217,9 +216,8 @@ impl Directions {
         if let [first, second] = &mut list[..] {
             let along = dot(&first.vector, &second.vector) / (first.norm * first.norm);
             let found = along * first.norm / second.norm;
-            if 1.0 - found.abs() < 1e-9 {
-                return Err(argument("directions", "two that are not parallel", format!("a cosine of {found}")));
-            }
+            let parallel = 1.0 - found.abs() < 1e-9;
+            refuse!(parallel, "directions", "two that are not parallel", format!("a cosine of {found}"));
             let rest: Vec<f64> = second.vector.iter().zip(&first.vector).map(|(b, a)| b - along * a).collect();
             *second = Direction { seed: second.seed, ..Direction::new(&second.kind, &rest)? };
             cosine = Some(found);

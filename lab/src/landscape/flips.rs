@@ -1,9 +1,9 @@
 //! Kinks between two points.
 
-use hillshade_engine::{Node, Session, Source, Tensor};
+use hillshade_engine::{Node, Session, Source};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::*, landscape::landscape::*, operator::live};
+use crate::{error::*, landscape::landscape::*, operator::*};
 
 /// Signs of the inputs of ReLUs that differ between two points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ impl Landscape {
     pub fn flips(&mut self, session: &mut Session, from: &[f64], to: &[f64]) -> Result<Flips> {
         let mut programs = match self.flips.take() {
             Some(programs) => programs,
-            None => self.programs(session, self.mode(), |session, m| Ok((self.signs(session, m)?, None)))?,
+            None => self.programs(session, self.mode(), |session, m| self.signs(session, m))?,
         };
         let mut flips = Flips { count: 0, of: 0 };
         for i in 0..programs.batches.len() {
@@ -41,7 +41,7 @@ impl Landscape {
 
     /// Of the inputs of the ReLUs on which the loss depends, counts of those whose sign is another than in the last run, and
     /// of all; by the first axis, as more than f32 counts are added up outside.
-    fn signs<'g>(&self, session: &mut Session, m: &Moved<'g>) -> Result<Vec<Tensor<'g>>> {
+    fn signs<'g>(&self, session: &mut Session, m: &Moved<'g>) -> Result<Wanted<'g>> {
         let (g, size) = (m.parts.losses.graph(), m.parts.losses.count()?);
         let is_relu = |node: &&Node| matches!(&node.source, Source::Op(op) if op.name() == "relu");
         let inputs: Vec<_> =
@@ -55,7 +55,6 @@ impl Landscape {
             differ.push(new.ne(old).sum(&(1..ty.shape.len()).collect::<Vec<_>>()));
             all.push(g.fill(&ty.shape[..ty.shape.len().min(1)], ty.shape.iter().skip(1).product::<usize>() as f64));
         }
-        differ.extend(all);
-        Ok(differ)
+        Ok(([differ, all].concat(), None))
     }
 }

@@ -26,8 +26,8 @@ impl Statistics {
     /// Those that matter for a problem: frozen where it has no batch normalization.
     pub fn of(self, problem: &Problem) -> Result<Self> {
         let g = Graph::new();
-        let (b, ..) = problem.graph(&g, BatchNorm::Eval, 1, &[])?;
-        Ok(if norms(&b.params).is_empty() { Statistics::Frozen } else { self })
+        let built = problem.graph(&g, BatchNorm::Eval, 1, &[]);
+        built.map(|(b, ..)| if norms(&b.params).is_empty() { Statistics::Frozen } else { self })
     }
 
     /// The mode in which gradient and curvature are those of a landscape over so many samples: none for statistics that
@@ -158,7 +158,7 @@ impl Landscape {
         };
         if let Statistics::Reestimated(size) = statistics {
             let mode = BatchNorm::Batch(size.min(l.samples()));
-            l.estimates = Some(l.programs(session, mode, |_, m| Ok((vec![], Some(l.estimated(m)?))))?);
+            l.estimates = Some(l.programs(session, mode, |_, m| l.estimated(m))?);
         }
         l.losses = Some(l.programs(session, l.mode(), |_, m| Ok((m.there(&[m.parts.losses])?, None)))?);
         Ok(l)
@@ -228,7 +228,7 @@ impl Landscape {
     }
 
     /// The batch means and variances of all batch normalizations, one after the other.
-    fn estimated<'g>(&self, m: &Moved<'g>) -> Result<Tensor<'g>> {
+    fn estimated<'g>(&self, m: &Moved<'g>) -> Result<Wanted<'g>> {
         let (g, mut all) = (m.b.g, Vec::new());
         for norm in &self.norms {
             let gain = named(&m.b.params, norm, "weight")?.var;
@@ -242,7 +242,7 @@ impl Landscape {
             let at = m.there(&g.tensors(&y[1..3]))?;
             all.extend([at[0], (at[1] * at[1]).recip() - eps]);
         }
-        Ok(flatten(g, &all))
+        Ok((Vec::new(), Some(flatten(g, &all))))
     }
 
     fn at(&self, c: &[f64]) -> Result<At> {

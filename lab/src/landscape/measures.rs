@@ -128,7 +128,6 @@ pub fn step_measures(session: &mut Session, problem: &Problem, conditions: &Cond
         return Err(argument("step", "a positive number", step));
     }
     let mut line = Line::new(session, problem, conditions)?;
-    let loss = line.center;
     let gradient = line.landscape.gradient(session, &[0.0])?;
     let gradient_norm = norm(&gradient);
     refuse!(!positive(gradient_norm), "gradient", "a positive number", gradient_norm);
@@ -143,7 +142,7 @@ pub fn step_measures(session: &mut Session, problem: &Problem, conditions: &Cond
     let losses = points.iter().map(|p| p.loss);
     let variation = [losses.clone().fold(f64::INFINITY, f64::min), losses.fold(f64::NEG_INFINITY, f64::max)];
     let beta = points.iter().map(|p| p.smoothness).fold(0.0, f64::max);
-    Ok(Step { loss, gradient_norm, points, variation, beta })
+    Ok(Step { loss: line.center, gradient_norm, points, variation, beta })
 }
 
 /// Which displacements `δ` are within a radius `ρ`.
@@ -189,8 +188,7 @@ pub fn average_sharpness(
     refuse!(!positive(radius), "radius", "a positive number", radius);
     refuse!(draws < 2, "draws", "2 or more", draws);
     let mut line = Line::new(session, problem, conditions)?;
-    let loss = line.center;
-    let mut rises = Vec::new();
+    let (loss, mut rises) = (line.center, Vec::new());
     for draw in 0..draws {
         let z = normal(line.landscape.dimension(), seed, draw);
         let scale = radius / norm(&z);

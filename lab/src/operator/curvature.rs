@@ -35,9 +35,8 @@ impl Curvature {
     /// [`Error::NotDeterministic`] for a loss that is not the same twice, [`Error::Memory`] for one that does not fit,
     /// [`Error::Argument`] for options that do not.
     pub fn new(session: &mut Session, problem: &Problem, matrix: Matrix, options: &Options) -> Result<Self> {
-        if let (Matrix::Fisher { .. }, None) = (matrix, problem.likelihood) {
-            return Err(argument("fisher", "a problem with a likelihood to draw targets from", "none"));
-        }
+        let blind = matches!((matrix, problem.likelihood), (Matrix::Fisher { .. }, None));
+        refuse!(blind, "fisher", "a problem with a likelihood to draw targets from", "none");
         let mut options = options.clone();
         let may_part = options.batch_norm == BatchNorm::Full
             && options.micro_batch.is_none()
@@ -131,8 +130,8 @@ impl Curvature {
         self.each_batch(session, k, |program, session, inputs| {
             profiles.push(block_on(program.profile(session, inputs))?);
             Ok(())
-        })?;
-        Ok(profiles)
+        })
+        .map(|()| profiles)
     }
 
     /// Runs the product with `k` directions on each micro-batch.

@@ -96,6 +96,7 @@ impl Gradient {
 
     /// The Euclidean norm of the gradient that was computed last.
     pub fn norm(&self, session: &mut Session) -> Result<f64> {
-        Ok(Vectors::new(self.dimension()).inner(session, self.state(), self.state())?[(0, 0)].sqrt())
+        let squares = Vectors::new(self.dimension()).inner(session, self.state(), self.state());
+        squares.map(|squares| squares[(0, 0)].sqrt())
     }
 }

@@ -24,15 +24,14 @@ pub(crate) fn each(
     problem: &Problem, batches: &[MicroBatch], more: &[(&str, Data)],
     mut f: impl FnMut(usize, &MicroBatch, &[(&str, Data)]) -> Result<()>,
 ) -> Result<()> {
-    for (i, batch) in batches.iter().enumerate() {
+    batches.iter().enumerate().try_for_each(|(i, batch)| {
         let (samples, keep) = ([batch.size() as f32], [f32::from(u8::from(i > 0))]);
         let mut inputs = problem.samples.inputs(batch.range.clone());
         inputs.extend([("lab/keep", Data::F32(&keep)), ("lab/samples", Data::F32(&samples))]);
         inputs.extend(batch.drawn.iter().map(|d| (DRAWN, Data::F32(d))));
         inputs.extend(more);
-        f(i, batch, &inputs)?;
-    }
-    Ok(())
+        f(i, batch, &inputs)
+    })
 }
 
 /// Runs a program.
@@ -68,7 +67,7 @@ pub(crate) fn live<'g>(values: &[Tensor<'g>]) -> Vec<&'g Node> {
     live
 }
 
-/// The values' numbers.
+/// The numbers of values.
 pub(crate) fn vars(x: &[Tensor]) -> Vec<Var> {
     x.iter().map(|x| x.var()).collect()
 }

@@ -56,9 +56,8 @@ impl Density {
         watch: &mut Watch, mut done: impl FnMut(&Density) -> Result<()>,
     ) -> Result<Density> {
         let n = a.dimension();
-        if quadrature.steps == 0 || quadrature.probes == 0 {
-            return Err(argument("quadrature", "1 or more steps and probes", format!("{quadrature:?}")));
-        }
+        let none = quadrature.steps == 0 || quadrature.probes == 0;
+        refuse!(none, "quadrature", "1 or more steps and probes", format!("{quadrature:?}"));
         let (steps, probe, seed) = (quadrature.steps.min(n), quadrature.probe, quadrature.seed);
         let (probes, setting) = (Vec::new(), measured(session, a));
         let empty = Density { dimension: n, probes, steps, probe, products: 0, seed, setting };

@@ -24,8 +24,7 @@ pub(crate) struct Places {
 
 impl Places {
     pub fn new(session: &Session, layout: Vec<Block>, seed: u64) -> Result<Self> {
-        let values = parameters(session, &layout)?;
-        Ok(Places { layout, values, seed })
+        parameters(session, &layout).map(|values| Places { layout, values, seed })
     }
 
     /// A vector of zeros.
