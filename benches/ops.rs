@@ -14,7 +14,8 @@ use std::{
 use common::{Facts, Row, Side, group, sides};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hillshade::engine::{
-    Case, DType, Data, Drawn, Graph, Plan, Program, Result, Sample, Session, Source, Target, Tensor, block_on, ops,
+    DType, Data, Generator, Graph, OperandData, Plan, Program, Result, Session, Source, Target, Tensor, TestCase,
+    block_on, ops,
 };
 
 /// Bytes that the copies of a case exceed together.
@@ -33,8 +34,8 @@ const SAMPLE: Duration = Duration::from_millis(20);
 const MARK: &str = "mark";
 
 /// A case on operands that are states of this copy; updates in place are kept.
-fn build<'g>(g: &'g Graph, case: &Case, copy: u64) -> Result<Vec<Tensor<'g>>> {
-    let state = |(i, sample): (usize, &Sample)| {
+fn build<'g>(g: &'g Graph, case: &TestCase, copy: u64) -> Result<Vec<Tensor<'g>>> {
+    let state = |(i, sample): (usize, &Generator)| {
         let (name, ty) = (format!("{copy}/{i}"), sample.ty());
         match ty.dtype {
             DType::F32 => g.state(&name, &ty.shape),
@@ -52,15 +53,15 @@ fn build<'g>(g: &'g Graph, case: &Case, copy: u64) -> Result<Vec<Tensor<'g>>> {
     Ok(y)
 }
 
-fn data(drawn: &Drawn) -> Data<'_> {
+fn data(drawn: &OperandData) -> Data<'_> {
     match drawn {
-        Drawn::Float(x) => Data::F32(x),
-        Drawn::Index(x) => Data::U32(x),
+        OperandData::Float(x) => Data::F32(x),
+        OperandData::Index(x) => Data::U32(x),
     }
 }
 
 /// Sets the states of a copy.
-fn upload(session: &mut Session, case: &Case, drawn: &[Drawn], copy: u64) -> Result<()> {
+fn upload(session: &mut Session, case: &TestCase, drawn: &[OperandData], copy: u64) -> Result<()> {
     let g = Graph::new();
     let mut inputs = Vec::new();
     for (i, (sample, drawn)) in case.x.iter().zip(drawn).enumerate() {
@@ -77,7 +78,7 @@ fn upload(session: &mut Session, case: &Case, drawn: &[Drawn], copy: u64) -> Res
 }
 
 /// Runs a copy and gives what it has computed.
-fn run(session: &mut Session, case: &Case, copy: u64) -> Result<(Program, Vec<Vec<f64>>)> {
+fn run(session: &mut Session, case: &TestCase, copy: u64) -> Result<(Program, Vec<Vec<f64>>)> {
     let g = Graph::new();
     let y = build(&g, case, copy)?;
     let mut program = session.compile(&g, &y)?;
@@ -88,16 +89,16 @@ fn run(session: &mut Session, case: &Case, copy: u64) -> Result<(Program, Vec<Ve
 
 /// Operands and the reference's results.
 struct Truth {
-    drawn: Vec<Drawn>,
+    drawn: Vec<OperandData>,
     y: Vec<Vec<f64>>,
 }
 
 impl Truth {
-    fn new(case: &Case) -> Result<Self> {
-        let drawn: Vec<Drawn> = case.x.iter().enumerate().map(|(i, sample)| sample.draw(i as u32)).collect();
-        let mut twin = Session::twin();
-        upload(&mut twin, case, &drawn, 0)?;
-        let y = run(&mut twin, case, 0)?.1;
+    fn new(case: &TestCase) -> Result<Self> {
+        let drawn: Vec<OperandData> = case.x.iter().enumerate().map(|(i, sample)| sample.draw(i as u32)).collect();
+        let mut reference = Session::reference();
+        upload(&mut reference, case, &drawn, 0)?;
+        let y = run(&mut reference, case, 0)?.1;
         Ok(Truth { drawn, y })
     }
 
@@ -125,7 +126,7 @@ struct Copies {
 
 impl Copies {
     /// Uploads, runs all once, and holds the first one's results to the reference's.
-    fn new(side: &Side, what: &str, case: &Case, truth: &Truth, bytes: u64) -> Result<Self> {
+    fn new(side: &Side, what: &str, case: &TestCase, truth: &Truth, bytes: u64) -> Result<Self> {
         let (mut session, mut programs) = (side.open(), Vec::new());
         session.set(MARK, &[1], &[0.0])?;
         for copy in 0..CACHE.div_ceil(bytes).max(COPIES) {
@@ -175,7 +176,7 @@ impl Copies {
 
 type Clock = fn(&mut Copies, u64) -> Result<Duration>;
 
-fn time(c: &mut Criterion, sides: &[Side], facts: &mut Facts, op: &str, case: &Case) {
+fn time(c: &mut Criterion, sides: &[Side], facts: &mut Facts, op: &str, case: &TestCase) {
     let what = format!("{op} {}", case.what);
     let g = Graph::new();
     let planned = build(&g, case, 0).and_then(|y| Plan::new(Target::GPU, &g, &y));

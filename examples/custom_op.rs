@@ -31,7 +31,7 @@ impl Op for Cube {
     fn host(&self, x: &[Operand<f32>], y: &mut [OutMut<f32>]) {
         y[0].floats_mut().iter_mut().zip(x[0].floats()).for_each(|(y, x)| *y = x * x * x);
     }
-    fn twin(&self, x: &[Operand<f64>], y: &mut [OutMut<f64>]) {
+    fn reference(&self, x: &[Operand<f64>], y: &mut [OutMut<f64>]) {
         y[0].floats_mut().iter_mut().zip(x[0].floats()).for_each(|(y, x)| *y = x * x * x);
     }
     fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
@@ -48,7 +48,7 @@ pub(crate) fn main() -> Result<()> {
     let sum = x.apply(Cube).sum_all();
     let (slope, bend) = (sum.grad(&[x])?[0], sum.hvp(&[x], &[x.fill_like(1.0)])?[0]);
     let device = block_on(Gpu::open()).map(Session::device);
-    for mut session in [Session::host(), Session::twin()].into_iter().chain(device) {
+    for mut session in [Session::host(), Session::reference()].into_iter().chain(device) {
         let mut program = session.compile(&g, &[sum, slope, bend])?;
         program.run(&mut session, [(x, &vec![-2.0, 0.5, 3.0])])?;
         let found = [sum, slope, bend].map(|output| program.read_now(&session, output).expect("an output"));

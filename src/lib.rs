@@ -24,7 +24,7 @@
 //!         g.assign(p, p.sgd(plain, slope, rate, None)?[0]);
 //!     }
 //!
-//!     // On a GPU: Session::device(block_on(Gpu::open())?). In f64: Session::twin().
+//!     // On a GPU: Session::device(block_on(Gpu::open())?). In f64: Session::reference().
 //!     let mut session = Session::host();
 //!     let wave = |n: usize| (0..n).map(|i| (2.0 * i as f32 + 1.0).sin()).collect::<Vec<f32>>();
 //!     for (name, shape) in shapes {

@@ -60,20 +60,14 @@ pub(crate) mod launch {
     pub(crate) use {launch::*, target::*};
 }
 
-/// Programs as data: graphs, ops, and the handles by which formulas are written.
+/// Programs as data: graphs, ops, the handles by which formulas are written, and test cases.
 pub(crate) mod graph {
+    pub mod cases;
     pub mod graph;
     pub mod op;
     pub mod tensor;
 
-    pub(crate) use {graph::*, op::*, tensor::*};
-}
-
-/// What ops are tried on.
-pub(crate) mod testing {
-    pub mod cases;
-
-    pub use cases::*;
+    pub(crate) use {cases::*, graph::*, op::*, tensor::*};
 }
 
 pub mod ops;
@@ -123,8 +117,9 @@ pub use cpu::{
     stack::{Stack, Term},
 };
 pub use device::gpu::{Adapter, Gpu, Options, adapters};
-pub use diff::partial_eval::Split;
+pub use diff::partial_eval::PartialEval;
 pub use error::{Error, Result};
+pub use graph::cases::{Generator, OperandData, TestCase};
 pub use graph::{
     graph::{Graph, Node, Source, Var},
     op::{At, Derivatives, Op, Same, Stacked},
@@ -132,7 +127,7 @@ pub use graph::{
 };
 pub use launch::{
     launch::{Bind, Launch, Launches},
-    target::{Class, Cooperative, Target, Tier, Variant},
+    target::{Class, Cooperative, GemmVariant, Target, Tier},
 };
 pub use ops::{Adam, Attention, Map, Pointwise, Pool, Rule, Sgd, Update};
 pub use run::{
@@ -148,7 +143,6 @@ pub use tensor::{
     philox::philox,
     shape::{self, Shape},
 };
-pub use testing::cases::{Case, Drawn, Sample};
 
 /// Waits for a future on this thread; not in the browser, where nothing may block.
 #[cfg(not(target_arch = "wasm32"))]

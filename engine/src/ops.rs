@@ -1,7 +1,7 @@
 //! The ops, one line each: a name here, `ops/<family>/<name>.rs`, `shaders/<family>/<name>.wgsl`. Tests, benches and docs read
 //! this list; benches time what is marked so. Modules in brackets are a family's frame.
 
-use crate::testing::Case;
+use crate::graph::TestCase;
 
 /// Declares the families' modules, their public items, and the tables of their cases.
 macro_rules! ops {
@@ -14,13 +14,13 @@ macro_rules! ops {
         pub use $family::$name::*;)+)+
 
         /// Every op's name and cases.
-        pub fn all() -> Vec<(&'static str, Vec<Case>)> {
+        pub fn all() -> Vec<(&'static str, Vec<TestCase>)> {
             vec![$($((stringify!($name), $family::$name::cases())),+),+]
         }
 
         /// The hot ops' names and the cases on which they are timed: one op each, larger than those of [`all`], on
         /// operands that are more than a MiB together with the results.
-        pub fn timed() -> Vec<(&'static str, Vec<Case>)> {
+        pub fn timed() -> Vec<(&'static str, Vec<TestCase>)> {
             vec![$($($((stringify!($name), $family::$name::$timed()),)?)+)+]
         }
     };
@@ -38,7 +38,6 @@ ops! {
         eq,
         erf,
         exp + timed,
-        gate + timed,
         ge,
         gelu + timed,
         gelu_grad,
@@ -57,6 +56,7 @@ ops! {
         pow,
         recip,
         relu + timed,
+        relu_mask + timed,
         rsqrt,
         select,
         sigmoid,
@@ -72,10 +72,10 @@ ops! {
     /// Reductions along axes.
     reduce [frame]:
         argmax,
+        cross_batch_mean,
         inner_products + timed,
         logsumexp + timed,
         max_over + timed,
-        mean_of_parts,
         sum + timed;
 
     /// Ops that only move, repeat or store elements.
@@ -84,13 +84,13 @@ ops! {
         concat + timed,
         fill,
         flip,
-        float + timed,
-        half + timed,
+        pack_f16 + timed,
         pad,
         reshape,
         slice,
         stop_gradient,
-        transpose + timed;
+        transpose + timed,
+        unpack_f16 + timed;
 
     /// Rows by index.
     index []:
@@ -150,7 +150,7 @@ ops! {
     /// Updates of parameters in place.
     optim [update]:
         adam + timed,
-        average,
+        lerp,
         running_variance,
         sgd + timed;
 

@@ -266,7 +266,7 @@ impl Problem {
     ) -> Result<(Builder<'g>, Parts<'g>, Vec<Param>)> {
         let b = match batch_norm {
             BatchNorm::Eval => Builder::new(g, Mode::Eval),
-            BatchNorm::Full if n < self.samples.count => Builder::of_part(g),
+            BatchNorm::Full if n < self.samples.count => Builder::of_micro_batch(g),
             _ => Builder::new(g, Mode::Train),
         };
         let (b, parts) = self.draft(b, n)?;

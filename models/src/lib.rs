@@ -109,4 +109,4 @@ pub use networks::{Choice, Family, Goal, Network, Setting, Takes};
 pub use nn::{Builder, Init, Layer, Loss, Mode, Norm, Param, Reparametrization, Rope, RopeBands, Rotation};
 pub use optim::{Adam, AdamW, Descent, Optimizer, Schedule, Sgd, Shape as ScheduleShape};
 pub use train::interventions::{loss_scale::LossScale, sam::Perturbation};
-pub use train::{Config, Drawn, Fed, LABELS, Part, Precision, Progress, Score, Task, Trainer, Values};
+pub use train::{Config, Fed, LABELS, OperandData, Part, Precision, Progress, Score, Task, Trainer, Values};

@@ -62,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         most = next;
         sum *= kept;
         for (var column = 0u; column < count; column++) { sum += weights[weights_at(1, quad) + column]; }
-        for (var u = 0u; u < (FOURS + 7) / 8; u++) {
+        for (var u = 0u; u < (VEC4 + 7) / 8; u++) {
             let old = sums[u];
             sums[u] = mat4x4f(old[0] * kept.x, old[1] * kept.y, old[2] * kept.z, old[3] * kept.w);
         }

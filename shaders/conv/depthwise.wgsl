@@ -1,5 +1,5 @@
 // y = x ⋆ w (+ x2 ⋆ w2) (+ bias), depthwise. params.m counts invocations, params.n those of a pixel's channels, params.k a
-// member's images.
+// item's images.
 
 #import conv
 #import strip
@@ -19,7 +19,7 @@ fn load_one(term: u32, at: u32) -> f32 {
 }
 
 fn load(term: u32, at: u32) -> vec4f {
-    if !FOURS { return vec4f(load_one(term, at)); }
+    if !VEC4 { return vec4f(load_one(term, at)); }
     if COPIES > 1 {
         return vec4f(load_one(term, at + apart.x), load_one(term, at + apart.y),
                      load_one(term, at + apart.z), load_one(term, at + apart.w));
@@ -29,35 +29,35 @@ fn load(term: u32, at: u32) -> vec4f {
 }
 
 fn load_w(term: u32, at: u32) -> vec4f {
-    if FOURS && term == 0 { return w[at / 4]; }
-    if FOURS { return w2[at / 4]; }
+    if VEC4 && term == 0 { return w[at / 4]; }
+    if VEC4 { return w2[at / 4]; }
     if term == 0 { return vec4f(w[at / 4][at % 4]); }
     return vec4f(w2[at / 4][at % 4]);
 }
 
 fn put(at: u32, v: vec4f) {
-    if FOURS { y[at / 4] = v; } else { y[at / 4][at % 4] = v.x; }
+    if VEC4 { y[at / 4] = v; } else { y[at / 4][at % 4] = v.x; }
 }
 
-fn make(i: u32) {
+fn compute(i: u32) {
     let outs = params.groups * COPIES;
-    let o = i % params.n * select(1u, 4u, FOURS);
+    let o = i % params.n * select(1u, 4u, VEC4);
     let strips = (params.out_width + RUN - 1) / RUN;
     let line = i / params.n / strips;
     let ox = i / params.n % strips * RUN;
     let oy = line % params.out_height;
     let image = line / params.out_height;
-    let member = image / params.k;
+    let item = image / params.k;
     apart = (vec4u(o % COPIES) + vec4u(0, 1, 2, 3)) / COPIES;
     var s: Strip;
     if BIAS {
         var b = vec4f(bias[o]);
-        if FOURS { b = vec4f(bias[o], bias[o + 1], bias[o + 2], bias[o + 3]); }
+        if VEC4 { b = vec4f(bias[o], bias[o + 1], bias[o + 2], bias[o + 3]); }
         s = Strip(mat4x4f(b, b, b, b), mat4x4f(b, b, b, b));
     }
     for (var term = 0u; term < TERMS; term++) {
-        let source = member * select(params.a2_step, params.a_step, term == 0);
-        let weights = member * select(params.b2_step, params.b_step, term == 0) + o;
+        let source = item * select(params.a2_step, params.a_step, term == 0);
+        let weights = item * select(params.b2_step, params.b_step, term == 0) + o;
         for (var ky = 0u; ky < params.kernel_height; ky++) {
             let iy = oy * params.stride_y + ky * params.dilation_y - params.pad_y;
             if iy >= params.height { continue; }

@@ -1,6 +1,6 @@
 // dw = x ⋆ᵀ ct (+ x2 ⋆ᵀ ct2), depthwise: an invocation makes ROWS × TAPS neighbouring weights of four channels, or of one
-// where these do not come in fours, summed over params.k_chunk rows of all images; every split of the rows writes its own
-// partial result. params.m counts invocations, params.n those of a tap's channels, params.k a member's images.
+// where these do not come in vec4s, summed over params.k_chunk rows of all images; every split of the rows writes its own
+// partial result. params.m counts invocations, params.n those of a tap's channels, params.k a item's images.
 
 #import conv
 
@@ -8,7 +8,7 @@
 override ROWS: u32 = 3;
 override TAPS: u32 = 3;
 override TERMS: u32 = 1;
-override FOURS: bool = false;
+override VEC4: bool = false;
 // Output channels of an input channel.
 override COPIES: u32 = 1;
 // Whether the next pixel's windows are those before, moved by one tap: stride and dilation are equal.
@@ -33,7 +33,7 @@ fn load_one(term: u32, at: u32) -> f32 {
 }
 
 fn load(term: u32, at: u32) -> vec4f {
-    if !FOURS { return vec4f(load_one(term, at)); }
+    if !VEC4 { return vec4f(load_one(term, at)); }
     if COPIES > 1 {
         return vec4f(load_one(term, at + apart.x), load_one(term, at + apart.y),
                      load_one(term, at + apart.z), load_one(term, at + apart.w));
@@ -43,8 +43,8 @@ fn load(term: u32, at: u32) -> vec4f {
 }
 
 fn load_ct(term: u32, at: u32) -> vec4f {
-    if FOURS && term == 0 { return ct[at / 4]; }
-    if FOURS { return ct2[at / 4]; }
+    if VEC4 && term == 0 { return ct[at / 4]; }
+    if VEC4 { return ct2[at / 4]; }
     if term == 0 { return vec4f(ct[at / 4][at % 4]); }
     return vec4f(ct2[at / 4][at % 4]);
 }
@@ -80,7 +80,7 @@ fn row_under(term: u32, image_at: u32, oy: u32, ky: u32) -> Row {
 }
 
 fn put(at: u32, v: vec4f) {
-    if FOURS { y[at / 4] = v; } else { y[at / 4][at % 4] = v.x; }
+    if VEC4 { y[at / 4] = v; } else { y[at / 4][at % 4] = v.x; }
 }
 
 fn put_row(v: mat4x4f, at: u32, ky: u32, kx: u32) {
@@ -99,13 +99,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let i = flat_group(group, groups) * LANES + lane;
     if i >= params.m { return; }
     let outs = params.groups * COPIES;
-    let o = i % params.n * select(1u, 4u, FOURS);
+    let o = i % params.n * select(1u, 4u, VEC4);
     let blocks = vec2u((params.kernel_height + ROWS - 1) / ROWS, (params.kernel_width + TAPS - 1) / TAPS);
     let kx = i / params.n % blocks.y * TAPS;
     let ky = i / params.n / blocks.y % blocks.x * ROWS;
     let piece = i / params.n / (blocks.x * blocks.y);
     let split = piece % params.splits;
-    let member = piece / params.splits;
+    let item = piece / params.splits;
     apart = (vec4u(o % COPIES) + vec4u(0, 1, 2, 3)) / COPIES;
     let end = min((split + 1) * params.k_chunk, params.k * params.out_height);
     // The column of the last of the taps.
@@ -115,8 +115,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     var s2: mat4x4f;
     var s3: mat4x4f;
     for (var term = 0u; term < TERMS; term++) {
-        let source = member * select(params.a2_step, params.a_step, term == 0) + o / COPIES;
-        let weights = member * select(params.b2_step, params.b_step, term == 0) + o;
+        let source = item * select(params.a2_step, params.a_step, term == 0) + o / COPIES;
+        let weights = item * select(params.b2_step, params.b_step, term == 0) + o;
         for (var line = split * params.k_chunk; line < end; line++) {
             let oy = line % params.out_height;
             let image_at = source + line / params.out_height * params.height * params.width * params.groups;
@@ -154,7 +154,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             }
         }
     }
-    let at = (split * params.members + member) * params.kernel_height * params.kernel_width * outs + o;
+    let at = (split * params.items + item) * params.kernel_height * params.kernel_width * outs + o;
     put_row(s0, at, ky, kx);
     if ROWS > 1 { put_row(s1, at, ky + 1, kx); }
     if ROWS > 2 { put_row(s2, at, ky + 2, kx); }

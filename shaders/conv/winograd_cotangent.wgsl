@@ -1,4 +1,4 @@
-// Components of tiles of 4 × 4 pixels, of cotangents [members, n, height, width, channels].
+// Components of tiles of 4 × 4 pixels, of cotangents [items, n, height, width, channels].
 
 #import winograd_tiles
 #import winograd_components
@@ -22,6 +22,6 @@ fn row_of(c: Columns, r: u32) -> Six {
     return of_cotangent(Four(six_at(c.c0, r), six_at(c.c1, r), six_at(c.c2, r), six_at(c.c3, r)));
 }
 
-fn make(tile: Tile) {
+fn compute(tile: Tile) {
     put(Columns(column(tile, 0), column(tile, 1), column(tile, 2), column(tile, 3)), tile.component);
 }

@@ -1,4 +1,4 @@
-// Components of tiles of 6 × 6 pixels, of images [members, n, height, width, channels].
+// Components of tiles of 6 × 6 pixels, of images [items, n, height, width, channels].
 
 #import winograd_tiles
 #import winograd_components
@@ -25,7 +25,7 @@ fn row_of(c: Columns, r: u32) -> Six {
                         six_at(c.c3, r), six_at(c.c4, r), six_at(c.c5, r)));
 }
 
-fn make(tile: Tile) {
+fn compute(tile: Tile) {
     let y = tile.y - params.pad_y;
     let rows = Rows(row_at(y), row_at(y + 1), row_at(y + 2), row_at(y + 3), row_at(y + 4), row_at(y + 5));
     put(Columns(column(tile, rows, 0), column(tile, rows, 1), column(tile, rows, 2),

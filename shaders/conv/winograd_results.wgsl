@@ -1,17 +1,17 @@
-// Results [members, n, height, width, channels] (+ bias) (+ residual) (then 0 where gate ≤ 0, or where they are negative) of
-// sums of products; the residual has the members of the results, the gate is one for all.
+// Results [items, n, height, width, channels] (+ bias) (+ residual) (then 0 where mask ≤ 0, or where they are negative) of
+// sums of products; the residual has the items of the results, the mask is one for all.
 
 #import winograd_tiles
 
 override BIAS: bool = false;
 override RESIDUAL: bool = false;
-override GATE: bool = false;
+override MASK: bool = false;
 override RELU: bool = false;
 
 @group(0) @binding(1) var<storage, read> m: array<vec4f>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(3) var<storage, read> residual: array<vec4f>;
-@group(0) @binding(4) var<storage, read> gate: array<vec4f>;
+@group(0) @binding(4) var<storage, read> mask: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4f>;
 
 fn load(tile: Tile, part: u32) -> vec4f { return m[tile.component + part * params.part_step]; }
@@ -27,12 +27,12 @@ fn put(tile: Tile, row: u32, j: u32, v: vec4f) {
     let at = tile.image + row + column.at;
     var sum = v;
     if RESIDUAL { sum += residual[at]; }
-    if GATE { sum = select(vec4f(), sum, gate[tile.own + row + column.at] > vec4f()); }
+    if MASK { sum = select(vec4f(), sum, mask[tile.own + row + column.at] > vec4f()); }
     if RELU { sum = select(sum, vec4f(), sum < vec4f()); }
     y[at] = sum;
 }
 
-fn make(tile: Tile) {
+fn compute(tile: Tile) {
     let c0 = column(tile, 0);
     let c1 = column(tile, 1);
     let c2 = column(tile, 2);
@@ -40,7 +40,7 @@ fn make(tile: Tile) {
     let c4 = column(tile, 4);
     let c5 = column(tile, 5);
     var shift = vec4f();
-    if BIAS { shift = bias[tile.own % params.fours]; }
+    if BIAS { shift = bias[tile.own % params.vec4s]; }
     let rows = min(params.height - tile.y, 4u);
     for (var r = 0u; r < rows; r++) {
         let row = row_at(tile.y + r).at;

@@ -1,4 +1,4 @@
-// Gradients [members, 3, 3, rows, columns] of kernels, of sums of products, of one or two terms.
+// Gradients [items, 3, 3, rows, columns] of kernels, of sums of products, of one or two terms.
 
 #import winograd_kernels
 
@@ -19,17 +19,17 @@ fn column(at: vec2u, j: u32) -> Three {
                        load(at, j + 18), load(at, j + 24), load(at, j + 30)));
 }
 
-fn make(spot: Spot) {
+fn compute(spot: Spot) {
     let at = vec2u(params.begin + spot.four) + spot.row * vec2u(params.row_step, params.other_row_step)
-        + spot.member * vec2u(params.member_step, params.other_member_step);
+        + spot.item * vec2u(params.member_step, params.other_member_step);
     let c0 = column(at, 0);
     let c1 = column(at, 1);
     let c2 = column(at, 2);
     let c3 = column(at, 3);
     let c4 = column(at, 4);
     let c5 = column(at, 5);
-    let step = params.rows * params.fours;
-    let first = spot.member * 9 * step + spot.row * params.fours + spot.four;
+    let step = params.rows * params.vec4s;
+    let first = spot.item * 9 * step + spot.row * params.vec4s + spot.four;
     let end = first + 9 * step;
     var r = 0u;
     // As in winograd_components.

@@ -1,4 +1,4 @@
-// The loop over params.len elements, one to an invocation; the kernel defines params and make.
+// The loop over params.len elements, one to an invocation; the kernel defines params and compute.
 
 #import index
 
@@ -8,5 +8,5 @@ override LANES: u32 = 64;
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = flat_group(group, groups) * LANES + lane;
-    if i < params.len { make(i); }
+    if i < params.len { compute(i); }
 }

@@ -12,7 +12,7 @@ struct Params { len: u32, classes: u32 }
 @group(0) @binding(4) var<storage, read> ct: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
-fn make(i: u32) {
+fn compute(i: u32) {
     let row = i / params.classes;
     let label = labels[row];
     var v = 0.0;

@@ -10,7 +10,7 @@
 
 fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exp_f32(-x)); }
 
-fn make(e: u32) {
+fn compute(e: u32) {
     let at = first_gate(e);
     let w = params.width;
     let i = sigmoid(x[at]);

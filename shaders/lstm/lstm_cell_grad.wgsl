@@ -10,7 +10,7 @@
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 @group(0) @binding(6) var<storage, read_write> dc: array<f32>;
 
-fn make(e: u32) {
+fn compute(e: u32) {
     let at = first_gate(e);
     let w = params.width;
     let i = gates[at];

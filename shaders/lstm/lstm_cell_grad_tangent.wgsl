@@ -11,7 +11,7 @@
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 @group(0) @binding(7) var<storage, read_write> y_c: array<f32>;
 
-fn make(e: u32) {
+fn compute(e: u32) {
     let at = first_gate(e);
     let w = params.width;
     let g = vec4f(gates[at], gates[at + w], gates[at + 2 * w], gates[at + 3 * w]);

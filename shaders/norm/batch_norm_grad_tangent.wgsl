@@ -12,7 +12,7 @@
 @group(0) @binding(8) var<storage, read_write> y: array<vec4f>;
 
 fn scale(k: u32, c: vec4u) -> vec4f {
-    let at = c + k * params.channels * params.members;
+    let at = c + k * params.channels * params.items;
     return vec4f(scales[at.x], scales[at.y], scales[at.z], scales[at.w]);
 }
 
@@ -20,16 +20,16 @@ struct Scales { s0: vec4f, s1: vec4f, s2: vec4f, s3: vec4f, s4: vec4f }
 
 fn scales_of(c: vec4u) -> Scales { return Scales(scale(0, c), scale(1, c), scale(2, c), scale(3, c), scale(4, c)); }
 
-// Scales of a member, and of its partner.
-struct Own { mean: vec4f, rstd: vec4f, member: Scales, partner: Scales }
+// Scales of a item, and of its partner.
+struct Own { mean: vec4f, rstd: vec4f, item: Scales, partner: Scales }
 
 fn own(c: vec4u) -> Own {
     let m = vec4f(mean[c.x], mean[c.y], mean[c.z], mean[c.w]);
     let r = vec4f(rstd[c.x], rstd[c.y], rstd[c.z], rstd[c.w]);
-    let member = scales_of(c + stack_channel);
-    var partner = member;
+    let item = scales_of(c + stack_channel);
+    var partner = item;
     if PAIRS { partner = scales_of(c + partner_channel); }
-    return Own(m, r, member, partner);
+    return Own(m, r, item, partner);
 }
 
 fn put(at: u32, g: vec4f, normed: vec4f, s: Scales) {
@@ -39,6 +39,6 @@ fn put(at: u32, g: vec4f, normed: vec4f, s: Scales) {
 fn f(i: u32, own: Own) {
     let normed = (x[i] - own.mean) * own.rstd;
     let g = ct[i];
-    put(stack_at + i, g, normed, own.member);
+    put(stack_at + i, g, normed, own.item);
     if PAIRS { put(partner_at + i, g, normed, own.partner); }
 }

@@ -1,6 +1,6 @@
 // From the five sums of each channel: the tangent of dγ, and scales [5, channels] with
 // ddx = scales₀ ct + scales₁ dct + scales₂ dx + scales₃ x̂ + scales₄. One channel per invocation; those of a stack's
-// members, own each, follow one another.
+// items, own each, follow one another.
 
 #import index
 

@@ -1,5 +1,5 @@
 // From Σ dx and Σ dx x̂ of each channel: the tangents of mean and rstd, and scales [3, channels] with
-// dy = scales₀ dx + scales₁ x̂ + scales₂. One channel per invocation; those of a stack's members, own each, follow one another.
+// dy = scales₀ dx + scales₁ x̂ + scales₂. One channel per invocation; those of a stack's items, own each, follow one another.
 
 #import index
 

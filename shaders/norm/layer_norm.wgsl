@@ -9,7 +9,7 @@
 @group(0) @binding(5) var<storage, read_write> mean: array<f32>;
 @group(0) @binding(6) var<storage, read_write> rstd: array<f32>;
 
-fn make(row: Row) {
+fn compute(row: Row) {
     let s = statistics(row);
     for (var i = row.first; i < row.end; i += WIDTH) {
         let c = i - row.at;

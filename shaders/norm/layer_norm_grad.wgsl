@@ -8,7 +8,7 @@
 @group(0) @binding(4) var<storage, read_write> moments: array<vec2f>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
-fn make(row: Row) {
+fn compute(row: Row) {
     let s = statistics(row);
     // Σ u and Σ u x̂.
     var sums = vec2f();

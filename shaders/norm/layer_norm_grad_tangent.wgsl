@@ -13,7 +13,7 @@
 @group(0) @binding(7) var<storage, read_write> moments: array<vec4f>;
 @group(0) @binding(8) var<storage, read_write> y: array<f32>;
 
-fn make(row: Row) {
+fn compute(row: Row) {
     let s = statistics(row);
     let n = f32(params.n);
     // Σ dx, Σ x̂ dx, Σ u, Σ u x̂.

@@ -11,7 +11,7 @@
 @group(0) @binding(7) var<storage, read_write> dmean: array<f32>;
 @group(0) @binding(8) var<storage, read_write> drstd: array<f32>;
 
-fn make(row: Row) {
+fn compute(row: Row) {
     let s = statistics(row);
     // Σ dx and Σ x̂ dx.
     var sums = vec2f();

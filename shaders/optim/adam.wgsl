@@ -14,7 +14,7 @@ struct Params { len: u32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, eps: f
 @group(0) @binding(4) var<storage, read_write> v: array<vec4f>;
 @group(0) @binding(5) var<storage, read> rates: array<f32>;
 
-fn make(i: u32) {
+fn compute(i: u32) {
     let after = moved(p[i], grad[i], m[i], v[i]);
     p[i] = after.p;
     m[i] = after.m;

@@ -10,6 +10,6 @@ struct Params { len: u32, unbiased: f32, eps: f32 }
 @group(0) @binding(2) var<storage, read> rstd: array<vec4f>;
 @group(0) @binding(3) var<storage, read> share: array<f32>;
 
-fn make(i: u32) {
+fn compute(i: u32) {
     y[i] = moved(y[i], rstd[i]);
 }

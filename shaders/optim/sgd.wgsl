@@ -10,6 +10,6 @@ struct Params { len: u32, decay: f32 }
 @group(0) @binding(2) var<storage, read> grad: array<vec4f>;
 @group(0) @binding(3) var<storage, read> rate: array<f32>;
 
-fn make(i: u32) {
+fn compute(i: u32) {
     p[i] = moved(p[i], grad[i]);
 }

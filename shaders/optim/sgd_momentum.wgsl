@@ -12,7 +12,7 @@ struct Params { len: u32, decay: f32, momentum: f32 }
 @group(0) @binding(3) var<storage, read_write> velocity: array<vec4f>;
 @group(0) @binding(4) var<storage, read> rate: array<f32>;
 
-fn make(i: u32) {
+fn compute(i: u32) {
     let after = moved(p[i], grad[i], velocity[i]);
     p[i] = after.p;
     velocity[i] = after.v;

@@ -17,11 +17,11 @@ fn eighth(t: vec4f) -> vec4f { return f(f(f(f(f(f(f(f(t)))))))); }
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-    let fours = (params.len + 3) / 4;
+    let vec4s = (params.len + 3) / 4;
     let i = 2 * (flat_group(group, groups) * LANES + lane);
-    if i >= fours { return; }
+    if i >= vec4s { return; }
     // The last one may be alone, and is made twice.
-    let j = min(i + 1, fours - 1);
+    let j = min(i + 1, vec4s - 1);
     var s = x[i];
     var t = x[j];
     for (var k = 0u; k < params.times / 8; k++) {

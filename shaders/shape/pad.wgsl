@@ -25,6 +25,6 @@ fn at(element: u32) -> f32 {
     return params.value;
 }
 
-fn make(i: u32) {
+fn compute(i: u32) {
     y[i] = vec4f(at(4 * i), at(4 * i + 1), at(4 * i + 2), at(4 * i + 3));
 }

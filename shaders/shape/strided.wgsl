@@ -20,6 +20,6 @@ fn at(element: u32) -> u32 {
     return x[place];
 }
 
-fn make(i: u32) {
+fn compute(i: u32) {
     y[i] = vec4u(at(4 * i), at(4 * i + 1), at(4 * i + 2), at(4 * i + 3));
 }

@@ -1,14 +1,14 @@
 //! Which executor a command runs on.
 
-use hillshade::engine::{Error, Gpu, Options, Session, Variant, adapters, block_on};
+use hillshade::engine::{Error, GemmVariant, Gpu, Options, Session, adapters, block_on};
 
 use super::{Result, say};
 
 /// What takes an adapter's place on the command line.
 #[derive(clap::Args)]
 pub struct Choice {
-    /// Adapter to run on: part of its name, or its number in `hillshade devices`; `host` for the CPU, `twin` for the CPU
-    /// in f64. By default the best GPU, or the host where there is none but in software.
+    /// Adapter to run on: part of its name, or its number in `hillshade devices`; `host` for the CPU, `reference` for
+    /// the CPU in f64. By default the best GPU, or the host where there is none but in software.
     #[arg(long, env = "HILLSHADE_ADAPTER")]
     adapter: Option<String>,
 
@@ -16,11 +16,11 @@ pub struct Choice {
     /// or f16 for factors rounded to 16-bit floats, multiplied in the adapter's matrix units. What the adapter cannot
     /// take is left out, and said.
     #[arg(long, value_parser = variant)]
-    kernels: Option<Variant>,
+    kernels: Option<GemmVariant>,
 }
 
-fn variant(name: &str) -> std::result::Result<Variant, String> {
-    let all = Variant::all();
+fn variant(name: &str) -> std::result::Result<GemmVariant, String> {
+    let all = GemmVariant::all();
     let expected = || format!("expected one of {}", all.map(|v| v.to_string()).join(", "));
     all.into_iter().find(|v| v.to_string() == name).ok_or_else(expected)
 }
@@ -31,7 +31,7 @@ impl Choice {
         let device = |adapter| device(adapter, self.kernels);
         match self.adapter.as_deref().filter(|a| !a.is_empty()) {
             Some("host") => Ok(self.on_cpu(Session::host())),
-            Some("twin") => Ok(self.on_cpu(Session::twin())),
+            Some("reference" | "twin") => Ok(self.on_cpu(Session::reference())),
             Some(name) => device(Some(name.into())),
             None => {
                 let list = block_on(adapters());
@@ -61,10 +61,10 @@ impl Choice {
     }
 }
 
-fn device(adapter: Option<String>, products: Option<Variant>) -> Result<Session> {
+fn device(adapter: Option<String>, products: Option<GemmVariant>) -> Result<Session> {
     let gpu = block_on(Gpu::open_with(Options { adapter, products, ..Options::default() })).map_err(|e| match e {
         Error::NoAdapter { wanted, available } => {
-            Error::NoAdapter { wanted, available: format!("{available}; and host, twin on the CPU") }
+            Error::NoAdapter { wanted, available: format!("{available}; and host, reference on the CPU") }
         }
         e => e,
     })?;

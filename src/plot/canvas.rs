@@ -12,7 +12,7 @@ use plotters_backend::{
 
 use super::font;
 
-type Drawn = Result<(), DrawingErrorKind<Infallible>>;
+type OperandData = Result<(), DrawingErrorKind<Infallible>>;
 type Point = (f64, f64);
 
 /// An RGB picture that takes coordinates in fractions of its pixels and inks every pixel by the exact share that a shape
@@ -151,30 +151,30 @@ impl DrawingBackend for Canvas {
         (units(self.width), units(self.height))
     }
 
-    fn ensure_prepared(&mut self) -> Drawn {
+    fn ensure_prepared(&mut self) -> OperandData {
         Ok(())
     }
 
-    fn present(&mut self) -> Drawn {
+    fn present(&mut self) -> OperandData {
         Ok(())
     }
 
-    fn draw_pixel(&mut self, at: BackendCoord, color: BackendColor) -> Drawn {
+    fn draw_pixel(&mut self, at: BackendCoord, color: BackendColor) -> OperandData {
         let (x, y) = self.pixel(at);
         self.ink(x.floor() as i32, y.floor() as i32, color, 1.0);
         Ok(())
     }
 
-    fn draw_line<S: BackendStyle>(&mut self, from: BackendCoord, to: BackendCoord, style: &S) -> Drawn {
+    fn draw_line<S: BackendStyle>(&mut self, from: BackendCoord, to: BackendCoord, style: &S) -> OperandData {
         self.draw_path([from, to], style)
     }
 
-    fn draw_rect<S: BackendStyle>(&mut self, a: BackendCoord, b: BackendCoord, style: &S, fill: bool) -> Drawn {
+    fn draw_rect<S: BackendStyle>(&mut self, a: BackendCoord, b: BackendCoord, style: &S, fill: bool) -> OperandData {
         let corners = [a, (b.0, a.1), b, (a.0, b.1)];
         if fill { self.fill_polygon(corners, style) } else { self.draw_path(corners.into_iter().chain([a]), style) }
     }
 
-    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, path: I, style: &S) -> Drawn {
+    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, path: I, style: &S) -> OperandData {
         let mut points: Vec<Point> = path.into_iter().map(|p| self.pixel(p)).collect();
         points.dedup();
         let width = f64::from(style.stroke_width()) / self.units;
@@ -182,7 +182,9 @@ impl DrawingBackend for Canvas {
         Ok(())
     }
 
-    fn draw_circle<S: BackendStyle>(&mut self, center: BackendCoord, radius: u32, style: &S, fill: bool) -> Drawn {
+    fn draw_circle<S: BackendStyle>(
+        &mut self, center: BackendCoord, radius: u32, style: &S, fill: bool,
+    ) -> OperandData {
         let mut outline = disc(self.pixel(center), f64::from(radius) / self.units);
         if fill {
             self.fill(&[outline], style.color());
@@ -193,13 +195,15 @@ impl DrawingBackend for Canvas {
         self.draw_path(outline.iter().map(|p| ((p.0 * units) as i32, (p.1 * units) as i32)), style)
     }
 
-    fn fill_polygon<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, path: I, style: &S) -> Drawn {
+    fn fill_polygon<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
+        &mut self, path: I, style: &S,
+    ) -> OperandData {
         let outline: Vec<Point> = path.into_iter().map(|p| self.pixel(p)).collect();
         self.fill(&[outline], style.color());
         Ok(())
     }
 
-    fn draw_text<S: BackendTextStyle>(&mut self, text: &str, style: &S, at: BackendCoord) -> Drawn {
+    fn draw_text<S: BackendTextStyle>(&mut self, text: &str, style: &S, at: BackendCoord) -> OperandData {
         // `size` is the height of a line, 1.24 em, and `at` is 0.76 em over the baseline, as plotters' SVG has them.
         let size = style.size() / 1.24 / self.units;
         let (x, y) = self.pixel(at);
@@ -230,7 +234,7 @@ impl DrawingBackend for Canvas {
         Ok(())
     }
 
-    fn blit_bitmap(&mut self, at: BackendCoord, (w, h): (u32, u32), rgb: &[u8]) -> Drawn {
+    fn blit_bitmap(&mut self, at: BackendCoord, (w, h): (u32, u32), rgb: &[u8]) -> OperandData {
         let (x, y) = self.pixel(at);
         let (left, top) = (x.round() as i32, y.round() as i32);
         let places = (0..h as i32).flat_map(|y| (0..w as i32).map(move |x| (x, y)));

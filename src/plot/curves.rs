@@ -6,7 +6,7 @@ use super::{
     axis::{Axis, Scale},
     color::{RED, SOFT},
     figure::{Figure, Rect},
-    page::{Sample, page},
+    page::{Generator, page},
     panel::{Panel, Pen},
 };
 
@@ -34,7 +34,7 @@ impl Curves<'_> {
     /// Draws the curves.
     pub fn figure(&self) -> Figure {
         let (train, test) = (Pen::new(SOFT, 1.9), Pen::new(RED, 1.9));
-        let key = [(Sample::Line(train), "training".into()), (Sample::Line(test), "test".into())];
+        let key = [(Generator::Line(train), "training".into()), (Generator::Line(test), "test".into())];
         let (mut figure, room) = page((900, 340), "", &key, &[]);
         let half = 0.5 * (room.width() - 24.0);
         let left = Rect { right: room.left + half, ..room };

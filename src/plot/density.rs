@@ -5,7 +5,7 @@ use super::{
     color::{BLUE, FAINT, INK, RED, sheer},
     figure::{Anchor, Figure, Rect},
     font,
-    page::{Sample, page},
+    page::{Generator, page},
     panel::{Panel, Pen, TICK, crisp, words},
     quadrature::{Node, Quadrature, Spread},
 };
@@ -102,17 +102,17 @@ impl Density<'_> {
         figure
     }
 
-    fn key(&self, quadrature: &Quadrature) -> Vec<(Sample, String)> {
+    fn key(&self, quadrature: &Quadrature) -> Vec<(Generator, String)> {
         let mut key = Vec::new();
         let probes = quadrature.probes.len();
         if probes > 0 {
             let nodes = quadrature.probes.iter().map(Vec::len).max().unwrap_or(0);
             let probe = if probes == 1 { "1 probe".into() } else { format!("mean of {probes} probes") };
             let nodes = if nodes == 1 { "1 node".into() } else { format!("{nodes} nodes") };
-            key.push((Sample::Line(Pen::new(BLUE, 1.6)), format!("{probe} with {nodes}")));
+            key.push((Generator::Line(Pen::new(BLUE, 1.6)), format!("{probe} with {nodes}")));
         }
         if probes > 1 {
-            key.push((Sample::Band(sheer(BLUE, 0.3)), "least to greatest probe".into()));
+            key.push((Generator::Band(sheer(BLUE, 0.3)), "least to greatest probe".into()));
         }
         let (top, bottom) = (self.top.len(), self.bottom.len());
         if top + bottom > 0 {
@@ -122,7 +122,7 @@ impl Density<'_> {
                 (0, _) => format!("{bottom} least eigenvalues"),
                 _ => format!("{top} greatest and {bottom} least eigenvalues"),
             };
-            key.push((Sample::Tick(RED), format!("{which}, residuals ≤ {}", number(round_up(residual)))));
+            key.push((Generator::Tick(RED), format!("{which}, residuals ≤ {}", number(round_up(residual)))));
         }
         key
     }

@@ -8,7 +8,7 @@ use super::{
     contour::contours,
     figure::{Anchor, Figure, Point, Rect, Text},
     font,
-    page::{Sample, page},
+    page::{Generator, page},
     panel::{NAME, Panel, Pen, TICK, crisp, words},
     relief::Relief,
 };
@@ -48,9 +48,9 @@ impl Surface<'_> {
     pub fn figure(&self) -> Figure {
         let mut key = Vec::new();
         if !self.path.is_empty() {
-            key.push((Sample::Line(Pen::new(RED, 2.0)), "path".to_owned()));
-            key.push((Sample::Dot(WHITE), "its start".to_owned()));
-            key.push((Sample::Dot(RED), "its end".to_owned()));
+            key.push((Generator::Line(Pen::new(RED, 2.0)), "path".to_owned()));
+            key.push((Generator::Dot(WHITE), "its start".to_owned()));
+            key.push((Generator::Dot(RED), "its end".to_owned()));
         }
         let (mut figure, room) = page((820, 720), self.title, &key, self.notes);
         let scale =

@@ -4,7 +4,7 @@ use super::{
     axis::{Axis, Scale},
     color::{INK, LINES, SOFT},
     figure::{Figure, Rect},
-    page::{Sample, page},
+    page::{Generator, page},
     panel::{Panel, Pen},
 };
 
@@ -42,11 +42,11 @@ impl Track<'_> {
         let edge = Pen::new(INK, 1.3).dashed();
         let sharpness = self.sharpness_axis();
         let mut key: Vec<_> =
-            (0..count.min(9)).map(|k| (Sample::Line(pen(k)), format!("λ{}", lowered(k + 1)))).collect();
+            (0..count.min(9)).map(|k| (Generator::Line(pen(k)), format!("λ{}", lowered(k + 1)))).collect();
         let thresholds = || self.points.iter().map(|p| p.threshold).filter(|t| t.is_finite());
         if thresholds().next().is_some() {
             let far = if thresholds().any(|t| sharpness.holds(t)) { "" } else { ", off the scale" };
-            key.push((Sample::Line(edge), format!("{}{far}", self.threshold_label)));
+            key.push((Generator::Line(edge), format!("{}{far}", self.threshold_label)));
         }
         let (mut figure, room) = page((900, 560), self.title, &key, self.notes);
 

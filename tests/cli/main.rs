@@ -1,5 +1,8 @@
 //! The program as its users meet it: what it prints and writes, how it ends, what survives when it is stopped.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod interface;
 mod landscapes;
 mod profiles;

@@ -65,7 +65,7 @@ fn options_out_of_range() {
         ("--model mlp:activation=step", ["activation: expected relu or tanh", "found \"step\""]),
         ("--model resnet20:norm=max", ["norm: expected batch or none or group", "found \"max\""]),
         ("--model mlp:widths=999999999", ["expected parameters of at most", "[64, 999999999]"]),
-        ("--adapter nonesuch", ["no adapter matches \"nonesuch\"; there are: ", "host, twin"]),
+        ("--adapter nonesuch", ["no adapter matches \"nonesuch\"; there are: ", "host, reference"]),
     ] {
         home.run(&format!("train --out run {options}")).refused(2, &words);
         assert!(!home.path("run").exists(), "{options}");

@@ -46,7 +46,7 @@ fn ctrl_c_costs_nothing() {
 #[test]
 fn ctrl_c_twice_ends_at_once() {
     let home = Home::new();
-    let mut run = home.begin("train --adapter twin --model cnn:widths=256-256 --batch 1024 --out run");
+    let mut run = home.begin("train --adapter reference --model cnn:widths=256-256 --batch 1024 --out run");
     run.until(|| home.path("run/config.json").exists());
     // Signals that come before the first one is noticed are one.
     while !run.is_over() {

@@ -62,5 +62,5 @@ pub fn each_executor(mut f: impl FnMut(&str, &mut Session, &dyn Fn(f64) -> f64))
     let (single, wide) = (|tolerance: f64| tolerance, |_: f64| TWIN);
     f("device", &mut Session::device(gpu(false)), &single);
     f("host", &mut Session::host(), &single);
-    f("twin", &mut Session::twin(), &wide);
+    f("reference", &mut Session::reference(), &wide);
 }

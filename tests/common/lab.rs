@@ -11,7 +11,11 @@ use crate::common::{assert_close, dot, gpu, noise};
 
 /// Every executor, and the error that products may have on it, as a share of the largest entry.
 pub fn executors() -> [(&'static str, Session, f64); 3] {
-    [("twin", Session::twin(), 1e-9), ("host", Session::host(), 1e-5), ("device", Session::device(gpu(false)), 1e-5)]
+    [
+        ("reference", Session::reference(), 1e-9),
+        ("host", Session::host(), 1e-5),
+        ("device", Session::device(gpu(false)), 1e-5),
+    ]
 }
 
 /// Parameters: name, shape, values.
@@ -37,7 +41,7 @@ pub fn drawn(len: usize, stream: u32, scale: f64) -> Vec<f32> {
     noise(len, stream).iter().map(|v| (scale * v) as f32).collect()
 }
 
-/// Drawn parameters of these shapes.
+/// OperandData parameters of these shapes.
 pub fn params(shapes: &[(&'static str, &[usize])], scale: f64) -> Params {
     let draw = |(i, (name, shape)): (usize, &(&'static str, &[usize]))| {
         (*name, shape.to_vec(), drawn(shape.iter().product(), 100 + i as u32, scale))

@@ -14,8 +14,8 @@ use std::{
 };
 
 use hillshade::engine::{
-    Case, Class, DType, Data, Drawn, Gpu, Graph, Inputs, Options, Plan, Result, Sample, Session, Step, Target, Tensor,
-    Var, Variant, ops, philox,
+    Class, DType, Data, GemmVariant, Generator, Gpu, Graph, Inputs, OperandData, Options, Plan, Result, Session, Step,
+    Target, Tensor, TestCase, Var, ops, philox,
 };
 
 /// The folder of the repository, or that of the tests that were copied to another machine.
@@ -34,7 +34,7 @@ pub fn gpu_as(class: Option<Class>, checked: bool) -> Gpu {
 }
 
 /// The same device with matrix products of a variant, or of what it has in place of it.
-pub fn gpu_with(products: Variant, checked: bool) -> Gpu {
+pub fn gpu_with(products: GemmVariant, checked: bool) -> Gpu {
     opened(Options { checked, class: Some(Class::GPU), products: Some(products), ..Options::default() })
 }
 
@@ -44,10 +44,15 @@ fn opened(options: Options) -> Gpu {
     opened.expect("a Vulkan adapter, or a software one: cargo xtask test installs it")
 }
 
-/// Ends a test that needs an adapter which is not here: it fails where `HILLSHADE_REQUIRE_ADAPTER` is set, and says
-/// elsewhere that it was skipped, past what collects the output of tests that pass.
+/// Ends a test that needs an adapter where there is none: it fails where `HILLSHADE_REQUIRE_ADAPTER` is set.
+pub fn skip_without_adapter() {
+    let required = env::var_os("HILLSHADE_REQUIRE_ADAPTER").is_some();
+    assert!(!required, "HILLSHADE_REQUIRE_ADAPTER is set, but there is no adapter");
+    skip("there is no adapter");
+}
+
+/// Ends a test that needs what the adapter lacks, and says so past what collects the output of tests that pass.
 pub fn skip(missing: impl Display) {
-    assert!(env::var_os("HILLSHADE_REQUIRE_ADAPTER").is_none(), "HILLSHADE_REQUIRE_ADAPTER is set, but {missing}");
     let test = thread::current().name().unwrap_or("a test").to_string();
     writeln!(io::stderr(), "{test}: skipped: {missing}").expect("the standard error takes a line");
 }
@@ -63,7 +68,7 @@ pub fn fails(check: impl FnOnce()) -> bool {
 }
 
 /// Runs a check on every case of every op, and fails with all that failed.
-pub fn each_case(mut check: impl FnMut(&Case)) {
+pub fn each_case(mut check: impl FnMut(&TestCase)) {
     let all = ops::all();
     assert!(!all.is_empty());
     let mut failed = Vec::new();
@@ -80,13 +85,13 @@ pub type Build = for<'g> fn(&[Tensor<'g>]) -> Tensor<'g>;
 /// A case's graph with its operands as inputs, and their data.
 pub struct Bench {
     pub g: Graph,
-    pub drawn: Vec<Drawn>,
+    pub drawn: Vec<OperandData>,
     x: Vec<Var>,
     y: Vec<Var>,
 }
 
 impl Bench {
-    pub fn new(case: &Case) -> Self {
+    pub fn new(case: &TestCase) -> Self {
         let (g, x, y) = built(case);
         let drawn = case.x.iter().enumerate().map(|(i, s)| s.draw(i as u32)).collect();
         Bench { g, drawn, x, y }
@@ -113,7 +118,7 @@ impl Bench {
     }
 
     /// Other data for the operands.
-    pub fn inputs_of<'a>(&self, drawn: &'a [Drawn]) -> Vec<(Var, Data<'a>)> {
+    pub fn inputs_of<'a>(&self, drawn: &'a [OperandData]) -> Vec<(Var, Data<'a>)> {
         self.x.iter().copied().zip(drawn.iter().map(data)).collect()
     }
 
@@ -134,8 +139,8 @@ pub fn floats(x: Vec<Tensor>) -> Vec<Tensor> {
 }
 
 /// Numbers in ±1 of a shape.
-pub fn unit(shape: &[usize]) -> Sample {
-    Sample::Range(shape.to_vec(), -1.0, 1.0)
+pub fn unit(shape: &[usize]) -> Generator {
+    Generator::Range(shape.to_vec(), -1.0, 1.0)
 }
 
 /// The steps of a plan that compute something.
@@ -146,7 +151,7 @@ pub fn applied(plan: &Plan) -> Vec<String> {
 }
 
 /// A case's graph, its operands and its results.
-pub fn built(case: &Case) -> (Graph, Vec<Var>, Vec<Var>) {
+pub fn built(case: &TestCase) -> (Graph, Vec<Var>, Vec<Var>) {
     let g = Graph::new();
     let x = inputs(&g, case, "x");
     let y =
@@ -161,7 +166,7 @@ pub fn vars(x: &[Tensor]) -> Vec<Var> {
 }
 
 /// Inputs for a case's operands, named by a prefix and their number.
-pub fn inputs<'g>(g: &'g Graph, case: &Case, prefix: &str) -> Vec<Tensor<'g>> {
+pub fn inputs<'g>(g: &'g Graph, case: &TestCase, prefix: &str) -> Vec<Tensor<'g>> {
     case.x
         .iter()
         .enumerate()
@@ -176,10 +181,10 @@ pub fn inputs<'g>(g: &'g Graph, case: &Case, prefix: &str) -> Vec<Tensor<'g>> {
 }
 
 /// An operand as an input's data.
-pub fn data(drawn: &Drawn) -> Data<'_> {
+pub fn data(drawn: &OperandData) -> Data<'_> {
     match drawn {
-        Drawn::Float(x) => Data::F32(x),
-        Drawn::Index(x) => Data::U32(x),
+        OperandData::Float(x) => Data::F32(x),
+        OperandData::Index(x) => Data::U32(x),
     }
 }
 

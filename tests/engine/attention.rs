@@ -18,7 +18,7 @@ fn each_executor(shapes: [[usize; 4]; 3], build: Build, check: impl Fn(&str, f64
         ("device", 3e-6, device(Class::GPU)),
         ("software", 3e-6, device(Class::SOFTWARE)),
         ("host", 3e-6, Session::host()),
-        ("twin", 1e-12, Session::twin()),
+        ("reference", 1e-12, Session::reference()),
     ];
     for (name, bound, mut session) in executors {
         check(name, bound, evaluate(&mut session, &g, &y, inputs));

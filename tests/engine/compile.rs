@@ -3,7 +3,8 @@
 use std::fmt;
 
 use hillshade::engine::{
-    Case, Class, Conv, Data, Graph, Launches, Op, Operand, OutMut, Plan, Result, Session, Step, Target, Tensor, Type,
+    Class, Conv, Data, Graph, Launches, Op, Operand, OutMut, Plan, Result, Session, Step, Target, Tensor, TestCase,
+    Type,
 };
 
 use crate::common::{Bench, applied, assert_close, evaluate, unit};
@@ -14,7 +15,7 @@ fn copies(plan: &Plan) -> usize {
 
 #[test]
 fn equal_nodes_merge_and_unused_ones_vanish() {
-    let b = Bench::new(&Case::one("twice the same", vec![unit(&[5]), unit(&[5])], |x| {
+    let b = Bench::new(&TestCase::one("twice the same", vec![unit(&[5]), unit(&[5])], |x| {
         let (a, b) = (x[0].exp(), x[0].exp());
         let (c, d, other) = (a * 2.0, b * 2.0, b * 2.5);
         x[1].tanh();
@@ -60,7 +61,7 @@ impl<const NEGATIVE: bool> Op for Scale<NEGATIVE> {
         y[0].floats_mut().iter_mut().zip(x[0].floats()).for_each(|(y, x)| *y = self.scale() as f32 * x);
     }
 
-    fn twin(&self, x: &[Operand<f64>], y: &mut [OutMut<f64>]) {
+    fn reference(&self, x: &[Operand<f64>], y: &mut [OutMut<f64>]) {
         y[0].floats_mut().iter_mut().zip(x[0].floats()).for_each(|(y, x)| *y = self.scale() * x);
     }
 }
@@ -72,7 +73,7 @@ fn ops_are_merged_by_what_they_are() {
     let x = g.input("x", &[3]);
     let [two, again, five] = [2.0, 2.0, 5.0].map(|scale| x.apply(Scale::<false>(scale)));
     let y = [two, again, five, x.apply(Scale::<true>(2.0))];
-    for mut session in [Session::host(), Session::twin()] {
+    for mut session in [Session::host(), Session::reference()] {
         let plan = session.plan(&g, &y).expect("the graph compiles");
         assert_eq!(applied(&plan), ["Scale"; 3], "on {}:\n{plan}", session.executor());
         assert_eq!(plan.outputs[0].0, plan.outputs[1].0, "equal ops of equal operands are computed once");
@@ -88,7 +89,7 @@ fn constants_are_compared_bit_for_bit() {
     let g = Graph::new();
     let x = g.input("x", &[1]);
     let y = [(x * 0.0).recip(), (x * 0.0 + -0.0).recip()];
-    for mut session in [Session::host(), Session::twin()] {
+    for mut session in [Session::host(), Session::reference()] {
         let got = evaluate(&mut session, &g, &y, [(x, Data::F32(&[-1.0]))]);
         assert_eq!(got, [[f64::INFINITY], [f64::NEG_INFINITY]], "on {}", session.executor());
     }
@@ -109,51 +110,53 @@ fn two_products<'g>(x: &[Tensor<'g>]) -> Tensor<'g> {
 }
 
 /// Graphs that look like a pattern but are none.
-fn near_misses() -> Vec<Case> {
+fn near_misses() -> Vec<TestCase> {
     let four = || vec![unit(&[2, 5, 5]), unit(&[2, 5, 5]), unit(&[2, 5, 5]), unit(&[2, 5, 5])];
     let image = || vec![unit(&[2, 6, 6, 3]), unit(&[3, 3, 3, 3])];
     let norm = || vec![unit(&[5, 3, 7]), unit(&[7]), unit(&[7]), unit(&[7])];
     vec![
-        Case::new("a term is wanted", four(), |x| {
+        TestCase::new("a term is wanted", four(), |x| {
             let (p, q) = (x[0].matmul(x[1]), x[2].matmul(x[3]));
             Ok(vec![p + q, p])
         }),
-        Case::one("a term is used twice", four(), |x| {
+        TestCase::one("a term is used twice", four(), |x| {
             let (p, q) = (x[0].matmul(x[1]), x[2].matmul(x[3]));
             (p + q) * q
         }),
-        Case::one("one term twice", four(), |x| {
+        TestCase::one("one term twice", four(), |x| {
             let p = x[0].matmul(x[1]);
             p + p
         }),
-        Case::one("only one is transposed", four(), |x| x[0].matmul(x[1]) + x[2].matmul_as(true, x[3], false)),
-        Case::one(
+        TestCase::one("only one is transposed", four(), |x| x[0].matmul(x[1]) + x[2].matmul_as(true, x[3], false)),
+        TestCase::one(
             "other inner extents",
             vec![unit(&[1, 5, 7]), unit(&[1, 7, 5]), unit(&[1, 5, 2]), unit(&[1, 2, 5])],
             two_products,
         ),
-        Case::new("before the ends is wanted", image(), |x| {
+        TestCase::new("before the ends is wanted", image(), |x| {
             let p = x[0].conv2d(x[1], Conv::padded(1));
             Ok(vec![p.relu(), p])
         }),
-        Case::one("a number for each pixel is no scale", image(), |x| {
+        TestCase::one("a number for each pixel is no scale", image(), |x| {
             let p = x[0].conv2d(x[1], Conv::padded(1));
             p * x[0].sum(&[3]).reshape(&[2, 6, 6, 1])
         }),
-        Case::one("a bias for each row", vec![unit(&[2, 5, 7]), unit(&[2, 7, 5]), unit(&[5, 1])], |x| {
+        TestCase::one("a bias for each row", vec![unit(&[2, 5, 7]), unit(&[2, 7, 5]), unit(&[5, 1])], |x| {
             x[0].matmul(x[1]) + x[2]
         }),
-        Case::one("a bias for all", vec![unit(&[2, 5, 7]), unit(&[2, 7, 5]), unit(&[1])], |x| x[0].matmul(x[1]) + x[2]),
-        Case::one("the product is broadcast", vec![unit(&[1, 1, 7]), unit(&[1, 7, 1]), unit(&[5])], |x| {
+        TestCase::one("a bias for all", vec![unit(&[2, 5, 7]), unit(&[2, 7, 5]), unit(&[1])], |x| {
             x[0].matmul(x[1]) + x[2]
         }),
-        Case::one("the residual needs the statistics", norm(), |x| {
+        TestCase::one("the product is broadcast", vec![unit(&[1, 1, 7]), unit(&[1, 7, 1]), unit(&[5])], |x| {
+            x[0].matmul(x[1]) + x[2]
+        }),
+        TestCase::one("the residual needs the statistics", norm(), |x| {
             let [y, mean, _] = x[0].batch_norm(x[1], x[2], 1e-5);
             y + mean.broadcast(&[5, 3, 7])
         }),
-        Case::one("a shift is no residual", norm(), |x| x[0].batch_norm(x[1], x[2], 1e-5)[0] + x[3]),
-        Case::one("the mean's relu", norm(), |x| x[0].batch_norm(x[1], x[2], 1e-5)[1].relu()),
-        Case::new("before the relu is wanted", norm(), |x| {
+        TestCase::one("a shift is no residual", norm(), |x| x[0].batch_norm(x[1], x[2], 1e-5)[0] + x[3]),
+        TestCase::one("the mean's relu", norm(), |x| x[0].batch_norm(x[1], x[2], 1e-5)[1].relu()),
+        TestCase::new("before the relu is wanted", norm(), |x| {
             let [y, ..] = x[0].batch_norm(x[1], x[2], 1e-5);
             Ok(vec![y.relu(), y])
         }),
@@ -162,14 +165,14 @@ fn near_misses() -> Vec<Case> {
 
 #[test]
 fn what_anything_else_needs_is_not_fused_away() {
-    let (mut host, mut twin) = (Session::host(), Session::twin());
+    let (mut host, mut reference) = (Session::host(), Session::reference());
     for case in near_misses() {
         let b = Bench::new(&case);
         let plain = applied(&b.plan(Target::Reference));
         for fused in [Target::Host, Target::GPU] {
             assert_eq!(applied(&b.plan(fused)), plain, "{}", case.what);
         }
-        for (got, want) in b.values(&mut host).iter().zip(&b.values(&mut twin)) {
+        for (got, want) in b.values(&mut host).iter().zip(&b.values(&mut reference)) {
             assert_close(&case.what, got, want, 2e-6);
         }
     }

@@ -38,7 +38,7 @@ fn the_first_broken_rule_waits() {
         g.jvp(&[product], &[a], &[a]).expect_err("jvp"),
         g.substitute(&[product], &[a], &[a]).expect_err("substitute"),
         g.vmap(&[product], &[a], &[a]).expect_err("vmap"),
-        g.split(&[], &[product], &[a], "kept").expect_err("split"),
+        g.partial_eval(&[], &[product], &[a], "kept").expect_err("split"),
         a.sgd(Sgd { momentum: 0.0, nesterov: false, decay: 0.0 }, product, product, None).expect_err("sgd"),
         session.plan(&g, &[loss]).expect_err("plan"),
         session.compile(&g, &[loss]).expect_err("compile"),
@@ -137,7 +137,7 @@ fn what_follows_is_inert() {
         y = (1.0 - (y * y + x) / 2.0).matmul(x).tanh();
     }
     let [wide, mean, _] = y.batch_norm(y, x, 1e-5);
-    let all = [y, wide, mean, -y, 2.0 / y, y.softmax(1), y.mean_all(), x.matmul(y), g.concat(&[x, y], 0), y.half()];
+    let all = [y, wide, mean, -y, 2.0 / y, y.softmax(1), y.mean_all(), x.matmul(y), g.concat(&[x, y], 0), y.pack_f16()];
     assert!(all.into_iter().all(is_inert));
     assert_eq!(g.check(), Err(first), "the first one stays");
     g.assign(s, y);
@@ -204,7 +204,7 @@ fn values_of_another_graph_cannot_be_asked_for() {
         ("jvp", g.jvp(&[x], &[x], &[elsewhere]).map(drop)),
         ("substitute", g.substitute(&[loss], &[x], &[elsewhere]).map(drop)),
         ("vmap", g.vmap(&[elsewhere], &[x], &[g.input("tall", &[3, 2])]).map(drop)),
-        ("split", g.split(&[], &[elsewhere], &[x], "kept").map(drop)),
+        ("split", g.partial_eval(&[], &[elsewhere], &[x], "kept").map(drop)),
         ("plan", session.plan(&g, &[elsewhere]).map(drop)),
         ("compile", session.compile(&g, &[elsewhere]).map(drop)),
     ];

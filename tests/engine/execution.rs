@@ -1,6 +1,6 @@
 //! What programs give when they run: large arrays, ties and either side of a choice, the same bits again.
 
-use hillshade::engine::{Case, Conv, Data, Graph, Pool, Result, Session, Sgd, Tensor};
+use hillshade::engine::{Conv, Data, Graph, Pool, Result, Session, Sgd, Tensor, TestCase};
 
 use crate::common::{Bench, each_case, evaluate, gpu, noise32, pollster_block, unit};
 
@@ -8,7 +8,7 @@ use crate::common::{Bench, each_case, evaluate, gpu, noise32, pollster_block, un
 const DESCENT: Sgd = Sgd { momentum: 0.0, nesterov: false, decay: 0.0 };
 
 /// A case's wanted values.
-fn values(session: &mut Session, case: &Case) -> Vec<Vec<f64>> {
+fn values(session: &mut Session, case: &TestCase) -> Vec<Vec<f64>> {
     Bench::new(case).values(session)
 }
 
@@ -18,11 +18,11 @@ fn select_takes_either_side() {
     let shapes: [[&[usize]; 3]; 4] =
         [[&[3, 5, 7]; 3], [&[7], &[3, 5, 7], &[5, 1]], [&[3, 5, 7], &[7], &[3, 1, 1]], [&[3, 1, 7], &[], &[5, 7]]];
     for shapes in shapes {
-        let case = Case::new("select", shapes.map(unit).to_vec(), |x| {
+        let case = TestCase::new("select", shapes.map(unit).to_vec(), |x| {
             let m = x[0].gt(x[0].graph().fill(&[], 0.0));
             Ok(vec![m.select(x[1], x[2]), m])
         });
-        let want = values(&mut Session::twin(), &case);
+        let want = values(&mut Session::reference(), &case);
         let chosen = want[1].iter().sum::<f64>();
         assert!(chosen > 0.0 && chosen < want[1].len() as f64, "both sides are taken");
         for mut session in [Session::device(gpu(false)), Session::host()] {
@@ -34,13 +34,13 @@ fn select_takes_either_side() {
 /// The first of equal elements is the maximum, in a window as along an axis.
 #[test]
 fn the_first_of_equals_is_found() {
-    let case = Case::new("ties", vec![unit(&[2, 8, 9, 3])], |x| {
+    let case = TestCase::new("ties", vec![unit(&[2, 8, 9, 3])], |x| {
         let above = |at: f64| x[0].gt(x[0].graph().fill(&[], at));
         let three_values = above(-0.3) + above(0.3);
         let [most, at] = three_values.max_pool(Pool { kernel: [3, 2], stride: [2, 1], padding: [1, 1] });
         Ok(vec![most, at, three_values.argmax(1), three_values])
     });
-    let want = values(&mut Session::twin(), &case);
+    let want = values(&mut Session::reference(), &case);
     for mut session in [Session::device(gpu(false)), Session::host()] {
         assert_eq!(values(&mut session, &case), want, "{}", session.executor());
     }

@@ -6,7 +6,7 @@ use hillshade::engine::{DType, Data, Graph, Result, Session, Type};
 use crate::common::*;
 
 fn executors() -> [Session; 3] {
-    [Session::device(gpu(false)), Session::host(), Session::twin()]
+    [Session::device(gpu(false)), Session::host(), Session::reference()]
 }
 
 fn pack(halves: &[u16]) -> Vec<u32> {
@@ -17,7 +17,7 @@ fn pack(halves: &[u16]) -> Vec<u32> {
 fn halves(session: &mut Session, x: &[f32]) -> Vec<u16> {
     let g = Graph::new();
     let input = g.input("x", &[x.len()]);
-    let words = evaluate(session, &g, &[input.half()], [(input, x)]).concat();
+    let words = evaluate(session, &g, &[input.pack_f16()], [(input, x)]).concat();
     words.into_iter().flat_map(|w| [w as u32 as u16, (w as u32 >> 16) as u16]).take(x.len()).collect()
 }
 
@@ -27,7 +27,7 @@ fn every_half_is_read_exactly() {
     for mut session in executors() {
         let g = Graph::new();
         let words = g.input_u32("words", &[all.len() / 2]);
-        let y = words.float(&[256, 256]);
+        let y = words.unpack_f16(&[256, 256]);
         let got = evaluate(&mut session, &g, &[y], [(words, &pack(&all))]).concat();
         for (&bits, got) in all.iter().zip(got) {
             let want = f16::from_bits(bits).to_f64();
@@ -67,12 +67,12 @@ fn shapes_must_fit() {
     let g = Graph::new();
     let words = g.input_u32("words", &[3]);
     let packed = Type { shape: vec![3], dtype: DType::F16x2 };
-    assert_eq!(words.float(&[5]).half().ty(), Ok(&packed), "5 of 6");
-    words.float(&[2, 2]);
+    assert_eq!(words.unpack_f16(&[5]).pack_f16().ty(), Ok(&packed), "5 of 6");
+    words.unpack_f16(&[2, 2]);
     let told = g.check().expect_err("4 of 6").to_string();
     assert!(told.contains("[2] words for [2, 2]"), "{told}");
     let g = Graph::new();
-    assert!(g.input_u32("words", &[3]).half().ty().is_err());
+    assert!(g.input_u32("words", &[3]).pack_f16().ty().is_err());
 }
 
 /// Both modes, and both orders of a second derivative, see the identity in `float(half(x))`.
@@ -81,7 +81,7 @@ fn derivatives_go_straight_through() {
     let g = Graph::new();
     let [x, v] = ["x", "v"].map(|name| g.input(name, &[3, 5]));
     let build = || -> Result<_> {
-        let y = x.half().float(&[3, 5]);
+        let y = x.pack_f16().unpack_f16(&[3, 5]);
         let [forward, back] = [g.jvp(&[y], &[x], &[v])?[0], g.vjp(&[y], &[v], &[x])?[0]];
         let slope = g.vjp(&[y * y * y], &[v], &[x])?;
         let bent = [g.jvp(&slope, &[x], &[v])?[0], g.vjp(&slope, &[v], &[x])?[0]];
@@ -89,7 +89,7 @@ fn derivatives_go_straight_through() {
     };
     let y = build().expect("rules");
     let [data, along] = [noise(15, 1), noise(15, 2)];
-    let got = evaluate(&mut Session::twin(), &g, &y, [(x, &noise32(15, 1)), (v, &noise32(15, 2))]);
+    let got = evaluate(&mut Session::reference(), &g, &y, [(x, &noise32(15, 1)), (v, &noise32(15, 2))]);
     assert_eq!((&got[0], &got[1]), (&along, &along));
     let rounded: Vec<f64> = data.iter().map(|&x| f16::from_f64(x).to_f64()).collect();
     let want = |f: fn(f64, f64) -> f64| rounded.iter().zip(&along).map(|(&x, &v)| f(x, v)).collect::<Vec<_>>();
@@ -107,12 +107,12 @@ fn reverse_mode_reads_rounded_values() {
         let g = Graph::new();
         let [x, w, c] = ["x", "w", "c"].map(|name| g.input(name, &[4, 6]));
         let loss = ((x * w).exp() * c).sum(&[0, 1]);
-        g.store_half(stored);
+        g.store_f16(stored);
         let gradient = loss.grad(&[w]).expect("rules")[0];
         let product = loss.hvp(&[w], &[c]).expect("rules")[0];
         let data = [0, 1, 2].map(|stream| noise32(24, stream));
         let inputs = [(x, &data[0]), (w, &data[1]), (c, &data[2])];
-        let got = evaluate(&mut Session::twin(), &g, &[loss, gradient, product], inputs);
+        let got = evaluate(&mut Session::reference(), &g, &[loss, gradient, product], inputs);
         let [x, w, c] = [0, 1, 2].map(|stream| noise(24, stream));
         let round = |v: f64| if stored { f16::from_f64(v).to_f64() } else { v };
         let want: Vec<f64> = (0..24).map(|i| c[i] * round((x[i] * w[i]).exp()) * x[i]).collect();
@@ -132,7 +132,7 @@ fn overflow_is_seen_in_the_gradient() {
         let x = g.input("x", &[3]);
         let large = x * f64::from(scale);
         let loss = (large * large).sum(&[0]);
-        g.store_half(true);
+        g.store_f16(true);
         let d = loss.grad(&[x]).expect("rules");
         let got = evaluate(&mut Session::host(), &g, &[loss, d[0]], [(x, Data::F32(&[1.0, -2.0, 0.5]))]);
         assert!(got[0][0].is_finite());

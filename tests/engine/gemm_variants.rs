@@ -3,18 +3,18 @@
 use std::collections::BTreeSet;
 
 use hillshade::engine::{
-    Bind, Case, Class, Cooperative, Data, Drawn, Graph, Place, Plan, Session, Step, Target, Variant, ops,
+    Bind, Class, Cooperative, Data, GemmVariant, Graph, OperandData, Place, Plan, Session, Step, Target, TestCase, ops,
 };
 
 use crate::common::*;
 
 /// A GPU whose products are of a variant, or of the table's.
-fn target(variant: Option<Variant>) -> Target {
+fn target(variant: Option<GemmVariant>) -> Target {
     Target::device(Class::Gpu(variant))
 }
 
 /// The cases of products whose kernels a variant changes.
-fn each_product(variant: Variant, mut check: impl FnMut(usize, &Case, &Bench)) {
+fn each_product(variant: GemmVariant, mut check: impl FnMut(usize, &TestCase, &Bench)) {
     const OPS: [&str; 4] = ["matmul", "conv2d", "conv2d_input_grad", "conv2d_weight_grad"];
     let (mut seen, mut failed) = (0, Vec::new());
     for case in ops::all().iter().filter(|(op, _)| OPS.contains(op)).flat_map(|(_, cases)| cases) {
@@ -31,7 +31,7 @@ fn each_product(variant: Variant, mut check: impl FnMut(usize, &Case, &Bench)) {
 }
 
 /// Sessions with a variant, unchecked and checked; `None` where the adapter does not take it, which it says.
-fn sessions(variant: Variant) -> Option<[Session; 2]> {
+fn sessions(variant: GemmVariant) -> Option<[Session; 2]> {
     let gpus = [false, true].map(|checked| gpu_with(variant, checked));
     let said = gpus[0].to_string();
     match gpus[0].products() {
@@ -56,13 +56,13 @@ fn bits(v: &[Vec<f64>]) -> Vec<u64> {
 const CHECKED: usize = 6;
 
 /// In f32 every variant is the reference, and gives the same bits with all checks.
-fn matches_twin(variant: Variant) {
+fn matches_reference(variant: GemmVariant) {
     let Some([mut device, mut checked]) = sessions(variant) else { return };
-    let mut twin = Session::twin();
+    let mut reference = Session::reference();
     each_product(variant, |seen, case, b| {
-        let [got, want] = [&mut device, &mut twin].map(|s| b.values(s));
+        let [got, want] = [&mut device, &mut reference].map(|s| b.values(s));
         // Sums that the loop does not divide lose more.
-        let tolerance = if variant == Variant::Naive { 2.0 * case.tolerance } else { case.tolerance };
+        let tolerance = if variant == GemmVariant::Naive { 2.0 * case.tolerance } else { case.tolerance };
         for (got, want) in got.iter().zip(&want) {
             assert_close(&format!("{}, {variant}", case.what), got, want, tolerance);
         }
@@ -74,38 +74,38 @@ fn matches_twin(variant: Variant) {
 
 #[test]
 fn naive_products() {
-    matches_twin(Variant::Naive);
+    matches_reference(GemmVariant::Naive);
 }
 
 #[test]
 fn shared_products() {
-    matches_twin(Variant::Shared);
+    matches_reference(GemmVariant::Shared);
 }
 
 #[test]
 fn products_in_registers() {
-    matches_twin(Variant::Registers);
+    matches_reference(GemmVariant::Registers);
 }
 
 #[test]
 fn products_with_two_buffers() {
-    matches_twin(Variant::Buffered);
+    matches_reference(GemmVariant::Buffered);
 }
 
 #[test]
 fn products_in_subgroups() {
-    matches_twin(Variant::Subgroups);
+    matches_reference(GemmVariant::Subgroups);
 }
 
 #[test]
 fn products_of_few_rows_or_columns() {
-    matches_twin(Variant::Vector);
+    matches_reference(GemmVariant::Vector);
 }
 
-/// Tiles of 128 × 128, which only products of many such tiles get, off their edges, with and without fours.
+/// Tiles of 128 × 128, which only products of many such tiles get, off their edges, with and without vec4s.
 #[test]
 fn large_tiles() {
-    let (mut twin, mut device) = (Session::twin(), Session::device(gpu_as(Some(Class::GPU), false)));
+    let (mut reference, mut device) = (Session::reference(), Session::device(gpu_as(Some(Class::GPU), false)));
     for (m, n, k) in [(120, 252, 12), (121, 251, 9)] {
         for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
             let g = Graph::new();
@@ -115,7 +115,8 @@ fn large_tiles() {
             let plan = Plan::new(Target::GPU, &g, &[y]).expect("the graph compiles").to_string();
             assert!(["ROWS\", 2", "DOWN\", 16", "ACROSS\", 16"].iter().all(|c| plan.contains(c)), "{plan}");
             let data = [noise32(64 * m * k, 1), noise32(64 * k * n, 2)];
-            let [got, want] = [&mut device, &mut twin].map(|s| evaluate(s, &g, &[y], [(a, &data[0]), (b, &data[1])]));
+            let [got, want] =
+                [&mut device, &mut reference].map(|s| evaluate(s, &g, &[y], [(a, &data[0]), (b, &data[1])]));
             assert_close(&format!("{m} × {n} × {k} {ta} {tb}"), &got[0], &want[0], 1e-6);
         }
     }
@@ -137,9 +138,9 @@ fn factors(plan: &Plan) -> Option<BTreeSet<usize>> {
     Some(found)
 }
 
-fn halves(x: &Drawn) -> Drawn {
+fn halves(x: &OperandData) -> OperandData {
     match x {
-        Drawn::Float(x) => Drawn::Float(x.iter().map(|&v| half::f16::from_f32(v).to_f32()).collect()),
+        OperandData::Float(x) => OperandData::Float(x.iter().map(|&v| half::f16::from_f32(v).to_f32()).collect()),
         index => index.clone(),
     }
 }
@@ -148,10 +149,10 @@ fn halves(x: &Drawn) -> Drawn {
 /// lose, which is a fraction of what the rounding does.
 #[test]
 fn products_in_cooperative_matrices() {
-    let variant = Variant::Cooperative(Cooperative::default());
+    let variant = GemmVariant::Cooperative(Cooperative::default());
     let Some([mut device, mut checked]) = sessions(variant) else { return };
     let target = target(gpu_with(variant, false).products());
-    let (mut twin, mut exact, mut seen) = (Session::twin(), 0, 0);
+    let (mut reference, mut exact, mut seen) = (Session::reference(), 0, 0);
     each_product(variant, |number, case, b| {
         // Each takes a pipeline of its own, which software adapters are long at.
         if !number.is_multiple_of(CHECKED) {
@@ -160,12 +161,12 @@ fn products_in_cooperative_matrices() {
         let plan = b.plan(target);
         let Some(factors) = factors(&plan) else { return };
         let is_factor = |i: usize| factors.iter().any(|&f| plan.inputs[f].name == format!("x{i}"));
-        let rounded: Vec<Drawn> =
+        let rounded: Vec<OperandData> =
             b.drawn.iter().enumerate().map(|(i, x)| if is_factor(i) { halves(x) } else { x.clone() }).collect();
         let [got, again] = [&mut device, &mut checked].map(|s| b.values(s));
         assert_eq!(bits(&got), bits(&again), "{}, checked", case.what);
-        let want = evaluate(&mut twin, &b.g, &b.y(), &b.inputs_of(&rounded));
-        let unrounded = b.values(&mut twin);
+        let want = evaluate(&mut reference, &b.g, &b.y(), &b.inputs_of(&rounded));
+        let unrounded = b.values(&mut reference);
         for (got, want) in got.iter().zip(&want) {
             assert_close(&case.what, got, want, 1e-5);
         }
@@ -178,7 +179,7 @@ fn products_in_cooperative_matrices() {
 /// What halves do not hold makes results infinite or not a number, and those that it has no part in stay right.
 #[test]
 fn beyond_halves() {
-    let variant = Variant::Cooperative(Cooperative::default());
+    let variant = GemmVariant::Cooperative(Cooperative::default());
     let Some([mut device, _]) = sessions(variant) else { return };
     let g = Graph::new();
     let [a, b] = ["a", "b"].map(|name| g.input(name, &[33, 33]));

@@ -3,7 +3,7 @@
 use std::array::from_fn;
 
 use hillshade::engine::{
-    Ceilings, Conv, Data, Drawn, Geometry, Graph, Sample, Session, Tensor, block_on, philox,
+    Ceilings, Conv, Data, Generator, Geometry, Graph, OperandData, Session, Tensor, block_on, philox,
     shape::{Loops, broadcast, broadcast_axes, broadcast_strides, signed, strides},
 };
 
@@ -29,7 +29,7 @@ fn loops_merge_what_is_contiguous() {
 fn runs_begin_where_the_strides_say() {
     let loops = Loops::new(&[2, 3, 4], [&[1, 8, 2], &[100, 0, 1]]);
     let mut seen = Vec::new();
-    loops.each_run(1, 6, |run, at| seen.push((run, at)));
+    loops.each_segment(1, 6, |run, at| seen.push((run, at)));
     assert_eq!(seen, [(1, [8, 0]), (2, [16, 0]), (3, [1, 100]), (4, [9, 100]), (5, [17, 100])]);
 }
 
@@ -45,7 +45,7 @@ fn both(op: for<'g> fn(Tensor<'g>) -> Tensor<'g>, x: &[f32]) -> [Vec<f64>; 2] {
     let g = Graph::new();
     let input = g.input("x", &[x.len()]);
     let y = op(input);
-    [Session::host(), Session::twin()].map(|mut session| {
+    [Session::host(), Session::reference()].map(|mut session| {
         let mut program = session.compile(&g, &[y]).expect("it compiles");
         program.run(&mut session, [(input, Data::F32(x))]).expect("it runs");
         block_on(program.read_wide(&session, y)).expect("it is there")
@@ -93,7 +93,7 @@ fn functions_are_right_at_their_ends() {
 }
 
 fn drawn(shape: &[usize], stream: u32) -> Vec<f32> {
-    let Drawn::Float(x) = Sample::Range(shape.to_vec(), -1.0, 1.0).draw(stream) else {
+    let OperandData::Float(x) = Generator::Range(shape.to_vec(), -1.0, 1.0).draw(stream) else {
         unreachable!("a range is of floats")
     };
     x
@@ -128,7 +128,7 @@ fn convolutions_in_tiles_are_as_exact_arithmetic() {
         let (dx, dw) = (|| ct.conv2d_input_grad(w, conv, size), || x.conv2d_weight_grad(ct, conv, [3, 3]));
         let outputs = [forward() + bias, dx(), dw()];
         let data: [Vec<f32>; 3] = from_fn(|i| drawn(&shapes[i], i as u32));
-        let [found, exact] = [Session::host(), Session::twin()].map(|mut session| {
+        let [found, exact] = [Session::host(), Session::reference()].map(|mut session| {
             let mut program = session.compile(&g, &outputs).expect("it compiles");
             let inputs = [(x, &data[0]), (w, &data[1]), (ct, &data[2])];
             program.run(&mut session, inputs).expect("it runs");
@@ -152,7 +152,7 @@ fn every_element_meets_its_channel() {
         let x = g.input("x", &[rows, channels]);
         let [gamma, beta] = [2.0, 0.5].map(|v| g.fill(&[channels], v));
         let y = x.batch_norm(gamma, beta, 1e-3);
-        let mut session = Session::twin();
+        let mut session = Session::reference();
         let mut program = session.compile(&g, &y).expect("it compiles");
         program.run(&mut session, [(x, &data)]).expect("it runs");
         let [found, mean, rstd] = y.map(|y| block_on(program.read_wide(&session, y)).expect("it is there"));

@@ -1,18 +1,18 @@
 //! Five checks over the list of ops, once, for every op.
 
-use hillshade::engine::{Case, Class, Data, Drawn, Result, Session, Target, Tensor, Var};
+use hillshade::engine::{Class, Data, OperandData, Result, Session, Target, Tensor, TestCase, Var};
 
 use crate::common::*;
 
 /// The kernels of all classes, in f32 on the device, and the host are the reference, in f64.
 #[test]
-fn kernels_and_host_match_twins() {
+fn kernels_and_host_match_reference() {
     let classes = classes();
     let mut devices: Vec<_> = classes.iter().map(|&c| Session::device(gpu_as(Some(c), false))).collect();
-    let (mut host, mut twin) = (Session::host(), Session::twin());
+    let (mut host, mut reference) = (Session::host(), Session::reference());
     each_case(|case| {
         let b = Bench::new(case);
-        let want = b.values(&mut twin);
+        let want = b.values(&mut reference);
         let own = devices.iter_mut().zip(&classes).filter(|(_, class)| is_first(&b, &classes, **class));
         let own = own.map(|(session, class)| (format!("{class:?}"), session));
         for (name, session) in own.chain([("host".into(), &mut host)]) {
@@ -56,10 +56,10 @@ fn checked_kernels_agree() {
 }
 
 /// A case with its operands rounded to multiples of 2^-14, so that a step of 2^-13 moves them exactly.
-fn movable(case: &Case) -> Bench {
+fn movable(case: &TestCase) -> Bench {
     let mut b = Bench::new(case);
     for drawn in &mut b.drawn {
-        if let Drawn::Float(x) = drawn {
+        if let OperandData::Float(x) = drawn {
             x.iter_mut().for_each(|x| *x = (*x * 16384.0).round() / 16384.0);
         }
     }
@@ -71,14 +71,14 @@ fn difference(b: &Bench, directions: &[Vec<f64>], mut f: impl FnMut(&[(Var, Data
     const STEP: f64 = 1.0 / 8192.0;
     let mut at = |sign: f64| {
         let mut directions = directions.iter();
-        let move_along = |drawn: &Drawn| match drawn {
-            Drawn::Float(x) => {
+        let move_along = |drawn: &OperandData| match drawn {
+            OperandData::Float(x) => {
                 let along = directions.next().expect("each operand that is floats has a direction");
-                Drawn::Float(x.iter().zip(along).map(|(x, d)| x + (sign * STEP * d) as f32).collect())
+                OperandData::Float(x.iter().zip(along).map(|(x, d)| x + (sign * STEP * d) as f32).collect())
             }
             index => index.clone(),
         };
-        let moved: Vec<Drawn> = b.drawn.iter().map(move_along).collect();
+        let moved: Vec<OperandData> = b.drawn.iter().map(move_along).collect();
         (f(&b.inputs_of(&moved)), moved)
     };
     let ((plus, p), (minus, m)) = (at(1.0), at(-1.0));
@@ -106,7 +106,7 @@ fn literals<'g>(like: &[Tensor<'g>], data: &[Vec<f64>]) -> Result<Vec<Tensor<'g>
 /// In f64: the jvp is the central difference, and ⟨ct, J dx⟩ = ⟨Jᵀ ct, dx⟩.
 #[test]
 fn first_derivatives() {
-    let mut twin = Session::twin();
+    let mut reference = Session::reference();
     each_case(|case| {
         if case.order == 0 {
             return;
@@ -119,7 +119,7 @@ fn first_derivatives() {
             Ok((b.g.jvp(&y, &wrt, &dx)?, b.g.vjp(&y, &ct, &wrt)?))
         };
         let (dy, back) = derivatives().unwrap_or_else(|e| panic!("{}: {e}", case.what));
-        let values = evaluate(&mut twin, &b.g, &[dy.clone(), back].concat(), &b.inputs());
+        let values = evaluate(&mut reference, &b.g, &[dy.clone(), back].concat(), &b.inputs());
         let (dy, back) = values.split_at(dy.len());
         let forward: f64 = dy.iter().zip(&cts).map(|(a, b)| dot(a, b)).sum();
         let reverse: f64 = back.iter().zip(&directions).map(|(a, b)| dot(a, b)).sum();
@@ -129,7 +129,7 @@ fn first_derivatives() {
             "{}: ⟨ct, J dx⟩ {forward}, ⟨Jᵀ ct, dx⟩ {reverse}",
             case.what
         );
-        let difference = difference(&b, &directions, |inputs| evaluate(&mut twin, &b.g, &y, inputs).concat());
+        let difference = difference(&b, &directions, |inputs| evaluate(&mut reference, &b.g, &y, inputs).concat());
         assert_close(&format!("{}: jvp", case.what), &dy.concat(), &difference, 3e-6);
     });
 }
@@ -137,7 +137,7 @@ fn first_derivatives() {
 /// In f64, for L = Σ ct·y + ½ Σ ct·y²: H v is the central difference of the gradient, and ⟨u, H v⟩ = ⟨v, H u⟩.
 #[test]
 fn second_derivatives() {
-    let mut twin = Session::twin();
+    let mut reference = Session::reference();
     each_case(|case| {
         if case.order < 2 {
             return;
@@ -152,11 +152,11 @@ fn second_derivatives() {
             Ok((gradient, products))
         };
         let (gradient, products) = derivatives().unwrap_or_else(|e| panic!("{}: {e}", case.what));
-        let [hv, hu] = products.map(|product| evaluate(&mut twin, &b.g, &product, &b.inputs()).concat());
+        let [hv, hu] = products.map(|product| evaluate(&mut reference, &b.g, &product, &b.inputs()).concat());
         let (left, right) = (dot(&u.concat(), &hv), dot(&v.concat(), &hu));
         let scale = (dot(&hv, &hv) * u.concat().len() as f64).sqrt().max(1e-9);
         assert!((left - right).abs() <= 1e-11 * scale, "{}: ⟨u, H v⟩ {left}, ⟨v, H u⟩ {right}", case.what);
-        let difference = difference(&b, &v, |inputs| evaluate(&mut twin, &b.g, &gradient, inputs).concat());
+        let difference = difference(&b, &v, |inputs| evaluate(&mut reference, &b.g, &gradient, inputs).concat());
         let norm = dot(&difference, &difference).sqrt().max(1e-6);
         let error = hv.iter().zip(&difference).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt();
         assert!(error <= 2e-6 * norm, "{}: H v differs from the difference by {:e}", case.what, error / norm);

@@ -14,7 +14,7 @@ fn copies(plan: &Plan) -> usize {
 fn each_executor(mut f: impl FnMut(&str, &mut Session)) {
     f("device", &mut Session::device(gpu(false)));
     f("host", &mut Session::host());
-    f("twin", &mut Session::twin());
+    f("reference", &mut Session::reference());
 }
 
 fn state(session: &Session, name: &str) -> Vec<f32> {
@@ -319,7 +319,7 @@ fn run_random(session: &mut Session, g: &Graph, outputs: &[Tensor]) -> (Vec<Vec<
 /// Whatever shares a slot or is overwritten, the values are those of a run that keeps every one of them.
 #[test]
 fn reuse_changes_no_value() {
-    let (mut device, mut host, mut twin) = (Session::device(gpu(false)), Session::host(), Session::twin());
+    let (mut device, mut host, mut reference) = (Session::device(gpu(false)), Session::host(), Session::reference());
     let (mut fewer, mut updated) = (0, 0);
     for seed in 0..60 {
         let g = Graph::new();
@@ -330,7 +330,7 @@ fn reuse_changes_no_value() {
         fewer += usize::from(reused.slots.len() < kept.slots.len());
         let in_place = |s: &&Step| matches!(s, Step::Apply { op, x, y, .. } if op.name() == "sgd" && x[0].0 == y[0].0);
         updated += reused.steps.iter().filter(in_place).count();
-        for (name, session) in [("device", &mut device), ("host", &mut host), ("twin", &mut twin)] {
+        for (name, session) in [("device", &mut device), ("host", &mut host), ("reference", &mut reference)] {
             let (all, s_all) = run_random(session, &g, &values);
             let (got, s) = run_random(session, &g, &last);
             assert_eq!(got, [all[all.len() - 1].clone(), all[all.len() - 2].clone()], "{name}, seed {seed}:\n{reused}");

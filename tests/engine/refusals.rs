@@ -191,7 +191,7 @@ impl Op for Opaque {
         y[0].copy_from(x[0].data);
     }
 
-    fn twin(&self, x: &[Operand<f64>], y: &mut [OutMut<f64>]) {
+    fn reference(&self, x: &[Operand<f64>], y: &mut [OutMut<f64>]) {
         y[0].copy_from(x[0].data);
     }
 }
@@ -233,7 +233,7 @@ fn sum_graph(g: &Graph) -> Tensor<'_> {
 }
 
 fn sessions() -> [Session; 3] {
-    [Session::device(gpu(false)), Session::host(), Session::twin()]
+    [Session::device(gpu(false)), Session::host(), Session::reference()]
 }
 
 #[test]

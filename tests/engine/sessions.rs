@@ -5,7 +5,7 @@ use hillshade::engine::{Data, Error, Graph, Inputs, Key, Program, Session, Targe
 use crate::common::{gpu, pollster_block};
 
 fn sessions() -> [Session; 3] {
-    [Session::device(gpu(false)), Session::host(), Session::twin()]
+    [Session::device(gpu(false)), Session::host(), Session::reference()]
 }
 
 /// What a program gives on these inputs.
@@ -130,5 +130,5 @@ fn targets_are_the_executors() {
         let launches = planned.dispatches() > 0;
         assert_eq!(launches, matches!(session.target(), Target::Device { .. }), "{executor}:\n{planned}");
     }
-    assert_eq!([Session::host().target(), Session::twin().target()], [Target::Host, Target::Reference]);
+    assert_eq!([Session::host().target(), Session::reference().target()], [Target::Host, Target::Reference]);
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use hillshade::engine::{
-    Bind, Case, Class, Conv, Cooperative, DType, Launch, Place, Plan, Step, Target, Type, Variant, ops,
+    Bind, Class, Conv, Cooperative, DType, GemmVariant, Launch, Place, Plan, Step, Target, TestCase, Type, ops,
 };
 use hillshade_shaders::KERNELS;
 use naga::{
@@ -43,7 +43,7 @@ static TEXTS: LazyLock<BTreeMap<&'static str, Text>> =
 /// dispatch may bind.
 static STEPS: LazyLock<Vec<(String, usize, Step)>> = LazyLock::new(|| {
     let mut steps = Vec::new();
-    let mut plan = |what: &str, case: &Case| {
+    let mut plan = |what: &str, case: &TestCase| {
         for (class, storage_buffers) in [
             (Class::GPU, STORAGE_BUFFERS),
             (Class::GPU, MORE_BUFFERS),
@@ -59,9 +59,9 @@ static STEPS: LazyLock<Vec<(String, usize, Step)>> = LazyLock::new(|| {
     for (op, cases) in ops::timed() {
         cases.iter().for_each(|case| plan(&format!("{op} {}", case.what), case));
     }
-    let matmul = Case::one("matmul", vec![unit(&[2048, 64]), unit(&[64, 2048])], |x| x[0].matmul(x[1]));
+    let matmul = TestCase::one("matmul", vec![unit(&[2048, 64]), unit(&[64, 2048])], |x| x[0].matmul(x[1]));
     let images = vec![unit(&[64, 28, 28, 128]), unit(&[3, 3, 128, 128])];
-    let conv2d = Case::new("conv2d", images, |x| {
+    let conv2d = TestCase::new("conv2d", images, |x| {
         let y = x[0].conv2d(x[1], Conv::padded(1));
         x[0].graph().vjp(&[y], &[y], x)
     });
@@ -71,22 +71,22 @@ static STEPS: LazyLock<Vec<(String, usize, Step)>> = LazyLock::new(|| {
 });
 
 /// A case's plan.
-fn planned(case: &Case, target: Target) -> Plan {
+fn planned(case: &TestCase, target: Target) -> Plan {
     let (g, _, y) = built(case);
     Plan::new(target, &g, &g.tensors(&y)).expect("cases can be planned")
 }
 
 /// The steps of a case's plan that apply ops.
-fn applied(case: &Case, target: Target) -> impl Iterator<Item = Step> + use<> {
+fn applied(case: &TestCase, target: Target) -> impl Iterator<Item = Step> + use<> {
     planned(case, target).steps.into_iter().filter(|s| matches!(s, Step::Apply { .. }))
 }
 
 /// The steps that are matrix products, of every variant.
-fn products(what: &str, case: &Case) -> Vec<(String, usize, Step)> {
+fn products(what: &str, case: &TestCase) -> Vec<(String, usize, Step)> {
     const OPS: [&str; 4] = ["matmul", "conv2d", "conv2d_input_grad", "conv2d_weight_grad"];
     let mut steps = Vec::new();
-    let small = Variant::Cooperative(Cooperative { side: 8, subgroup: 8 });
-    for variant in Variant::all().into_iter().chain([small]) {
+    let small = GemmVariant::Cooperative(Cooperative { side: 8, subgroup: 8 });
+    for variant in GemmVariant::all().into_iter().chain([small]) {
         let applied = applied(case, Target::device(Class::Gpu(Some(variant))));
         let products = applied.filter(|s| matches!(s, Step::Apply { op, .. } if OPS.contains(&op.name())));
         steps.extend(products.map(|s| (format!("{what} {variant:?}"), STORAGE_BUFFERS, s)));

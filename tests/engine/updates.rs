@@ -9,7 +9,7 @@ use crate::common::{evaluate, gpu_as, noise32, pollster_block};
 enum Rule {
     Sgd(Sgd),
     Adam(Adam),
-    Average,
+    Lerp,
 }
 
 impl Rule {
@@ -25,7 +25,7 @@ impl Rule {
         match self {
             Rule::Sgd(rule) => Rule::Sgd(Sgd { decay, ..rule }),
             Rule::Adam(rule) => Rule::Adam(Adam { decay, ..rule }),
-            Rule::Average => Rule::Average,
+            Rule::Lerp => Rule::Lerp,
         }
     }
 
@@ -34,13 +34,13 @@ impl Rule {
         match self {
             Rule::Sgd(rule) => usize::from(rule.momentum != 0.0),
             Rule::Adam(_) => 2,
-            Rule::Average => 0,
+            Rule::Lerp => 0,
         }
     }
 
     fn rates(self) -> Vec<f32> {
         match self {
-            Rule::Sgd(_) | Rule::Average => vec![0.05],
+            Rule::Sgd(_) | Rule::Lerp => vec![0.05],
             Rule::Adam(rule) => rule.rates(0.05, 3).to_vec(),
         }
     }
@@ -52,7 +52,7 @@ impl Rule {
         let new = match self {
             Rule::Sgd(rule) => p.sgd(rule, grad, rates, kept.first().copied())?,
             Rule::Adam(rule) => p.adam(rule, grad, [kept[0], kept[1]], rates).to_vec(),
-            Rule::Average => vec![p.average(grad, rates)],
+            Rule::Lerp => vec![p.lerp(grad, rates)],
         };
         [&[p], &kept[..]].concat().into_iter().zip(new).for_each(|(state, new)| g.assign(state, new));
         g.check()
@@ -61,7 +61,7 @@ impl Rule {
 
 fn rules() -> [Rule; 6] {
     let [plain, heavy, nesterov] = [(0.0, false), (0.9, false), (0.9, true)].map(|(m, ahead)| Rule::sgd(m, ahead));
-    [plain, heavy, nesterov, Rule::adam(false), Rule::adam(true), Rule::Average]
+    [plain, heavy, nesterov, Rule::adam(false), Rule::adam(true), Rule::Lerp]
 }
 
 /// Arrays, some around a workgroup and some longer than a task of the CPU.
@@ -140,7 +140,7 @@ fn updates_by_one_rule_are_one_step() {
             (plan.steps.len(), plan.dispatches())
         });
         // Thirty arrays and forty, of which two and five are left over, or all seventy.
-        let (steps, dispatches) = if matches!(rule, Rule::Average) { (1, 10) } else { (2, 4 + 2 + 5 + 5) };
+        let (steps, dispatches) = if matches!(rule, Rule::Lerp) { (1, 10) } else { (2, 4 + 2 + 5 + 5) };
         assert_eq!([least, fewer, wide], [(steps, ARRAYS), (steps, ARRAYS), (steps, dispatches)], "{rule:?}");
     }
 }
@@ -177,7 +177,7 @@ fn what_waits_for_another_update_is_not_joined() {
     counts.sort_unstable();
     assert_eq!(counts, [1, 1, 2], "the second waits for the first, the last has another rate");
     let inputs = [(rate, Data::F32(&[0.5])), (other, Data::F32(&[0.25]))];
-    for session in &mut [Session::device(gpu_as(None, false)), Session::host(), Session::twin()] {
+    for session in &mut [Session::device(gpu_as(None, false)), Session::host(), Session::reference()] {
         for (name, value) in [("a", 1.0), ("b", 2.0), ("c", 4.0), ("d", 8.0), ("e", 16.0)] {
             session.set(name, &[3], &[value; 3]).expect("the sizes match");
         }

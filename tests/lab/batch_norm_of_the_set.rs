@@ -52,7 +52,7 @@ fn full(micro_batch: Option<usize>) -> Options {
 fn layer_by_layer_is_one_batch() {
     let problem = normed(11);
     for (executor, mut session, bound) in executors() {
-        let bound = if executor == "twin" { 1e-10 } else { 20.0 * bound };
+        let bound = if executor == "reference" { 1e-10 } else { 20.0 * bound };
         start(&mut session);
         let kinds = [Matrix::Hessian, Matrix::Ggn, Matrix::Empirical, Matrix::Fisher { draws: 2 }];
         for kind in kinds {
@@ -86,7 +86,7 @@ fn layer_by_layer_is_one_batch() {
 /// Another point: products follow once the operator is there too.
 #[test]
 fn layer_by_layer_follows_the_parameters() {
-    let (problem, mut session) = (normed(11), Session::twin());
+    let (problem, mut session) = (normed(11), Session::reference());
     start(&mut session);
     let mut a = Curvature::new(&mut session, &problem, Matrix::Hessian, &full(Some(4))).expect("an operator");
     session.set("norm1.weight", &[3], &[0.3, -0.7, 1.1]).expect("it fits");

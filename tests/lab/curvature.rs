@@ -44,7 +44,7 @@ impl Golden {
 }
 
 /// A golden case: its problem, and its parameters in the order of the layers.
-struct Case {
+struct TestCase {
     name: &'static str,
     problem: Problem,
     params: &'static [&'static str],
@@ -65,7 +65,7 @@ fn normed<'g>(b: &mut Builder<'g>, n: usize) -> Tensor<'g> {
     b.dense("head", y, 4)
 }
 
-fn cases(golden: &Golden) -> Vec<Case> {
+fn cases(golden: &Golden) -> Vec<TestCase> {
     let samples = |case: &str| {
         let x = golden.narrow(&format!("{case}.x"));
         let y = golden.get(&format!("{case}.y"));
@@ -77,7 +77,7 @@ fn cases(golden: &Golden) -> Vec<Case> {
         }
         .expect("it fits")
     };
-    let case = |name, problem, params, batch_norm| Case { name, problem, params, batch_norm };
+    let case = |name, problem, params, batch_norm| TestCase { name, problem, params, batch_norm };
     vec![
         case("mlp", classified(samples("mlp"), mlp), &DENSE[..], BatchNorm::Eval),
         case("mse", squared(samples("mse"), 0.5, mlp), &DENSE[..], BatchNorm::Eval),
@@ -86,7 +86,7 @@ fn cases(golden: &Golden) -> Vec<Case> {
     ]
 }
 
-fn set(session: &mut Session, golden: &Golden, case: &Case) {
+fn set(session: &mut Session, golden: &Golden, case: &TestCase) {
     let running: &[&str] = match case.name {
         "bn_eval" => &["norm.running_mean", "norm.running_var"],
         _ => &[],
@@ -98,12 +98,16 @@ fn set(session: &mut Session, golden: &Golden, case: &Case) {
 }
 
 /// The parameters' parts of a vector, one after the other.
-fn joined(golden: &Golden, case: &Case, what: &str) -> Vec<f64> {
+fn joined(golden: &Golden, case: &TestCase, what: &str) -> Vec<f64> {
     case.params.iter().flat_map(|p| golden.get(&format!("{}.{what}.{p}", case.name)).to_vec()).collect()
 }
 
 fn executors() -> [(&'static str, Session, f64); 3] {
-    [("twin", Session::twin(), 1e-9), ("host", Session::host(), 2e-5), ("device", Session::device(gpu(false)), 2e-5)]
+    [
+        ("reference", Session::reference(), 1e-9),
+        ("host", Session::host(), 2e-5),
+        ("device", Session::device(gpu(false)), 2e-5),
+    ]
 }
 
 #[test]
@@ -136,7 +140,7 @@ fn products_are_those_of_curvlinops() {
 fn dense_matrices_have_the_golden_eigenvalues() {
     let golden = Golden::read();
     for case in cases(&golden) {
-        let mut session = Session::twin();
+        let mut session = Session::reference();
         set(&mut session, &golden, &case);
         let options = Options { batch_norm: case.batch_norm, ..Options::default() };
         let mut a = Curvature::new(&mut session, &case.problem, Matrix::Hessian, &options).expect("an operator");
@@ -188,7 +192,7 @@ fn micro_batches_and_stacks_change_nothing() {
 fn batches_are_weighted_by_their_samples() {
     let golden = Golden::read();
     let case = &cases(&golden)[2];
-    let mut session = Session::twin();
+    let mut session = Session::reference();
     set(&mut session, &golden, case);
     let v = joined(&golden, case, "v");
     let of = |session: &mut Session, from: usize, to: usize| {

@@ -10,7 +10,7 @@ use crate::common::{assert_close, dot, evaluate, gpu, noise, noise32};
 const DESCENT: Optimizer = Optimizer::Sgd { momentum: 0.0, nesterov: false, decay: 0.0 };
 
 fn executors() -> [Session; 3] {
-    [Session::device(gpu(false)), Session::host(), Session::twin()]
+    [Session::device(gpu(false)), Session::host(), Session::reference()]
 }
 
 /// `L = ½ xᵀ A x` in `n` dimensions, `x` made of a weight of two axes and a bias of one.
@@ -90,7 +90,7 @@ fn sam_steps_by_the_gradient_uphill() {
     let q = Quadratic::noise();
     let (rho, rate) = (0.5, 0.25);
     let want = by_hand(&q, &vec![1.0; q.start.len()], rho, rate);
-    let plain = q.descend(Session::twin(), DESCENT, None, rate, 1);
+    let plain = q.descend(Session::reference(), DESCENT, None, rate, 1);
     assert!(want.iter().zip(&plain).any(|(a, b)| (a - b).abs() > 1e-2), "the perturbation is seen");
     for session in executors() {
         let name = session.executor();
@@ -140,7 +140,7 @@ fn sam_is_a_hessian_product_to_first_order() {
     let rhos = [0.02, 0.01, 0.005];
     let mut outputs = vec![gradient, product];
     outputs.extend(rhos.map(|rho| Perturbation::Sam { rho }.gradient(loss, &params).expect("rules")));
-    let mut session = Session::twin();
+    let mut session = Session::reference();
     b.initialize(&mut session, 3).expect("parameters fit");
     let (images, classes) = (noise32(9 * 16, 5), (0..9).map(|i| i * 3 % 5).collect::<Vec<u32>>());
     let inputs = [(x, Data::F32(&images)), (labels, Data::U32(&classes))];
@@ -179,7 +179,7 @@ fn thresholds_part_what_shrinks_from_what_grows() {
             let top = threshold * factor;
             let matrix = vec![0.5 * top, 0.0, 0.0, 0.0, 0.9 * top, 0.0, 0.0, 0.0, top];
             let q = Quadratic { matrix, start: vec![1.0; 3] };
-            let end = q.descend(Session::twin(), rule, None, rate, 1500);
+            let end = q.descend(Session::reference(), rule, None, rate, 1500);
             println!("{rule:?}, {factor} of {threshold}: {end:?}");
             assert!(end[..2].iter().all(|x| x.abs() < 1e-6), "{rule:?}: {end:?}");
             match shrinks {

@@ -78,7 +78,8 @@ fn landscape(session: &mut Session, problem: &Problem, d: &Directions, statistic
 
 #[test]
 fn slices_of_a_quadratic_are_parabolas() {
-    for (mut session, bound) in [(Session::twin(), 1e-12), (Session::host(), 1e-6), (Session::device(gpu(false)), 1e-6)]
+    for (mut session, bound) in
+        [(Session::reference(), 1e-12), (Session::host(), 1e-6), (Session::device(gpu(false)), 1e-6)]
     {
         let w = [0.5, -1.0, 2.0, 0.25];
         let problem = quadratic(&mut session, w);
@@ -136,7 +137,7 @@ fn what_is_not_finite_is_kept() {
 
 #[test]
 fn filters_are_as_long_as_the_weights() {
-    let mut session = Session::twin();
+    let mut session = Session::reference();
     let problem = classifier(&mut session, true);
     let layout = problem.layout(&[]).expect("a layout");
     let w = parameters(&session, &layout).expect("weights");
@@ -164,7 +165,7 @@ fn filters_are_as_long_as_the_weights() {
 
 #[test]
 fn secants_tend_to_the_second_derivative() {
-    let mut session = Session::twin();
+    let mut session = Session::reference();
     let problem = classifier(&mut session, false);
     let d = random(&mut session, &problem, Scaling::Filter, 1);
     let mut l = landscape(&mut session, &problem, &d, Statistics::Reestimated(4));
@@ -207,7 +208,7 @@ fn flips_are_those_counted_by_hand() {
 
 #[test]
 fn statistics_are_the_ones_asked_for() {
-    for (mut session, bound) in [(Session::twin(), 1e-6), (Session::host(), 1e-5)] {
+    for (mut session, bound) in [(Session::reference(), 1e-6), (Session::host(), 1e-5)] {
         let problem = classifier(&mut session, true);
         let d = random(&mut session, &problem, Scaling::Filter, 1);
         let of = |session: &mut Session, statistics, at: f64| {
@@ -245,7 +246,7 @@ fn statistics_are_the_ones_asked_for() {
 
 #[test]
 fn interpolation_ends_at_both_networks() {
-    let (mut here, mut there) = (Session::twin(), Session::twin());
+    let (mut here, mut there) = (Session::reference(), Session::reference());
     let problem = classifier(&mut here, false);
     classifier(&mut there, false);
     let layout = problem.layout(&[]).expect("a layout");
@@ -269,7 +270,7 @@ fn interpolation_ends_at_both_networks() {
 
 #[test]
 fn principal_directions_span_the_planted_plane() {
-    let mut session = Session::twin();
+    let mut session = Session::reference();
     let problem = classifier(&mut session, false);
     let layout = problem.layout(&[]).expect("a layout");
     let own = parameters(&session, &layout).expect("weights");
@@ -296,7 +297,7 @@ fn principal_directions_span_the_planted_plane() {
 
 #[test]
 fn sharpness_of_a_quadratic_is_known() {
-    let mut session = Session::twin();
+    let mut session = Session::reference();
     let plain = Conditions::default();
     let rho = 0.3;
     let problem = quadratic(&mut session, [0.0; 4]);
@@ -317,7 +318,7 @@ fn sharpness_of_a_quadratic_is_known() {
 
 #[test]
 fn steps_of_a_quadratic_are_known() {
-    let mut session = Session::twin();
+    let mut session = Session::reference();
     let w = [0.5, -1.0, 2.0, 0.25];
     let problem = quadratic(&mut session, w);
     let steps = [0.01, 0.1, 0.4];
@@ -338,7 +339,7 @@ fn steps_of_a_quadratic_are_known() {
 #[test]
 fn host_and_device_agree() {
     let mut found = Vec::new();
-    for mut session in [Session::twin(), Session::host(), Session::device(gpu(false))] {
+    for mut session in [Session::reference(), Session::host(), Session::device(gpu(false))] {
         let problem = classifier(&mut session, true);
         let d = random(&mut session, &problem, Scaling::Filter, 2);
         let mut values = Vec::new();

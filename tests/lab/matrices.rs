@@ -126,7 +126,7 @@ fn operators_of_one_kind_live_side_by_side() {
         over(&problem, samples.expect("it fits"))
     };
     let (first, second) = (part(0, 5), part(5, 10));
-    let mut session = Session::twin();
+    let mut session = Session::reference();
     set(&mut session, &params);
     for kind in MATRICES {
         let mut a = operator(&mut session, &first, kind);
@@ -258,7 +258,7 @@ fn sampled_fisher_matrices_converge_to_gauss_newton() {
     let targets = Samples::new(11).floats("x", drawn(55, 1, 1.5)).and_then(|s| s.floats("y", drawn(44, 7, 1.0)));
     let (problem, params) = small();
     let problems = [problem, squared(targets.expect("it fits"), 1.5, small_net)];
-    let mut session = Session::twin();
+    let mut session = Session::reference();
     set(&mut session, &params);
     for (which, problem) in problems.iter().enumerate() {
         let n = joined(&params).len();
@@ -347,7 +347,7 @@ fn whole_matrices_on_every_executor_are_those_in_f64() {
             let mut a = Curvature::new(&mut session, &problem, Matrix::Hessian, &options).expect("an operator");
             dense(&mut session, &mut a).expect("products")
         };
-        let want = of(Session::twin());
+        let want = of(Session::reference());
         assert!((&want - want.transpose()).amax() <= 1e-10 * want.amax(), "{what}");
         let values = spectrum(&want);
         let most = values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));

@@ -47,7 +47,7 @@ fn assert_no_ghosts(what: &str, got: &[f64], all: &[f64], bound: f64) {
 }
 
 fn cpu() -> [(&'static str, Session); 2] {
-    [("twin", Session::twin()), ("host", Session::host())]
+    [("reference", Session::reference()), ("host", Session::host())]
 }
 
 /// 1 to 90, and 120 four times: 94, which no block of 4 or 5 divides.
@@ -276,7 +276,7 @@ fn searches_of_one_size_keep_to_themselves() {
     let a = diagonal(&all);
     let b = diagonal(&all.iter().rev().copied().collect::<Vec<_>>());
     let search = Search { count: 2, tolerance: 1e-4, ..Search::default() };
-    let mut session = Session::twin();
+    let mut session = Session::reference();
     let mut run = |lobpcg: &mut Lobpcg, a: &DMatrix<f64>| {
         let e = lobpcg.run(&mut session, &mut Dense::new(a).expect("it is square"), search).expect("eigenvalues");
         assert_close("eigenvalues", &values(&e.top), &[10.0, 8.0], 1e-5);

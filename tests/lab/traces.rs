@@ -31,7 +31,7 @@ fn measure(session: &mut Session, a: &DMatrix<f64>, quadrature: Quadrature) -> D
 }
 
 fn cpu() -> [(&'static str, Session, f64); 2] {
-    [("twin", Session::twin(), 1e-9), ("host", Session::host(), 1e-4)]
+    [("reference", Session::reference(), 1e-9), ("host", Session::host(), 1e-4)]
 }
 
 /// `Σ wₖ θₖᵖ = zᵀ Aᵖ z / zᵀz` for all `p ≤ 2m − 1`, and not for `p = 2m`.
@@ -39,7 +39,7 @@ fn cpu() -> [(&'static str, Session, f64); 2] {
 fn quadratures_of_m_steps_are_exact_for_powers_below_2m() {
     let (n, m, seed) = (40, 5, 11);
     let a = symmetric(n, 1);
-    let mut session = Session::twin();
+    let mut session = Session::reference();
     for probe in [Probe::Rademacher, Probe::Gaussian] {
         let density = measure(&mut session, &a, Quadrature { steps: m, probes: 2, probe, seed });
         assert_eq!(density.products, 2 * m as u64);
@@ -137,7 +137,7 @@ fn stored_densities_go_on_where_they_stopped() {
     assert!(error.expect_err("another seed").to_string().starts_with("stored density"));
 }
 
-/// Half as many columns as rows, of variance 1: the eigenvalues of `XᵀX/N` fill `(1 ± √½)²` with the density of Marchenko
+/// PackF16 as many columns as rows, of variance 1: the eigenvalues of `XᵀX/N` fill `(1 ± √½)²` with the density of Marchenko
 /// and Pastur, here smoothed as the estimate is, and its cumulative one.
 #[test]
 fn wishart_matrices_have_the_density_of_marchenko_and_pastur() {
@@ -272,7 +272,7 @@ fn a_seed_gives_the_same_estimates_on_every_executor() {
         all.push(density.trace_of(|t| t * t));
         all
     };
-    let want = of(Session::twin());
+    let want = of(Session::reference());
     for session in [Session::host(), Session::device(gpu(false))] {
         for (got, want) in of(session).iter().zip(&want) {
             let what = format!("{got:?} for {want:?}");

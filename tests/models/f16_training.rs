@@ -10,7 +10,7 @@ use hillshade::{
 };
 
 fn executors() -> [Session; 3] {
-    [Session::device(gpu(false)), Session::host(), Session::twin()]
+    [Session::device(gpu(false)), Session::host(), Session::reference()]
 }
 
 /// Images of noise, brighter or darker by their label.
@@ -55,8 +55,8 @@ fn steps_are_nearly_those_in_f32() {
             let own = Config { batch: 16, perturbation, accumulate, optimizer: adam, ..Config::default() };
             config(model, precision, own)
         };
-        let whole = after(Session::twin(), own(Precision::F32), 1);
-        let want = after(Session::twin(), own(Precision::F16), 1);
+        let whole = after(Session::reference(), own(Precision::F32), 1);
+        let want = after(Session::reference(), own(Precision::F16), 1);
         assert!(whole != want, "{model}");
         for session in executors() {
             let executor = session.executor();
@@ -106,9 +106,9 @@ fn what_is_stored_is_what_ops_made() {
         let mut b = Builder::new(&g, Mode::Train);
         let [x, _] = task.inputs(&g, 16);
         let y = network.build(&mut b, x, 10).expect("it fits");
-        g.store_half(half);
+        g.store_f16(half);
         y.mean_all().grad(&b.trained_values()).expect("rules");
-        let halves = g.nodes().filter(|n| matches!(&n.source, Source::Op(op) if op.name() == "half"));
+        let halves = g.nodes().filter(|n| matches!(&n.source, Source::Op(op) if op.name() == "pack_f16"));
         let is_by_op = |x| matches!(g.tensor(x).node().expect("a value").source, Source::Op(_));
         let made: Vec<bool> = halves.map(|n| is_by_op(n.x[0])).collect();
         assert!(made.iter().all(|&by_op| by_op));

@@ -1,7 +1,7 @@
 //! Convolution, normalization, attention, cross-entropy and the optimizers against PyTorch, on all three executors.
 //!
 //! The values and the script that made them are in `golden/`. They were computed in f64 and rounded to f32 once. Bounds are
-//! relative to a tensor's largest element: in the twin what is left is that rounding and the learning rates', which are
+//! relative to a tensor's largest element: in the reference what is left is that rounding and the learning rates', which are
 //! f32 too; in f32 they are some four times what llvmpipe and the host show, since other devices contract and divide
 //! differently.
 

@@ -85,7 +85,7 @@ fn smoothed_losses_are_those_of_smoothed_targets() {
         let losses = loss.smoothed(logits, y, share);
         let slope = losses.sum_all().grad(&[logits]).expect("rules")[0];
         let inputs = [(logits, Data::F32(&narrow)), (y, Data::U32(&labels))];
-        let got = evaluate(&mut Session::twin(), &g, &[losses, slope], inputs);
+        let got = evaluate(&mut Session::reference(), &g, &[losses, slope], inputs);
         for row in 0..n {
             let z = &z[row * classes..][..classes];
             let q: Vec<f64> = (0..classes)
@@ -121,9 +121,9 @@ fn smoothed_losses_are_those_of_smoothed_targets() {
 fn accumulated_gradients_are_true_means() {
     for model in ["mlp:widths=12", "cnn:widths=4-5,norm=group"] {
         let own = |accumulate| Config { model: model.into(), accumulate, ..Config::default() };
-        let whole = after(Session::twin(), own(1), 5);
+        let whole = after(Session::reference(), own(1), 5);
         for passes in [2, 8] {
-            let mut parts = after(Session::twin(), own(passes), 5);
+            let mut parts = after(Session::reference(), own(passes), 5);
             let sums: Vec<String> = parts.keys().filter(|name| name.starts_with("gradient/")).cloned().collect();
             assert!(!sums.is_empty());
             for name in sums {
@@ -133,7 +133,7 @@ fn accumulated_gradients_are_true_means() {
         }
     }
     let own = |accumulate| Config { model: "cnn:widths=4".into(), accumulate, ..Config::default() };
-    let [whole, parts] = [1, 2].map(|passes| after(Session::twin(), own(passes), 1));
+    let [whole, parts] = [1, 2].map(|passes| after(Session::reference(), own(passes), 1));
     assert_ne!(whole["block0.norm.running_var"], parts["block0.norm.running_var"]);
 }
 
@@ -147,7 +147,7 @@ fn every_pass_draws_its_own() {
         let own = Config { model, accumulate: passes, ..Config::default() };
         let data = Dataset::new("alike", (0..10).map(|c| c.to_string()).collect(), alike(8), alike(2));
         let own = Config { batch: 2 * passes as usize, ..config(own) };
-        let mut t = Trainer::new(own, data, Session::twin()).expect("a fitting configuration");
+        let mut t = Trainer::new(own, data, Session::reference()).expect("a fitting configuration");
         run(&mut t, 1);
         states(&t)["hidden0.weight"].clone()
     };
@@ -160,7 +160,7 @@ fn every_pass_draws_its_own() {
 fn long_gradients_are_shortened_and_short_ones_left() {
     let own = |clip| Config { model: "mlp:widths=12".into(), optimizer: DESCENT, clip, ..Config::default() };
     let moved = |clip| {
-        let mut t = trainer(Session::twin(), config(own(clip)));
+        let mut t = trainer(Session::reference(), config(own(clip)));
         let before = states(&t);
         run(&mut t, 1);
         let after = states(&t);
@@ -263,7 +263,7 @@ fn steps_without_a_finite_gradient_are_left_out() {
 #[test]
 fn averages_are_those_of_the_steps() {
     let own = |average| config(Config { model: "cnn:widths=4".into(), average, ..Config::default() });
-    let (mut t, mut plain) = (trainer(Session::twin(), own(Some(0.3))), trainer(Session::twin(), own(None)));
+    let (mut t, mut plain) = (trainer(Session::reference(), own(Some(0.3))), trainer(Session::reference(), own(None)));
     let mut want = states(&plain);
     for step in 1..=6 {
         run(&mut t, 1);
@@ -298,8 +298,8 @@ fn averages_are_those_of_the_steps() {
 fn mixed_images_have_both_losses() {
     let own = config(Config { model: "mlp:widths=6".into(), mixup: 1.0, ..Config::default() });
     let own = Config { batch: 64, ..own };
-    let mut t = trainer(Session::twin(), own.clone());
-    let mut plain = trainer(Session::twin(), Config { mixup: 0.0, ..own.clone() });
+    let mut t = trainer(Session::reference(), own.clone());
+    let mut plain = trainer(Session::reference(), Config { mixup: 0.0, ..own.clone() });
     run(&mut t, 1);
     let loss = block_on(t.score()).expect("finite").expect("a step").loss;
     let data = dataset();
@@ -325,7 +325,7 @@ fn mixed_images_have_both_losses() {
 #[test]
 fn all_of_it_is_the_same_on_all_executors_and_when_a_run_goes_on() {
     for model in ["cnn:widths=4-6", "mlp:widths=20,dropout=0.3"] {
-        let truth = after(Session::twin(), all(model), 2);
+        let truth = after(Session::reference(), all(model), 2);
         for session in [Session::device(gpu(false)), Session::host()] {
             let what = format!("{model} on {}", session.executor());
             close(&what, &after(session, all(model), 2), &truth, 5e-4);

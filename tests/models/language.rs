@@ -59,7 +59,7 @@ const MODELS: [&str; 3] = [
 #[test]
 fn a_step_is_the_same_on_all_executors_and_again() {
     for model in MODELS {
-        let truth = after(trainer(Session::twin(), model, 8), 1);
+        let truth = after(trainer(Session::reference(), model, 8), 1);
         for session in [Session::device(gpu(false)), Session::host()] {
             let executor = session.executor();
             for ((name, got), (_, want)) in after(trainer(session, model, 8), 1).iter().zip(&truth) {
@@ -191,7 +191,7 @@ fn texts_are_the_same_with_and_without_a_cache() {
     for model in MODELS {
         let network = Network::parse(model).expect("known");
         for prompt in [vec![7, 8, 9, 10, 7], (0..30).collect()] {
-            let truth = continued(&network, Session::twin(), true, &prompt, 40);
+            let truth = continued(&network, Session::reference(), true, &prompt, 40);
             assert_eq!(truth.len(), prompt.len() + 40);
             assert!(
                 truth[prompt.len()..].iter().collect::<std::collections::BTreeSet<_>>().len() > 9,

@@ -79,7 +79,7 @@ fn check(device: &Gpu, spec: &str, size: [usize; 4], (x, labels): (Vec<f32>, Vec
     let net = Curved::new(&g, spec, size);
     let mut compared = [false; 2];
     for seed in 1..10 {
-        let truth = net.evaluate(Session::twin(), seed, &x, &labels);
+        let truth = net.evaluate(Session::reference(), seed, &x, &labels);
         for (i, name) in ["device", "host"].into_iter().enumerate() {
             if compared[i] {
                 continue;
@@ -94,7 +94,7 @@ fn check(device: &Gpu, spec: &str, size: [usize; 4], (x, labels): (Vec<f32>, Vec
                     "{spec}, seed {seed}, {name}, {flips} of {} slopes flipped: {what} {error:.1e}",
                     truth.open.len()
                 );
-                assert!(error <= bound || flips > 0 && k > 0, "{spec}, {name}: {what} is {error:e} off the twin");
+                assert!(error <= bound || flips > 0 && k > 0, "{spec}, {name}: {what} is {error:e} off the reference");
             }
         }
         if compared == [true; 2] {
@@ -105,17 +105,17 @@ fn check(device: &Gpu, spec: &str, size: [usize; 4], (x, labels): (Vec<f32>, Vec
 }
 
 #[test]
-fn perceptron_matches_the_twin() {
+fn perceptron_matches_the_reference() {
     check(&gpu(false), "mlp:widths=33-17", [9, 5, 5, 1], images([9, 5, 5, 1]));
 }
 
 #[test]
-fn convolutions_with_batch_norm_match_the_twin() {
+fn convolutions_with_batch_norm_match_the_reference() {
     check(&gpu(false), "cnn:widths=5-9-6", [7, 12, 12, 1], images([7, 12, 12, 1]));
 }
 
 #[test]
-fn resnet20_matches_the_twin() {
+fn resnet20_matches_the_reference() {
     let size = [8, 32, 32, 3];
     let real =
         std::env::var_os("HILLSHADE_DATA").map(|_| data::open("cifar10", None).expect("CIFAR-10 in HILLSHADE_DATA"));
@@ -131,7 +131,7 @@ fn resnet20_matches_the_twin() {
 
 /// Every network of the table and every option that changes its graph.
 #[test]
-fn the_zoo_matches_the_twin() {
+fn the_zoo_matches_the_reference() {
     let (device, mut failed) = (gpu(false), Vec::new());
     for (spec, size) in [
         ("lenet5", [3, 12, 12, 1]),
@@ -157,7 +157,7 @@ fn the_zoo_matches_the_twin() {
 
 /// Five hundred layers, built, run and differentiated twice; isometric, so that neither signals nor gradients vanish.
 #[test]
-fn five_hundred_layers_match_the_twin() {
+fn five_hundred_layers_match_the_reference() {
     let size = [4, 3, 3, 1];
     let g = Graph::new();
     let mut net = Curved::new(&g, "plain:depth=500,width=9,init=orthogonal,sigma_w=1.05", size);
@@ -166,7 +166,7 @@ fn five_hundred_layers_match_the_twin() {
         *all = all.iter().copied().step_by(25).collect();
     }
     let (x, labels) = images(size);
-    let truth = net.evaluate(Session::twin(), 1, &x, &labels);
+    let truth = net.evaluate(Session::reference(), 1, &x, &labels);
     let first = dot(&truth.parts[1][..81], &truth.parts[1][..81]).sqrt();
     assert!(first > 1e-4, "the first layer's gradient is {first:e}");
     for session in [Session::device(gpu(false)), Session::host()] {
@@ -175,7 +175,7 @@ fn five_hundred_layers_match_the_twin() {
         for (k, what) in ["loss", "gradient", "product"].into_iter().enumerate() {
             let error = distance(&got.parts[k], &truth.parts[k]);
             println!("500 layers, {executor}: {what} {error:.1e}");
-            assert!(error <= 1e-4, "{executor}: {what} is {error:e} off the twin");
+            assert!(error <= 1e-4, "{executor}: {what} is {error:e} off the reference");
         }
     }
 }
@@ -233,7 +233,7 @@ const RULES: [Optimizer; 3] = [
 fn a_training_step_is_the_same_on_all_executors() {
     for rule in RULES {
         for model in ["cnn:widths=4-6", "mlp:widths=20,dropout=0.3"] {
-            let truth = after(trainer(Session::twin(), model, rule), 1);
+            let truth = after(trainer(Session::reference(), model, rule), 1);
             for session in [Session::device(gpu(false)), Session::host()] {
                 for ((name, got), (_, want)) in after(trainer(session, model, rule), 1).iter().zip(&truth) {
                     let [got, want] = [got, want].map(|v| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>());

@@ -192,7 +192,7 @@ fn networks_are_pytorchs() {
     for subject in golden.subjects() {
         let file = folder.path().join(format!("{}.safetensors", subject.index));
         store(&file, &subject.tensors, Dtype::F32);
-        let sessions = [(Session::twin(), 2e-6), (Session::host(), 1e-4), (Session::device(device.clone()), 1e-4)];
+        let sessions = [(Session::reference(), 2e-6), (Session::host(), 1e-4), (Session::device(device.clone()), 1e-4)];
         for (session, bound) in sessions {
             let executor = session.executor();
             let check = || subject.check(&golden, &executor, session, bound, &file);

@@ -1,4 +1,4 @@
-//! Transformers and the recurrent language model against PyTorch and Hugging Face, and their curvature against the twin.
+//! Transformers and the recurrent language model against PyTorch and Hugging Face, and their curvature against the reference.
 //!
 //! The values and the script that made them are in `golden/`; the weights are a formula's, the same here and there.
 
@@ -106,7 +106,7 @@ impl<'g> Model<'g> {
     /// Logits, loss and gradient are the file's, to 1e-4 in f32.
     fn check(&self, name: &str, inputs: &[(&str, Data)]) {
         let golden = Golden::read(name);
-        let executors = [Session::device(gpu(false)), Session::host(), Session::twin()];
+        let executors = [Session::device(gpu(false)), Session::host(), Session::reference()];
         for (mut session, bound) in executors.into_iter().zip([1e-4, 1e-4, 2e-6]) {
             let what = |part: &str| format!("{name} on {}: {part}", session.executor());
             let [logits, loss] = [what("logits"), what("loss")];
@@ -167,7 +167,7 @@ impl<'g> Model<'g> {
         };
         let v: Vec<Tensor> = wrt.iter().enumerate().map(direction).collect();
         let product = g.jvp(&self.gradient, &wrt, &v).expect("every op has its rules");
-        let sessions = [Session::twin(), Session::device(gpu(false)), Session::host()];
+        let sessions = [Session::reference(), Session::device(gpu(false)), Session::host()];
         let [truth, device, host] = sessions.map(|mut session| {
             fill(&mut session, &self.b.params);
             evaluate(&mut session, g, &product, inputs).concat()
@@ -175,7 +175,7 @@ impl<'g> Model<'g> {
         for (name, got) in [("device", device), ("host", host)] {
             let off: f64 = got.iter().zip(&truth).map(|(a, b)| (a - b) * (a - b)).sum();
             let error = (off / dot(&truth, &truth)).sqrt();
-            println!("{what} on the {name}: product {error:.1e} off the twin's");
+            println!("{what} on the {name}: product {error:.1e} off the reference's");
             assert!(error < 1e-4, "{what} on the {name}: {error:e}");
         }
     }
@@ -271,7 +271,7 @@ fn masked_keys_do_not_count() {
             let inputs: Vec<_> = floats.chain([(l, Data::U32(&lengths))]).collect();
             evaluate(session, &g, &[&[row], &gradient[..]].concat(), &inputs)
         };
-        for mut session in [Session::device(gpu(false)), Session::host(), Session::twin()] {
+        for mut session in [Session::device(gpu(false)), Session::host(), Session::reference()] {
             let want = run(&mut session, None);
             for (i, j) in (0..n).flat_map(|i| (0..t).map(move |j| (i, j))) {
                 let seen = j < lengths[i] as usize && (!causal || j <= 2);

@@ -50,9 +50,9 @@ const UPHILL: [Perturbation; 2] = [Perturbation::Sam { rho: 0.05 }, Perturbation
 #[test]
 fn running_statistics_are_those_of_the_first_pass() {
     let own = |perturbation| Config { model: "cnn:widths=4-6".into(), batch: 16, perturbation, ..Config::default() };
-    let plain = after(trainer(Session::twin(), own(None)), 1);
+    let plain = after(trainer(Session::reference(), own(None)), 1);
     for how in UPHILL {
-        let got = after(trainer(Session::twin(), own(Some(how))), 1);
+        let got = after(trainer(Session::reference(), own(Some(how))), 1);
         let mut running = 0;
         for ((name, got), (other, want)) in got.iter().zip(&plain) {
             assert_eq!(name, other);
@@ -79,7 +79,7 @@ fn sharpness_aware_steps_are_the_same_on_all_executors() {
                 schedule: Schedule { rate: 1e-3, ..Config::default().schedule },
                 ..Config::default()
             };
-            let truth = after(trainer(Session::twin(), own()), 1);
+            let truth = after(trainer(Session::reference(), own()), 1);
             for session in [Session::device(gpu(false)), Session::host()] {
                 let executor = session.executor();
                 for ((name, got), (_, want)) in after(trainer(session, own()), 1).iter().zip(&truth) {
@@ -106,7 +106,7 @@ fn full_batches_are_all_images_in_their_order() {
     };
     let data = dataset();
     let first = data.batch(&data.train, &(0..40).collect::<Vec<_>>(), None);
-    for session in [Session::device(gpu(false)), Session::host(), Session::twin()] {
+    for session in [Session::device(gpu(false)), Session::host(), Session::reference()] {
         let mut t = trainer(session, own(false));
         assert_eq!(
             (t.steps_per_epoch(), t.task().len(Part::Train), t.task().images().map(|d| &d.mean)),

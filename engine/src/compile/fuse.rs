@@ -8,9 +8,9 @@
 //! | batch_norm + an array like it | batch_norm with a residual |
 //! | relu of batch_norm | batch_norm with a ReLU |
 //! | batch_norm_tangent + an array like it | batch_norm_tangent with a residual |
-//! | gate of batch_norm_tangent | batch_norm_tangent with a gate |
+//! | relu_mask of batch_norm_tangent | batch_norm_tangent with a mask |
 //! | conv2d or conv2d_input_grad + an array like it | the same with a residual |
-//! | gate of conv2d or conv2d_input_grad | the same with a gate |
+//! | relu_mask of conv2d or conv2d_input_grad | the same with a mask |
 //! | relu of conv2d | conv2d with a ReLU |
 //! | updates by one rule at one rate | one update of all their arrays |
 //!
@@ -28,9 +28,9 @@ use crate::{
         conv::{conv2d::Conv2d, conv2d_input_grad::Conv2dInputGrad, conv2d_weight_grad::Conv2dWeightGrad},
         matmul::matmul::Matmul,
         norm::{batch_norm::BatchNorm, batch_norm_tangent::BatchNormTangent},
-        pointwise::{add::Add, gate::Gate, map::Pointwise, mul::Mul, relu::Relu},
+        pointwise::{add::Add, map::Pointwise, mul::Mul, relu::Relu, relu_mask::ReluMask},
     },
-    tensor::member,
+    tensor::item,
 };
 
 /// An op that replaces several nodes: operands and results in the graph before.
@@ -90,8 +90,8 @@ impl Fusions {
                 let _ = finder.scale(n, a, b) || finder.scale(n, b, a);
             } else if op.is::<Pointwise<Relu, 1>>() {
                 finder.relu(n);
-            } else if op.is::<Pointwise<Gate, 2>>() {
-                finder.gate(n);
+            } else if op.is::<Pointwise<ReluMask, 2>>() {
+                finder.mask(n);
             }
         }
         finder.updates(buffers);
@@ -143,28 +143,28 @@ fn with_residual(op: &dyn Any) -> Option<Arc<dyn Op>> {
         return (!op.has_epilogue()).then(|| Arc::new(Conv2d { residual: true, ..op.clone() }) as _);
     }
     if let Some(op) = op.downcast_ref::<Conv2dInputGrad>() {
-        return (!op.residual && !op.gate).then(|| Arc::new(Conv2dInputGrad { residual: true, ..op.clone() }) as _);
+        return (!op.residual && !op.mask).then(|| Arc::new(Conv2dInputGrad { residual: true, ..op.clone() }) as _);
     }
     let op = op.downcast_ref::<BatchNormTangent>()?;
-    (!op.residual && !op.gate).then(|| Arc::new(BatchNormTangent { residual: true, ..op.clone() }) as _)
+    (!op.residual && !op.mask).then(|| Arc::new(BatchNormTangent { residual: true, ..op.clone() }) as _)
 }
 
-/// The same op with a gate, if it is one that takes it.
-fn gated(op: &dyn Any) -> Option<Arc<dyn Op>> {
+/// The same op with a mask, if it is one that takes it.
+fn masked(op: &dyn Any) -> Option<Arc<dyn Op>> {
     if let Some(op) = op.downcast_ref::<Conv2d>() {
-        return (!op.gate && !op.relu).then(|| Arc::new(Conv2d { gate: true, ..op.clone() }) as _);
+        return (!op.mask && !op.relu).then(|| Arc::new(Conv2d { mask: true, ..op.clone() }) as _);
     }
     if let Some(op) = op.downcast_ref::<Conv2dInputGrad>() {
-        return (!op.gate).then(|| Arc::new(Conv2dInputGrad { gate: true, ..op.clone() }) as _);
+        return (!op.mask).then(|| Arc::new(Conv2dInputGrad { mask: true, ..op.clone() }) as _);
     }
     let op = op.downcast_ref::<BatchNormTangent>()?;
-    (!op.gate).then(|| Arc::new(BatchNormTangent { gate: true, ..op.clone() }) as _)
+    (!op.mask).then(|| Arc::new(BatchNormTangent { mask: true, ..op.clone() }) as _)
 }
 
 /// The same op with a ReLU, if it is one that takes it.
 fn rectified(op: &dyn Any) -> Option<Arc<dyn Op>> {
     if let Some(op) = op.downcast_ref::<Conv2d>() {
-        return (!op.gate && !op.relu).then(|| Arc::new(Conv2d { relu: true, ..op.clone() }) as _);
+        return (!op.mask && !op.relu).then(|| Arc::new(Conv2d { relu: true, ..op.clone() }) as _);
     }
     let op = op.downcast_ref::<BatchNorm>()?;
     (!op.relu).then(|| Arc::new(BatchNorm { relu: true, ..op.clone() }) as _)
@@ -217,7 +217,7 @@ impl<'a> Finder<'a> {
     fn two_terms(&mut self, n: usize, a: Var, b: Var) -> bool {
         let (Some((i, left)), Some((j, right))) = (self.maker(a), self.maker(b)) else { return false };
         // Stacks, which have an axis before four others, may be other factors of the one than of the other.
-        let alike = |(&p, &q): (&Var, &Var)| member(self.g.shape(p), 4) == member(self.g.shape(q), 4);
+        let alike = |(&p, &q): (&Var, &Var)| item(self.g.shape(p), 4) == item(self.g.shape(q), 4);
         let same_shapes = self.g.shape(a) == self.g.shape(b)
             && left.x.len() == right.x.len()
             && left.x.iter().zip(&right.x).all(alike);
@@ -273,21 +273,21 @@ impl<'a> Finder<'a> {
         }
     }
 
-    fn gate(&mut self, n: usize) -> bool {
-        let [gate, x] = [self.g.node(n).x[0], self.g.node(n).x[1]];
+    fn mask(&mut self, n: usize) -> bool {
+        let [mask, x] = [self.g.node(n).x[0], self.g.node(n).x[1]];
         let Some((i, made)) = self.maker(x) else { return false };
-        let Some(op) = gated(made.op.as_any()) else { return false };
-        // Results may be stacks, of members that come in fours; the gate is one for all.
+        let Some(op) = masked(made.op.as_any()) else { return false };
+        // Results may be stacks, of members that come in vec4s; the mask is one for all.
         let all = self.g.shape(x);
         let one = match made.op.as_any().is::<Conv2dInputGrad>() || made.op.as_any().is::<Conv2d>() {
-            true => member(all, 4),
+            true => item(all, 4),
             false => self.g.shape(made.x[0]),
         };
         let fits = one == all || one.iter().product::<usize>().is_multiple_of(4);
-        if self.g.shape(gate) != one || !fits || made.y[0] != x || self.depends(gate, i) {
+        if self.g.shape(mask) != one || !fits || made.y[0] != x || self.depends(mask, i) {
             return false;
         }
-        self.replace(n, &[i], op, made, Some(gate))
+        self.replace(n, &[i], op, made, Some(mask))
     }
 
     /// Joins the updates that differ in their arrays alone, and come after as many others, so that none waits for another.

@@ -16,7 +16,7 @@ const LONG: usize = 1 << 22;
 ///
 /// Long arrays lie in large pages where the system has such (Linux, unless it never gives them): loops that take a little
 /// from each of many places, as tiles of images do, wait for a walk through the page tables at every page of 4 KiB.
-pub(crate) struct Array<T>(Memory<T>);
+pub(crate) struct AlignedBuf<T>(Memory<T>);
 
 enum Memory<T> {
     Lines(AVec<T>),
@@ -39,10 +39,12 @@ fn pages<T>(_: usize) -> Option<Memory<T>> {
     None
 }
 
-impl<T: Pod> Array<T> {
+impl<T: Pod> AlignedBuf<T> {
     /// `len` zeros.
     pub(crate) fn zeros(len: usize) -> Self {
-        Array(pages(len).unwrap_or_else(|| Memory::Lines(AVec::from_iter(0, std::iter::repeat_n(T::zeroed(), len)))))
+        AlignedBuf(
+            pages(len).unwrap_or_else(|| Memory::Lines(AVec::from_iter(0, std::iter::repeat_n(T::zeroed(), len)))),
+        )
     }
 
     /// As many numbers as `len`, of an iterator.
@@ -53,7 +55,7 @@ impl<T: Pod> Array<T> {
     }
 }
 
-impl<T: Pod> Deref for Array<T> {
+impl<T: Pod> Deref for AlignedBuf<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -65,7 +67,7 @@ impl<T: Pod> Deref for Array<T> {
     }
 }
 
-impl<T: Pod> DerefMut for Array<T> {
+impl<T: Pod> DerefMut for AlignedBuf<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         match &mut self.0 {
             Memory::Lines(x) => x,
@@ -75,7 +77,7 @@ impl<T: Pod> DerefMut for Array<T> {
     }
 }
 
-impl<T> fmt::Debug for Array<T> {
+impl<T> fmt::Debug for AlignedBuf<T> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match &self.0 {
             Memory::Lines(x) => write!(f, "{} numbers", x.len()),

@@ -1,7 +1,7 @@
 //! Buffers of the CPU executors, and operands and results of ops in them.
 
 use crate::{
-    cpu::{aligned::Array, float::Real},
+    cpu::{aligned::AlignedBuf, float::Real},
     tensor::{DType, Type},
 };
 
@@ -9,7 +9,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Buf<F> {
     /// Values of type f32 on the device.
-    Float(Array<F>),
+    Float(AlignedBuf<F>),
     /// Values of type u32.
     Index(Vec<u32>),
 }
@@ -18,7 +18,7 @@ impl<F: Real> Buf<F> {
     /// `len` zeros.
     pub fn zeros(dtype: DType, len: usize) -> Self {
         match dtype {
-            DType::F32 => Buf::Float(Array::zeros(len)),
+            DType::F32 => Buf::Float(AlignedBuf::zeros(len)),
             DType::U32 | DType::F16x2 => Buf::Index(vec![0; len]),
         }
     }
@@ -42,7 +42,7 @@ impl<F: Real> Buf<F> {
 
 impl<F: Real> Default for Buf<F> {
     fn default() -> Self {
-        Buf::Float(Array::zeros(0))
+        Buf::Float(AlignedBuf::zeros(0))
     }
 }
 

@@ -1,5 +1,5 @@
 //! Loops over arrays whose last axis is channels, on the CPU: numbers of channels are repeated to the length of vectors,
-//! so that few channels are as fast as many. Arrays may be stacks, whose members share the others while these are in the cache.
+//! so that few channels are as fast as many. Arrays may be stacks, whose items share the others while these are in the cache.
 
 use std::ops::Range;
 
@@ -25,13 +25,13 @@ const MANY: usize = 256;
 /// Numbers that are added up as floats; sums of sums are in f64.
 const STRETCH: usize = 256;
 
-/// Elements of a stack's members that are worked on together, so that what is read twice stays in the cache.
+/// Elements of a stack's items that are worked on together, so that what is read twice stays in the cache.
 const TOGETHER: usize = 1 << 18;
 
-/// The members of a stack, of `len` elements each, in groups that are worked on together.
-pub(crate) fn groups(members: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
+/// The items of a stack, of `len` elements each, in groups that are worked on together.
+pub(crate) fn groups(items: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
     let group = (TOGETHER / len).max(1);
-    (0..members).step_by(group).map(move |first| first..(first + group).min(members))
+    (0..items).step_by(group).map(move |first| first..(first + group).min(items))
 }
 
 /// How often channels are repeated: until blocks fit, a power of two.
@@ -135,7 +135,7 @@ impl<M: Formula<X, C, Y>, F: Real, const X: usize, const C: usize, const Y: usiz
     }
 }
 
-/// `y = f(x, c)` for each member of stacks; `c` are the channels' numbers of each.
+/// `y = f(x, c)` for each item of stacks; `c` are the channels' numbers of each.
 pub(crate) fn write<F: Real, M: Formula<X, C, 1>, const X: usize, const C: usize>(
     channels: usize, formula: &M, x: [Stack<F>; X], c: &[[&[F]; C]], y: &mut [F],
 ) {
@@ -144,9 +144,9 @@ pub(crate) fn write<F: Real, M: Formula<X, C, 1>, const X: usize, const C: usize
     let task = (SERIAL / 2).div_ceil(period) * period;
     let serial = y.len() < SERIAL;
     let tasks = stack::stretches(y, c.len(), task).into_iter().enumerate();
-    let make = |(i, members): (usize, Vec<&mut [F]>)| {
-        for (m, (c, y)) in c.iter().zip(members).enumerate() {
-            let x = x.map(|x| &x.member(m)[i * task..][..y.len()]);
+    let make = |(i, items): (usize, Vec<&mut [F]>)| {
+        for (m, (c, y)) in c.iter().zip(items).enumerate() {
+            let x = x.map(|x| &x.item(m)[i * task..][..y.len()]);
             F::vectorize(Write { formula, x, c: c.each_ref().map(Vec::as_slice), period, y });
         }
     };
@@ -181,21 +181,21 @@ fn stretch_sums<F: Real, M: Formula<X, C, Y>, const X: usize, const C: usize, co
     })
 }
 
-/// `Σ f(x, c)` over rows, for every channel, of each of so many members of stacks. Rows are added up in stretches, and these in
+/// `Σ f(x, c)` over rows, for every channel, of each of so many items of stacks. Rows are added up in stretches, and these in
 /// order, in f64.
 pub(crate) fn sums<F: Real, M: Formula<X, C, Y>, const X: usize, const C: usize, const Y: usize>(
-    channels: usize, formula: &M, x: [Stack<F>; X], c: [&[F]; C], members: usize,
+    channels: usize, formula: &M, x: [Stack<F>; X], c: [&[F]; C], items: usize,
 ) -> Vec<[Vec<f64>; Y]> {
     let c = repeated(c, channels);
     let c: [&[F]; C] = std::array::from_fn(|i| c[i].as_slice());
-    let parts = stretches(x[0].member(0).len(), channels, |range| {
+    let parts = stretches(x[0].item(0).len(), channels, |range| {
         let of = |m| {
-            let x = x.map(|x| &x.member(m)[range.clone()]);
+            let x = x.map(|x| &x.item(m)[range.clone()]);
             stretch_sums::<F, M, X, C, Y>(channels, formula, x, c)
         };
-        (0..members).map(of).collect::<Vec<_>>()
+        (0..items).map(of).collect::<Vec<_>>()
     });
-    let mut total: Vec<[Vec<f64>; Y]> = (0..members).map(|_| std::array::from_fn(|_| vec![0.0; channels])).collect();
+    let mut total: Vec<[Vec<f64>; Y]> = (0..items).map(|_| std::array::from_fn(|_| vec![0.0; channels])).collect();
     for part in &parts {
         for (total, part) in total.iter_mut().flatten().zip(part.iter().flatten()) {
             total.iter_mut().zip(part).for_each(|(total, part)| *total += part);

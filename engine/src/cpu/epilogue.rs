@@ -4,27 +4,27 @@ use pulp::{Simd, WithSimd};
 
 use crate::cpu::{float::Real, stack::Stack};
 
-/// A residual, which may be a stack, the mask, one for all members, that makes results zero where it is not positive, or a
+/// A residual, which may be a stack, the mask, one for all items, that makes results zero where it is not positive, or a
 /// ReLU in place of that.
 #[derive(Debug, Clone, Copy)]
 pub struct Epilogue<'a, F> {
     pub residual: Option<Stack<'a, F>>,
-    pub gate: Option<&'a [F]>,
+    pub mask: Option<&'a [F]>,
     pub relu: bool,
 }
 
 impl<F: Real> Epilogue<'_, F> {
-    /// Applies it to a member's results from element `start` on.
-    pub(crate) fn apply(&self, member: usize, start: usize, y: &mut [F]) {
+    /// Applies it to a item's results from element `start` on.
+    pub(crate) fn apply(&self, item: usize, start: usize, y: &mut [F]) {
         let range = start..start + y.len();
-        let residual = self.residual.map(|residual| &residual.member(member)[range.clone()]);
-        let gate = self.gate.map(|gate| &gate[range]);
-        match (residual, gate, self.relu) {
+        let residual = self.residual.map(|residual| &residual.item(item)[range.clone()]);
+        let mask = self.mask.map(|mask| &mask[range]);
+        match (residual, mask, self.relu) {
             (None, None, false) => {}
             (Some(r), None, false) => F::vectorize(Loop::<F, true, NOTHING> { arrays: [r, r], y }),
             (Some(r), None, true) => F::vectorize(Loop::<F, true, RELU> { arrays: [r, r], y }),
-            (Some(r), Some(g), _) => F::vectorize(Loop::<F, true, GATE> { arrays: [r, g], y }),
-            (None, Some(g), _) => F::vectorize(Loop::<F, false, GATE> { arrays: [g, g], y }),
+            (Some(r), Some(g), _) => F::vectorize(Loop::<F, true, MASK> { arrays: [r, g], y }),
+            (None, Some(g), _) => F::vectorize(Loop::<F, false, MASK> { arrays: [g, g], y }),
             (None, None, true) => F::vectorize(Rectified(y)),
         }
     }
@@ -32,7 +32,7 @@ impl<F: Real> Epilogue<'_, F> {
 
 /// What comes after the residual.
 const NOTHING: u8 = 0;
-const GATE: u8 = 1;
+const MASK: u8 = 1;
 const RELU: u8 = 2;
 
 /// The loop, over a residual and a mask.
@@ -46,11 +46,11 @@ impl<F: Real, const RESIDUAL: bool, const LAST: u8> WithSimd for Loop<'_, F, RES
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let [residual, gate] = self.arrays;
-        for ((y, &residual), &gate) in self.y.iter_mut().zip(residual).zip(gate) {
+        let [residual, mask] = self.arrays;
+        for ((y, &residual), &mask) in self.y.iter_mut().zip(residual).zip(mask) {
             let sum = if RESIDUAL { *y + residual } else { *y };
             let sum = if LAST == RELU && sum < F::zero() { F::zero() } else { sum };
-            *y = if LAST != GATE || gate > F::zero() { sum } else { F::zero() };
+            *y = if LAST != MASK || mask > F::zero() { sum } else { F::zero() };
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The two floats of the CPU executors: f32 on the host, f64 in the twin.
+//! The two floats of the CPU executors: f32 on the host, f64 in the reference.
 
 use gemm_common::Parallelism;
 use half::{f16, slice::HalfFloatSliceExt};

@@ -6,23 +6,23 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use crate::cpu::aligned::Array;
+use crate::cpu::aligned::AlignedBuf;
 
 /// Buffers that a thread keeps, and the longest that it does: of a longer one the loop takes longer than the faults.
 const KEPT: usize = 12;
 const LONGEST: usize = 1 << 22;
 
 thread_local! {
-    static FREE: RefCell<Vec<Array<f32>>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Vec<AlignedBuf<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A buffer of some length, with whatever was left in it.
-pub(crate) struct Lent {
-    data: Array<f32>,
+pub(crate) struct Scratch {
+    data: AlignedBuf<f32>,
     len: usize,
 }
 
-impl Lent {
+impl Scratch {
     /// The shortest one of this thread that is long enough, or a new one.
     pub(crate) fn new(len: usize) -> Self {
         let kept = FREE.with_borrow_mut(|free| {
@@ -30,14 +30,14 @@ impl Lent {
             let best = fits.min_by_key(|(_, data)| data.len()).map(|(i, _)| i);
             best.map(|i| free.swap_remove(i))
         });
-        Lent { data: kept.unwrap_or_else(|| Array::zeros(len)), len }
+        Scratch { data: kept.unwrap_or_else(|| AlignedBuf::zeros(len)), len }
     }
 }
 
-impl Drop for Lent {
+impl Drop for Scratch {
     /// Gives it back; of too many the shortest goes.
     fn drop(&mut self) {
-        let data = std::mem::replace(&mut self.data, Array::zeros(0));
+        let data = std::mem::replace(&mut self.data, AlignedBuf::zeros(0));
         if data.len() > LONGEST {
             return;
         }
@@ -51,7 +51,7 @@ impl Drop for Lent {
     }
 }
 
-impl Deref for Lent {
+impl Deref for Scratch {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
@@ -59,7 +59,7 @@ impl Deref for Lent {
     }
 }
 
-impl DerefMut for Lent {
+impl DerefMut for Scratch {
     fn deref_mut(&mut self) -> &mut [f32] {
         &mut self.data[..self.len]
     }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     error::{Error, Result},
-    launch::{Class, Cooperative, NEIGHBOURS, Tier, Variant},
+    launch::{Class, Cooperative, GemmVariant, NEIGHBOURS, Tier},
 };
 
 /// An adapter, described.
@@ -112,10 +112,10 @@ pub struct Options {
     pub class: Option<Class>,
     /// The variant of all matrix products, with the kernels for GPUs; that of the table when absent. One that the
     /// adapter cannot take, or takes wrongly, is left out, which the device's description says. With
-    /// [`Variant::Cooperative`], whose sizes are the adapter's, factors are rounded to 16-bit floats: sums of products
+    /// [`GemmVariant::Cooperative`], whose sizes are the adapter's, factors are rounded to 16-bit floats: sums of products
     /// are then right to 2^-10 of the sum of their absolute values, numbers below 2^-14 lose digits and below 2^-25 are
     /// zero, and results of numbers beyond 65,504 are infinite or not a number.
-    pub products: Option<Variant>,
+    pub products: Option<GemmVariant>,
 }
 
 fn instance() -> wgpu::Instance {
@@ -150,7 +150,7 @@ pub(crate) struct Inner {
     pub queue: wgpu::Queue,
     pub options: Options,
     /// The variant of all products, and why it is not the one that was asked for.
-    products: (Option<Variant>, Option<&'static str>),
+    products: (Option<GemmVariant>, Option<&'static str>),
     /// Whether the cooperative matrices that were asked for gave right results, once they were tried.
     right: OnceLock<bool>,
     pub pipelines: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
@@ -219,7 +219,7 @@ impl Gpu {
         let mut wanted =
             wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
-        if let (Some(Variant::Cooperative(_)), _) = products {
+        if let (Some(GemmVariant::Cooperative(_)), _) = products {
             wanted |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
             // SAFETY: nothing is asked of the experimental feature but products that are tried before they are used.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
@@ -287,12 +287,12 @@ impl Gpu {
     }
 
     /// The variant of all matrix products, where one was asked for and the adapter takes it.
-    pub fn products(&self) -> Option<Variant> {
+    pub fn products(&self) -> Option<GemmVariant> {
         self.chosen().0
     }
 
     /// The variant of all products, and why it is not the one that was asked for.
-    fn chosen(&self) -> (Option<Variant>, Option<&'static str>) {
+    fn chosen(&self) -> (Option<GemmVariant>, Option<&'static str>) {
         match self.inner.right.get() {
             Some(false) => (None, Some("cooperative matrices gave wrong results")),
             _ => self.inner.products,
@@ -301,7 +301,7 @@ impl Gpu {
 
     /// Has `test` try cooperative matrices, where they are asked for, once for each device.
     pub(crate) fn try_cooperative(&self, test: impl FnOnce() -> bool) {
-        if let (Some(Variant::Cooperative(_)), _) = self.inner.products {
+        if let (Some(GemmVariant::Cooperative(_)), _) = self.inner.products {
             self.inner.right.get_or_init(test);
         }
     }
@@ -375,13 +375,13 @@ impl Cooperative {
 
 /// The variant as the adapter takes it, or why it does not.
 pub(crate) fn admitted(
-    asked: Variant, adapter: &Adapter, info: &wgpu::AdapterInfo,
-) -> (Option<Variant>, Option<&'static str>) {
+    asked: GemmVariant, adapter: &Adapter, info: &wgpu::AdapterInfo,
+) -> (Option<GemmVariant>, Option<&'static str>) {
     let subgroups = adapter.tier >= Tier::Native && info.subgroup_min_size >= 4 && info.subgroup_max_size <= 128;
     match (asked, adapter.cooperative) {
-        (Variant::Cooperative(_), Some(own)) => (Some(Variant::Cooperative(own)), None),
-        (Variant::Cooperative(_), None) => (None, Some("no cooperative matrices of 16-bit floats")),
-        (Variant::Subgroups, _) if !subgroups => (None, Some("no subgroups of 4 to 128 invocations")),
+        (GemmVariant::Cooperative(_), Some(own)) => (Some(GemmVariant::Cooperative(own)), None),
+        (GemmVariant::Cooperative(_), None) => (None, Some("no cooperative matrices of 16-bit floats")),
+        (GemmVariant::Subgroups, _) if !subgroups => (None, Some("no subgroups of 4 to 128 invocations")),
         (asked, _) => (Some(asked), None),
     }
 }

@@ -29,14 +29,14 @@ impl<'g> Read<'g> {
 
 impl Graph {
     /// Whether, from here on, [`Graph::vjp`] and [`Tensor::grad`] read the values that ops made before them as 16-bit floats
-    /// ([`Tensor::half`]). Between the two passes of a training step such a value takes half the memory, for as it is it
+    /// ([`Tensor::pack_f16`]). Between the two passes of a training step such a value takes half the memory, for as it is it
     /// ends where the first pass needs it no longer; the results of the first pass do not change.
     ///
     /// Inputs, states and literals are read as they are, and so are values that are eight times smaller than what they are
     /// made of, such as statistics and losses, and the operands of these. Derivatives of what was read go on through the
     /// values themselves. Values above 65,504 are infinite where they are read, which the gradient shows.
-    pub fn store_half(&self, on: bool) {
-        self.halves.set(on);
+    pub fn store_f16(&self, on: bool) {
+        self.f16.set(on);
     }
 
     /// What the rule of a node reads. Each rule has its own, so that a value is taken back where it is first read and not
@@ -66,8 +66,8 @@ impl Graph {
                 Ok(if x.var() == node.x[0] { own } else { self.push_all(op.clone(), &[x])?[0] })
             }
             Source::Op(_) if self.ty(v).dtype == DType::F32 && !node.x.is_empty() && !self.is_reduced(v) => {
-                let words = self.beside(Some(n), || own.half());
-                Ok(words.float(own.shape()?))
+                let words = self.beside(Some(n), || own.pack_f16());
+                Ok(words.unpack_f16(own.shape()?))
             }
             _ => Ok(own),
         }

@@ -44,7 +44,7 @@ impl Graph {
         self.expect_own(&[y, ct, wrt])?;
         same_types("vjp", y, ct)?;
         let ct: Vec<_> = ct.iter().copied().map(Some).collect();
-        Ok(filled(self.pull(y, &ct, wrt, self.halves.get())?, wrt))
+        Ok(filled(self.pull(y, &ct, wrt, self.f16.get())?, wrt))
     }
 
     /// Forward mode: `Σₓ (∂y/∂x) dx` for each `y`, zeros where it depends on no `x` in `wrt`.
@@ -134,8 +134,8 @@ impl Graph {
                 Some(pulled) => pulled,
                 // What the plain graph differentiates is of this pass and not stored.
                 None => {
-                    let pulled = self.pull(&plain(op.as_ref(), read.at().x, "vjp")?, &own, read.at().x, false)?;
-                    once(read.at().x, pulled)
+                    let x = apart(read.at().x)?;
+                    self.pull(&plain(op.as_ref(), &x, "vjp")?, &own, &x, false)?
                 }
             };
             check_count(op.name(), "vjp", pulled.len(), node.x.len())?;
@@ -188,7 +188,10 @@ impl Graph {
     ) -> Result<Vec<Option<Tensor<'g>>>> {
         match op.jvp(at, own)? {
             Some(pushed) => Ok(pushed),
-            None => self.push_forward(&plain(op, at.x, "jvp")?, at.x, &once(at.x, own.to_vec())),
+            None => {
+                let x = apart(at.x)?;
+                self.push_forward(&plain(op, &x, "jvp")?, &x, own)
+            }
         }
     }
 }
@@ -198,11 +201,10 @@ fn plain<'g>(op: &dyn Op, x: &[Tensor<'g>], rule: &'static str) -> Result<Vec<Te
     op.plain(x)?.ok_or(Error::NoRule { op: op.name(), rule, why: "it is not differentiable" })
 }
 
-/// Derivatives of operands of which some are the same value, which a plain graph does not tell apart: for each value once.
-fn once<'g>(x: &[Tensor<'g>], mut d: Vec<Option<Tensor<'g>>>) -> Vec<Option<Tensor<'g>>> {
+/// The operands, with a view in place of one that is there before: a plain graph and its derivatives tell them apart.
+fn apart<'g>(x: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
     let mut seen = HashSet::new();
-    d.iter_mut().zip(x).filter(|(_, x)| !seen.insert(x.var())).for_each(|(d, _)| *d = None);
-    d
+    x.iter().map(|&x| if seen.insert(x.var()) { Ok(x) } else { x.view() }).collect()
 }
 
 fn add_to<'g>(sums: &mut HashMap<Var, Tensor<'g>>, var: Var, term: Option<Tensor<'g>>) {

@@ -11,7 +11,7 @@ use crate::{
 /// Two graphs from one, such that running `before` once and then `after` any number of times, each time with other values
 /// of the inputs or states that it was split on, gives what the whole graph gives.
 #[derive(Debug, Clone)]
-pub struct Split {
+pub struct PartialEval {
     /// Computes what does not depend on those values, and keeps in states what `after` needs of it.
     pub before: Graph,
     /// The outputs that `before` computes, in the order in which they were asked for.
@@ -25,7 +25,7 @@ pub struct Split {
 }
 
 impl Graph {
-    /// Splits the graph on `on`: of the wanted values `fixed` must not depend on it, `varying` are all others. The states
+    /// Divides the graph on `on`: of the wanted values `fixed` must not depend on it, `varying` are all others. The states
     /// between the two halves are named `prefix/0`, `prefix/1`, …
     ///
     /// Inputs on which kept values depend are kept too, so `after` needs only those of `on`. Assignments are dropped: what
@@ -34,7 +34,9 @@ impl Graph {
     /// # Errors
     ///
     /// [`Error::Name`] when a value of `fixed` depends on `on`, and a rule that was broken before.
-    pub fn split(&self, fixed: &[Tensor], varying: &[Tensor], on: &[Tensor], prefix: &str) -> Result<Split> {
+    pub fn partial_eval(
+        &self, fixed: &[Tensor], varying: &[Tensor], on: &[Tensor], prefix: &str,
+    ) -> Result<PartialEval> {
         self.expect_own(&[fixed, varying, on])?;
         let wanted = [vars(fixed), vars(varying)].concat();
         let Compiled { graph, outputs, map } = rebuild(&self.without_assigns(), &wanted, &Fusions::default())?;
@@ -53,7 +55,7 @@ impl Graph {
         let mut s = Splitter { from: &graph, depends, before: graph.clone(), prefix, kept: Vec::new() };
         let (after, mut there) = (Graph::new(), HashMap::new());
         let varying = varying.iter().map(|&v| s.emit(&after, &mut there, v)).collect::<Result<_>>()?;
-        Ok(Split { before: s.before, fixed: fixed.to_vec(), after, varying, kept: s.kept })
+        Ok(PartialEval { before: s.before, fixed: fixed.to_vec(), after, varying, kept: s.kept })
     }
 }
 

@@ -28,7 +28,7 @@ impl Graph {
         };
         if from.len() != stacked.len() || !from.iter().zip(stacked).all(holds) {
             let list = |v: &[Tensor]| v.iter().map(|v| self.ty(v.var()).to_string()).collect::<Vec<_>>().join(" ");
-            let rule = format!("the operands are stacks of one height of {}", list(from));
+            let rule = format!("the operands are stacks of one batch size of {}", list(from));
             return Err(Error::Shape { op: "vmap", rule, got: list(stacked) });
         }
         let (nodes, _) = self.between(&vars(from), &vars(y));

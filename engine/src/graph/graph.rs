@@ -100,7 +100,7 @@ pub struct Graph {
     /// The anchor of new nodes, while a tangent is built.
     beside: Cell<Option<usize>>,
     /// Whether reverse mode reads what was made before it as 16-bit floats.
-    pub(crate) halves: Cell<bool>,
+    pub(crate) f16: Cell<bool>,
     /// The first broken rule.
     broken: OnceCell<Error>,
 }
@@ -284,28 +284,35 @@ impl Graph {
     /// The handle of a value, or an inert one of an error that is kept.
     #[track_caller]
     pub(crate) fn handle(&self, made: Result<Var>) -> Tensor<'_> {
-        Tensor::new(
-            self,
-            made.unwrap_or_else(|error| {
-                self.keep(error);
-                Var::INERT
-            }),
-        )
+        match made {
+            Ok(var) => Tensor::new(self, var),
+            Err(error) => self.inert(error),
+        }
     }
 
     /// What was made, or an inert tensor of an error that is kept.
     #[track_caller]
     pub fn wait<'g>(&'g self, made: Result<Tensor<'g>>) -> Tensor<'g> {
-        self.handle(made.map(Tensor::var))
+        match made {
+            Ok(made) => made,
+            Err(error) => self.inert(error),
+        }
+    }
+
+    /// What follows from an error that is kept.
+    #[track_caller]
+    fn inert(&self, error: Error) -> Tensor<'_> {
+        self.keep(error);
+        Tensor::new(self, Var::INERT)
     }
 
     /// [`Graph::wait`] for several.
     #[track_caller]
     pub fn wait_all<'g, const N: usize>(&'g self, made: Result<[Tensor<'g>; N]>) -> [Tensor<'g>; N] {
-        made.unwrap_or_else(|error| {
-            self.keep(error);
-            [Tensor::new(self, Var::INERT); N]
-        })
+        match made {
+            Ok(made) => made,
+            Err(error) => [self.inert(error); N],
+        }
     }
 
     /// Keeps the first error, with the place in the source of who caused it.

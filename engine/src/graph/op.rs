@@ -56,7 +56,7 @@ pub trait Op: Same + fmt::Debug + Send + Sync + 'static {
     fn host(&self, x: &[Operand<f32>], y: &mut [OutMut<f32>]);
 
     /// The same evaluation in f64.
-    fn twin(&self, x: &[Operand<f64>], y: &mut [OutMut<f64>]);
+    fn reference(&self, x: &[Operand<f64>], y: &mut [OutMut<f64>]);
 
     /// The definition of a fused op as a graph of simpler ones.
     ///
@@ -136,18 +136,18 @@ impl<T: PartialEq + Any> Same for T {
     }
 }
 
-/// `host` and `twin` by one `eval` that is generic over the float, given loops for each where they differ.
+/// `host` and `reference` by one `eval` that is generic over the float, given loops for each where they differ.
 macro_rules! cpu {
     () => {
         crate::graph::op::cpu!(,);
     };
-    ($($host:path)?, $($twin:path)?) => {
+    ($($host:path)?, $($reference:path)?) => {
         fn host(&self, x: &[crate::cpu::buffer::Operand<f32>], y: &mut [crate::cpu::buffer::OutMut<f32>]) {
             self.eval(x, y $(, $host)?)
         }
 
-        fn twin(&self, x: &[crate::cpu::buffer::Operand<f64>], y: &mut [crate::cpu::buffer::OutMut<f64>]) {
-            self.eval(x, y $(, $twin)?)
+        fn reference(&self, x: &[crate::cpu::buffer::Operand<f64>], y: &mut [crate::cpu::buffer::OutMut<f64>]) {
+            self.eval(x, y $(, $reference)?)
         }
     };
 }

@@ -65,8 +65,8 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn dims<const N: usize>(self) -> Result<[usize; N]> {
         let shape = self.shape()?;
+        let place = std::panic::Location::caller();
         shape.try_into().map_err(|_| {
-            let place = std::panic::Location::caller();
             let error = Error::Shape { op: "dims", rule: format!("has {N} axes"), got: format!("{shape:?}") };
             Error::At { error: Box::new(error), place }
         })

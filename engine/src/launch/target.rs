@@ -28,7 +28,7 @@ impl fmt::Display for Tier {
 pub enum Class {
     /// A GPU: neighbouring lanes load neighbouring memory at once, and workgroups share theirs. Its matrix products are all of
     /// one variant, where that is asked for.
-    Gpu(Option<Variant>),
+    Gpu(Option<GemmVariant>),
     /// A CPU under a graphics interface: each lane loads for itself, barriers are loops, divisions are slow.
     Software {
         /// Whether eight neighbours are in one subgroup, so that what they load can go around; left out where they are not.
@@ -61,12 +61,12 @@ impl Default for Class {
 /// A loop of matrix products on GPUs. Every one is right for every product; convolutions that have no kernel with it
 /// take that of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Variant {
+pub enum GemmVariant {
     /// One output for each invocation, nothing shared.
     Naive,
     /// 4 × 4 outputs for each invocation, from tiles in shared memory, a number at a time.
     Shared,
-    /// Up to 8 × 8 outputs for each invocation; all memory is moved by fours.
+    /// Up to 8 × 8 outputs for each invocation; all memory is moved by vec4s.
     Registers,
     /// The same with two buffers in shared memory, one of which is filled while the other is read.
     Buffered,
@@ -78,24 +78,24 @@ pub enum Variant {
     Cooperative(Cooperative),
 }
 
-impl Variant {
+impl GemmVariant {
     /// All of them, the last one with its default sizes.
-    pub fn all() -> [Variant; 7] {
-        use Variant::*;
+    pub fn all() -> [GemmVariant; 7] {
+        use GemmVariant::*;
         [Naive, Shared, Registers, Buffered, Subgroups, Vector, Cooperative(Default::default())]
     }
 }
 
-impl fmt::Display for Variant {
+impl fmt::Display for GemmVariant {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
-            Variant::Naive => "naive",
-            Variant::Shared => "shared",
-            Variant::Registers => "registers",
-            Variant::Buffered => "buffered",
-            Variant::Subgroups => "subgroups",
-            Variant::Vector => "vector",
-            Variant::Cooperative(_) => "f16",
+            GemmVariant::Naive => "naive",
+            GemmVariant::Shared => "shared",
+            GemmVariant::Registers => "registers",
+            GemmVariant::Buffered => "buffered",
+            GemmVariant::Subgroups => "subgroups",
+            GemmVariant::Vector => "vector",
+            GemmVariant::Cooperative(_) => "f16",
         })
     }
 }

@@ -1,10 +1,10 @@
-//! Programs on the CPU: the host in f32 on all cores, the twin in f64.
+//! Programs on the CPU: the host in f32 on all cores, the reference in f64.
 
 use std::{collections::HashMap, mem, sync::Arc, time::Instant};
 
 use crate::{
     compile::{Place, Plan, Step},
-    cpu::{Array, Buf, In, Operand, OutMut, Real},
+    cpu::{AlignedBuf, Buf, In, Operand, OutMut, Real},
     error::Result,
     graph::Op,
     run::inputs::{Data, missing_state},
@@ -24,7 +24,7 @@ impl Executable for f32 {
 
 impl Executable for f64 {
     fn execute(op: &dyn Op, x: &[Operand<f64>], y: &mut [OutMut<f64>]) {
-        op.twin(x, y)
+        op.reference(x, y)
     }
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct CpuProgram<F> {
 
 impl<F: Executable> CpuSession<F> {
     pub(crate) fn set(&mut self, name: &str, ty: Type, data: &[f32]) -> Result<()> {
-        let data = Array::of(ty.count(), data.iter().map(|&v| F::of(v.into())));
+        let data = AlignedBuf::of(ty.count(), data.iter().map(|&v| F::of(v.into())));
         self.states.insert(name.into(), (ty, Buf::Float(data)));
         Ok(())
     }
@@ -83,7 +83,7 @@ impl<F: Executable> CpuProgram<F> {
     pub(crate) fn new(plan: Arc<Plan>) -> Self {
         let slots = plan.slots.iter().map(|&(dtype, len)| Buf::zeros(dtype, len)).collect();
         let inputs = plan.inputs.iter().map(|n| Buf::zeros(n.ty.dtype, n.ty.count())).collect();
-        let wide = |l: &Arc<[f32]>| Buf::Float(Array::of(l.len(), l.iter().map(|&v| F::of(v.into()))));
+        let wide = |l: &Arc<[f32]>| Buf::Float(AlignedBuf::of(l.len(), l.iter().map(|&v| F::of(v.into()))));
         let literals = plan.literals.iter().map(wide).collect();
         CpuProgram { slots, inputs, literals, states: Vec::new(), plan }
     }

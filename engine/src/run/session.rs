@@ -32,7 +32,7 @@ macro_rules! on {
         match $on {
             On::Device($s) => $do,
             On::Host($s) => $do,
-            On::Twin($s) => $do,
+            On::Reference($s) => $do,
         }
     };
 }
@@ -41,7 +41,7 @@ macro_rules! on {
 enum On {
     Device(DeviceSession),
     Host(CpuSession<f32>),
-    Twin(CpuSession<f64>),
+    Reference(CpuSession<f64>),
 }
 
 /// A graph compiled for a session's executor.
@@ -58,7 +58,7 @@ pub struct Program {
 enum Compiled {
     Device(Box<DeviceProgram>),
     Host(CpuProgram<f32>),
-    Twin(CpuProgram<f64>),
+    Reference(CpuProgram<f64>),
 }
 
 impl Session {
@@ -73,8 +73,8 @@ impl Session {
     }
 
     /// On the CPU in f64: the truth that the others are held to. Graphs are not fused for it.
-    pub fn twin() -> Self {
-        Session { on: On::Twin(CpuSession::default()), memory: available_memory(), scopes: Scopes::default() }
+    pub fn reference() -> Self {
+        Session { on: On::Reference(CpuSession::default()), memory: available_memory(), scopes: Scopes::default() }
     }
 
     /// Programs that need more bytes than this are refused.
@@ -87,7 +87,7 @@ impl Session {
         match &self.on {
             On::Device(d) => d.gpu.to_string(),
             On::Host(_) => "host (f32 on the CPU)".into(),
-            On::Twin(_) => "twin (f64 on the CPU)".into(),
+            On::Reference(_) => "reference (f64 on the CPU)".into(),
         }
     }
 
@@ -153,7 +153,7 @@ impl Session {
         names
     }
 
-    /// Reads an f32 state back; rounds in the twin.
+    /// Reads an f32 state back; rounds in the reference.
     ///
     /// # Errors
     ///
@@ -177,7 +177,7 @@ impl Session {
                 s.get(name).await?.map(|words| words.into_iter().map(|w| f32::from_bits(w).into()).collect())
             }
             On::Host(s) => s.get(name).map(|x| x.iter().map(|&v| v.into()).collect()),
-            On::Twin(s) => s.get(name).map(<[f64]>::to_vec),
+            On::Reference(s) => s.get(name).map(<[f64]>::to_vec),
         };
         found.ok_or_else(|| Error::Name { what: "state", name: name.into(), problem: "not there".into() })
     }
@@ -192,7 +192,7 @@ impl Session {
         match &self.on {
             On::Device(s) => Target::Device { class: s.gpu.class(), storage_buffers: s.gpu.storage_buffers() },
             On::Host(_) => Target::Host,
-            On::Twin(_) => Target::Reference,
+            On::Reference(_) => Target::Reference,
         }
     }
 
@@ -214,7 +214,7 @@ impl Session {
     /// state that is not there.
     pub fn compile(&self, g: &Graph, outputs: &[Tensor]) -> Result<Program> {
         let plan = Arc::new(self.plan(g, outputs)?);
-        let wide = if matches!(self.on, On::Twin(_)) { 2 } else { 1 };
+        let wide = if matches!(self.on, On::Reference(_)) { 2 } else { 1 };
         if let Some(available) = self.memory
             && plan.bytes() * wide > available
         {
@@ -228,7 +228,7 @@ impl Session {
         let on = match &self.on {
             On::Device(s) => Compiled::Device(Box::new(DeviceProgram::new(s, plan.clone())?)),
             On::Host(_) => Compiled::Host(CpuProgram::new(plan.clone())),
-            On::Twin(_) => Compiled::Twin(CpuProgram::new(plan.clone())),
+            On::Reference(_) => Compiled::Reference(CpuProgram::new(plan.clone())),
         };
         let name = |node: &Node| match &node.source {
             Source::Input(name) => Some((node.y[0], name.clone())),
@@ -256,7 +256,7 @@ impl Program {
         match (&mut self.on, &mut session.on) {
             (Compiled::Device(p), On::Device(s)) => p.run(s, None),
             (Compiled::Host(p), On::Host(s)) => p.run(s, |_, _| ()),
-            (Compiled::Twin(p), On::Twin(s)) => p.run(s, |_, _| ()),
+            (Compiled::Reference(p), On::Reference(s)) => p.run(s, |_, _| ()),
             _ => Err(other_session()),
         }
     }
@@ -280,7 +280,7 @@ impl Program {
                 return Ok(Profile::of_dispatches(&self.plan, &stamps));
             }
             (Compiled::Host(p), On::Host(s)) => p.run(s, &mut watch)?,
-            (Compiled::Twin(p), On::Twin(s)) => p.run(s, &mut watch)?,
+            (Compiled::Reference(p), On::Reference(s)) => p.run(s, &mut watch)?,
             _ => return Err(other_session()),
         }
         Ok(Profile::of_steps(&self.plan, &steps))
@@ -307,7 +307,7 @@ impl Program {
             match &mut self.on {
                 Compiled::Device(p) => p.write(i, *data),
                 Compiled::Host(p) => p.write(i, *data),
-                Compiled::Twin(p) => p.write(i, *data),
+                Compiled::Reference(p) => p.write(i, *data),
             }
         }
         Ok(())
@@ -321,7 +321,7 @@ impl Program {
         })
     }
 
-    /// Reads an output of the last run; rounds in the twin.
+    /// Reads an output of the last run; rounds in the reference.
     ///
     /// # Errors
     ///
@@ -346,7 +346,7 @@ impl Program {
                 })
             }
             (Compiled::Host(p), On::Host(s)) => p.output(i, s),
-            (Compiled::Twin(p), On::Twin(s)) => p.output(i, s),
+            (Compiled::Reference(p), On::Reference(s)) => p.output(i, s),
             _ => Err(other_session()),
         }
     }

@@ -10,11 +10,11 @@ use crate::{
 /// Element type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DType {
-    /// 32-bit float; f64 in the twin.
+    /// 32-bit float; f64 in the reference.
     F32,
     /// 32-bit index.
     U32,
-    /// A word of two 16-bit floats, which stand for floats until they are unpacked; see [`Tensor::half`](crate::Tensor::half).
+    /// A word of two 16-bit floats, which stand for floats until they are unpacked; see [`Tensor::pack_f16`](crate::Tensor::pack_f16).
     F16x2,
 }
 

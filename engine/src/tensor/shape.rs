@@ -83,7 +83,7 @@ impl<const N: usize> Loops<N> {
     }
 
     /// Calls `f` with the operands' offsets at the start of every innermost run, in row-major order.
-    pub fn each_run(&self, from: usize, to: usize, mut f: impl FnMut(usize, [isize; N])) {
+    pub fn each_segment(&self, from: usize, to: usize, mut f: impl FnMut(usize, [isize; N])) {
         let outer = self.extents.len() - 1;
         let (mut index, mut at) = (vec![0; outer], [0isize; N]);
         let step = |at: &mut [isize; N], axis: usize, steps: isize| {
@@ -110,12 +110,12 @@ impl<const N: usize> Loops<N> {
     }
 
     /// Length of an innermost run.
-    pub fn run(&self) -> usize {
+    pub fn segment(&self) -> usize {
         self.extents[self.extents.len() - 1]
     }
 
     /// Number of innermost runs.
-    pub fn runs(&self) -> usize {
+    pub fn segments(&self) -> usize {
         self.extents[..self.extents.len() - 1].iter().product()
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use hillshade_engine::{
-    Data, Graph, Named, Node, Plan, Program, Session, Source, Target, Tensor, Type, Var, ops::MeanOfParts,
+    Data, Graph, Named, Node, Plan, Program, Session, Source, Target, Tensor, Type, Var, ops::CrossBatchMean,
 };
 
 use crate::{error::*, layout::*, operator::matrix::*, problem::*};
@@ -88,7 +88,7 @@ pub(crate) fn own_bytes(g: &Graph) -> Result<u64> {
     Ok(plan.slot_bytes() + bytes(&plan.inputs) + plan.literals.iter().map(|l| 4 * l.len() as u64).sum::<u64>())
 }
 
-/// A graph in which states stand for [cross-batch means](Tensor::mean_of_parts), and what computes them.
+/// A graph in which states stand for [cross-batch means](Tensor::cross_batch_mean), and what computes them.
 ///
 /// A pass over the micro-batches computes all means that need no others than those of the passes before it, by the graph up
 /// to there: what comes before is computed again in every pass, and nothing of a micro-batch is kept meanwhile.
@@ -117,7 +117,7 @@ impl Reduction {
                 follow.extend(&node.y);
             }
             let mut pass = node.x.iter().filter_map(|x| passes.get(x)).max().copied().unwrap_or(0);
-            let is_mean = matches!(&node.source, Source::Op(op) if op.as_any().is::<MeanOfParts>());
+            let is_mean = matches!(&node.source, Source::Op(op) if op.as_any().is::<CrossBatchMean>());
             if is_mean && !follow.contains(&node.y[0]) {
                 all.resize(all.len().max(pass + 1), Default::default());
                 all[pass][0].push(node.x[0]);
@@ -165,7 +165,8 @@ impl Reduction {
         for (pass, mean) in self.means.iter().enumerate() {
             let on: Vec<Tensor> = self.means[pass..].iter().filter_map(|mean| state_named(&rest, &mean.name)).collect();
             let [now, later] = [operands[pass].clone(), [operands[pass + 1..].concat(), values].concat()];
-            let split = rest.split(&rest.tensors(&now), &rest.tensors(&later), &on, &format!("{prefix}/{pass}"))?;
+            let split =
+                rest.partial_eval(&rest.tensors(&now), &rest.tensors(&later), &on, &format!("{prefix}/{pass}"))?;
             let g = split.before;
             accumulate(&mean.name, flatten(&g, &g.tensors(&split.fixed)), self.count);
             graphs.push(g);

@@ -67,7 +67,7 @@ impl Product {
     pub fn split(&self, prefix: &str) -> Result<(Graph, Vec<Named>, Product)> {
         let g = &self.graph;
         let direction: Vec<_> = state_named(g, &input(self.n, 1)).into_iter().collect();
-        let split = g.split(&[], &[g.tensor(self.product)], &direction, prefix)?;
+        let split = g.partial_eval(&[], &[g.tensor(self.product)], &direction, prefix)?;
         let after = Product::new(split.after, split.varying[0], [self.n, self.count], String::new());
         Ok((split.before, split.kept, after))
     }

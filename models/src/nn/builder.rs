@@ -124,8 +124,8 @@ impl<'g> Builder<'g> {
     }
 
     /// For a part of a training batch: batch normalization takes the statistics of all parts, by
-    /// [`Tensor::mean_of_parts`], and leaves the running ones.
-    pub fn of_part(g: &'g Graph) -> Self {
+    /// [`Tensor::cross_batch_mean`], and leaves the running ones.
+    pub fn of_micro_batch(g: &'g Graph) -> Self {
         Builder { parted: true, ..Builder::new(g, Mode::Train) }
     }
 

@@ -63,7 +63,7 @@ impl<'g> Builder<'g> {
                 return Ok(x.batch_norm_eval(affine, running, EPS));
             }
             if b.parted {
-                return Ok(x.batch_norm_of_parts(affine, EPS));
+                return Ok(x.batch_norm_cross_batch(affine, EPS));
             }
             let [y, mean, rstd] = x.batch_norm(gamma, beta, EPS);
             let moved = x.batch_norm_running([mean, rstd], running, MOMENTUM, EPS);

@@ -243,7 +243,7 @@ mod tests {
         } else {
             b.minimize(loss, how).expect("fitting");
         }
-        let mut session = Session::twin();
+        let mut session = Session::reference();
         b.initialize(&mut session, 0).expect("there is room");
         let mut step = session.compile(&g, &[]).expect("fitting");
         for t in 1..=2 {

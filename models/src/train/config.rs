@@ -14,7 +14,7 @@ pub enum Precision {
     /// As they are.
     #[default]
     F32,
-    /// As 16-bit floats ([`Graph::store_half`](hillshade_engine::Graph::store_half)): half the memory, for gradients with
+    /// As 16-bit floats ([`Graph::store_f16`](hillshade_engine::Graph::store_f16)): half the memory, for gradients with
     /// factors rounded to 11 bits. Parameters, losses, statistics, gradients and all sums stay as they are.
     F16,
 }

@@ -60,7 +60,7 @@ impl Graphs<'_> {
         }
         let loss = losses.mean_all();
         let trained: Vec<Param> = b.trained().cloned().collect();
-        g.store_half(config.precision == Precision::F16);
+        g.store_f16(config.precision == Precision::F16);
         let scale = config.loss_scale.map(|scale| scale.state(g));
         let gradients = match (config.perturbation, &scale) {
             (Some(perturbation), _) => perturbation.gradient(loss, &trained.iter().collect::<Vec<_>>())?,
@@ -132,7 +132,7 @@ impl Graphs<'_> {
             averages.extend(b.params.iter().map(|p| beside(g, AVERAGE, p)));
             for (p, average) in b.params.iter().zip(&averages) {
                 let new = g.assigned(p.value(g)).unwrap_or(p.value(g));
-                g.assign(average.value(g), average.value(g).average(new, share));
+                g.assign(average.value(g), average.value(g).lerp(new, share));
             }
         }
         Ok((b, averages))

@@ -8,8 +8,8 @@
 
 override ROWS: u32 = 32;
 override COLUMNS: u32 = 16;
-// Heads' numbers by four, rounded up, and whether they come in fours.
-override FOURS: u32 = 8;
+// Heads' numbers by four, rounded up, and whether they come in vec4s.
+override VEC4: u32 = 8;
 override EVEN: bool = true;
 // Weights of a pair that are held at once.
 override PLANES: u32 = 1;
@@ -17,7 +17,7 @@ override PLANES: u32 = 1;
 override LANES: u32 = ROWS * 2;
 override SLOTS: u32 = COLUMNS / 8;
 // Columns of one four more than they need lie in different banks.
-override TILE: u32 = COLUMNS * (FOURS + 1);
+override TILE: u32 = COLUMNS * (VEC4 + 1);
 override WEIGHTS: u32 = PLANES * (ROWS / 4) * (COLUMNS + 1);
 
 struct Params { n: u32, t: u32, s: u32, heads: u32, kv_heads: u32, d: u32, causal: u32, scale: f32 }
@@ -31,12 +31,12 @@ var<workgroup> weights: array<vec4f, WEIGHTS>;
 // For each of the lane's columns a number of each row.
 alias Block = array<vec4f, 4>;
 
-// For each of the lane's fours those of each row.
+// For each of the lane's vec4s those of each row.
 alias Sums = array<mat4x4f, 8>;
 
 const LOWEST: f32 = -3.4028235e38;
 
-// The head, its member of n, and the first row; beyond the last tile, n is too large.
+// The head, its item of n, and the first row; beyond the last tile, n is too large.
 struct Own { n: u32, h: u32, first: u32 }
 
 fn own(tile: u32, rows: u32, heads: u32) -> Own {
@@ -74,12 +74,12 @@ fn present(first: u32, end: u32) -> u32 { return min(COLUMNS, end - first); }
 // Loads columns first, first + 1, … below end, `step` numbers apart, the first of all at `at`.
 fn stage(source: u32, at: u32, step: u32, first: u32, end: u32, lane: u32) {
     workgroupBarrier();
-    for (var e = lane; e < COLUMNS * FOURS; e += LANES) {
-        let column = e / FOURS;
-        let f = e % FOURS;
+    for (var e = lane; e < COLUMNS * VEC4; e += LANES) {
+        let column = e / VEC4;
+        let f = e % VEC4;
         var v = vec4f();
         if first + column < end { v = four(source, at + (first + column) * step, f); }
-        tile[column * (FOURS + 1) + f] = v;
+        tile[column * (VEC4 + 1) + f] = v;
     }
     workgroupBarrier();
 }
@@ -87,15 +87,15 @@ fn stage(source: u32, at: u32, step: u32, first: u32, end: u32, lane: u32) {
 // a and the products of the rows that begin at `at` with the lane's columns of the tile.
 fn add_products(a: Block, source: u32, at: vec4u, c: u32) -> Block {
     var sums = a;
-    let fours = (params.d + 3) / 4;
-    for (var f = 0u; f < fours; f++) {
+    let vec4s = (params.d + 3) / 4;
+    for (var f = 0u; f < vec4s; f++) {
         let rows = mat4x4f(four(source, at.x, f), four(source, at.y, f), four(source, at.z, f), four(source, at.w, f));
-        let e = c * (FOURS + 1) + f;
+        let e = c * (VEC4 + 1) + f;
         sums[0] += tile[e] * rows;
-        if SLOTS > 1 { sums[1] += tile[e + 8 * (FOURS + 1)] * rows; }
+        if SLOTS > 1 { sums[1] += tile[e + 8 * (VEC4 + 1)] * rows; }
         if SLOTS > 2 {
-            sums[2] += tile[e + 16 * (FOURS + 1)] * rows;
-            sums[3] += tile[e + 24 * (FOURS + 1)] * rows;
+            sums[2] += tile[e + 16 * (VEC4 + 1)] * rows;
+            sums[3] += tile[e + 24 * (VEC4 + 1)] * rows;
         }
     }
     return sums;
@@ -104,13 +104,13 @@ fn add_products(a: Block, source: u32, at: vec4u, c: u32) -> Block {
 // Where the weights of the rows with the tile's columns are shared.
 fn weights_at(plane: u32, quad: u32) -> u32 { return (plane * (ROWS / 4) + quad) * (COLUMNS + 1); }
 
-// Adds the first `count` columns, with the rows' weights, to the lane's sums: of fours c, c + 8, ….
+// Adds the first `count` columns, with the rows' weights, to the lane's sums: of vec4s c, c + 8, ….
 fn weigh(sums: ptr<function, Sums>, plane: u32, quad: u32, c: u32, count: u32) {
     let at = weights_at(plane, quad);
     for (var column = 0u; column < count; column++) {
         let w = weights[at + column];
-        for (var u = 0u; u < (FOURS + 7) / 8; u++) {
-            let v = tile[column * (FOURS + 1) + min(c + 8 * u, FOURS - 1)];
+        for (var u = 0u; u < (VEC4 + 7) / 8; u++) {
+            let v = tile[column * (VEC4 + 1) + min(c + 8 * u, VEC4 - 1)];
             (*sums)[u] += mat4x4f(v * w.x, v * w.y, v * w.z, v * w.w);
         }
     }
@@ -119,7 +119,7 @@ fn weigh(sums: ptr<function, Sums>, plane: u32, quad: u32, c: u32, count: u32) {
 // Writes the lane's sums, times a factor for each row; rows begin at `at`, `left` of them exist.
 fn put(to: u32, at: vec4u, left: u32, c: u32, sums: Sums, factors: vec4f) {
     var all = sums;
-    for (var u = 0u; u < (FOURS + 7) / 8; u++) {
+    for (var u = 0u; u < (VEC4 + 7) / 8; u++) {
         for (var r = 0u; r < min(left, 4); r++) {
             for (var e = 0u; e < 4; e++) {
                 let i = 4 * (c + 8 * u) + e;

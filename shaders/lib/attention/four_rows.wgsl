@@ -4,10 +4,10 @@
 #import unfold
 
 // Where four neighbours are loaded at once: 0 nowhere, 1 along k, 2 along i or j.
-override A_QUADS: u32 = 0;
-override B_QUADS: u32 = 0;
+override A_VEC4S: u32 = 0;
+override B_VEC4S: u32 = 0;
 // Whether rows of y are multiples of four.
-override Y_QUADS: bool = false;
+override Y_VEC4S: bool = false;
 
 struct Tile { batch: u32, split: u32, i: u32, j: u32 }
 
@@ -40,7 +40,7 @@ fn begun(tile: Tile, j: u32) -> mat4x4f {
 // Columns j to j + 3 of the row of y that begins at row.
 fn put(row: u32, j: u32, v: vec4f) {
     if j >= params.n { return; }
-    if Y_QUADS {
+    if Y_VEC4S {
         put4_at(row + j, v);
         return;
     }

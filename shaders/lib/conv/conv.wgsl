@@ -1,6 +1,6 @@
 // Extents of a two-dimensional convolution, channels last. m, n, k, batches, splits and k_chunk are those of the
-// matrix product that it is seen as; a batch is a group of channels of a member of the stack. ci and co count the channels
-// of one group; taps and pixels are explained in phase; steps are from one member of a factor to the next, 0 where there is
+// matrix product that it is seen as; a batch is a group of channels of a item of the stack. ci and co count the channels
+// of one group; taps and pixels are explained in phase; steps are from one item of a factor to the next, 0 where there is
 // one for all.
 
 #import index
@@ -12,12 +12,12 @@ struct Params {
     stride_y: u32, stride_x: u32, pad_y: u32, pad_x: u32, dilation_y: u32, dilation_x: u32,
     first_tap: u32, tap_y: u32, tap_x: u32,
     first_pixel: u32, pixel_y: u32, pixel_x: u32, image_pixels: u32, all_pixels: u32,
-    groups: u32, members: u32, a_step: u32, b_step: u32, a2_step: u32, b2_step: u32,
+    groups: u32, items: u32, a_step: u32, b_step: u32, a2_step: u32, b2_step: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 
-// Whether there are members; else a batch is a group.
+// Whether there are items; else a batch is a group.
 override STACK: bool = false;
 
 fn group_of(batch: u32) -> u32 {
@@ -25,15 +25,15 @@ fn group_of(batch: u32) -> u32 {
     return batch;
 }
 
-// Offset of a batch's member in a factor.
+// Offset of a batch's item in a factor.
 fn step_to(batch: u32, step: u32) -> u32 {
     if STACK { return batch / params.groups * step; }
     return 0;
 }
 
-// Number of a split's result for a batch's member.
+// Number of a split's result for a batch's item.
 fn result_of(batch: u32, split: u32) -> u32 {
-    if STACK { return split * params.members + batch / params.groups; }
+    if STACK { return split * params.items + batch / params.groups; }
     return split;
 }
 

@@ -4,7 +4,7 @@
 #import conv
 #import phase
 #import factors
-#import runs
+#import segments
 
 fn row_extents() -> vec2u { return vec2u(params.height, params.width); }
 fn segment_extents() -> vec2u { return vec2u(params.kernel_height, params.kernel_width); }

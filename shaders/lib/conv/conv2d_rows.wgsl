@@ -3,7 +3,7 @@
 
 #import conv
 #import factors
-#import runs
+#import segments
 
 override BIAS: bool = false;
 

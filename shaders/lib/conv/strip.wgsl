@@ -1,12 +1,12 @@
 // The loop of depthwise convolutions and their input gradients: an invocation makes RUN neighbouring results of a row, of
-// four channels, or of one where these do not come in fours. Each tap meets windows `step` columns apart in a row of
+// four channels, or of one where these do not come in vec4s. Each tap meets windows `step` columns apart in a row of
 // the source; where the next tap's are the same moved by one result, it loads one pixel for all of them.
-// The kernel defines load and load_w (of a term, four channels or one at an offset), put, and make.
+// The kernel defines load and load_w (of a term, four channels or one at an offset), put, and compute.
 
 // 4 or 8.
 override RUN: u32 = 4;
 override TERMS: u32 = 1;
-override FOURS: bool = false;
+override VEC4: bool = false;
 // Output channels of an input channel.
 override COPIES: u32 = 1;
 // From a tap to the next that meets the same pixels: the strides over their common divisors with the dilations.
@@ -84,5 +84,5 @@ fn put_strip(s: Strip, at: u32, pitch: u32, column: u32, step: u32, columns: u32
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = flat_group(group, groups) * LANES + lane;
-    if i < params.m { make(i); }
+    if i < params.m { compute(i); }
 }

@@ -1,9 +1,9 @@
-// Products of Winograd's components: y[i, j] = Σ a[i, k] b[k, j] for each batch, which is a component of a member, summed over
+// Products of Winograd's components: y[i, j] = Σ a[i, k] b[k, j] for each batch, which is a component of a item, summed over
 // one or two terms, which are the segments. Rows lie together; a factor may be shared by so many batches that follow one
 // another.
 
 #import factors
-#import runs
+#import segments
 
 struct Params {
     m: u32, n: u32, k: u32, batches: u32, splits: u32, k_chunk: u32,

@@ -1,5 +1,5 @@
 // The loop of kernels of an LSTM's cell: one invocation for each feature of [.., width], whose gates i, f, k, o are width
-// apart in rows of 4 width; the kernel defines its bindings and make.
+// apart in rows of 4 width; the kernel defines its bindings and compute.
 
 #import each
 #import math

@@ -7,9 +7,9 @@
 // Whether neighbours of a lie together along k, else along i; those of b along k, else along j.
 override A_ALONG_K: bool = true;
 override B_ALONG_K: bool = false;
-// Whether these neighbours come in aligned fours.
-override A_FOURS: bool = false;
-override B_FOURS: bool = false;
+// Whether these neighbours come in aligned vec4s.
+override A_VEC4: bool = false;
+override B_VEC4: bool = false;
 
 // Coordinates of four rows of a.
 struct Rows { r0: vec3u, r1: vec3u, r2: vec3u, r3: vec3u }
@@ -17,9 +17,9 @@ struct Rows { r0: vec3u, r1: vec3u, r2: vec3u, r3: vec3u }
 fn row_or(row: vec3u, i: u32) -> vec3u { return select(row, row_after(row), i < params.m); }
 
 fn rows_from(i: u32) -> Rows {
-    // Where rows are loaded in fours, m is a multiple of four, and another four stands in.
-    let fours = A_FOURS && !A_ALONG_K;
-    let r0 = row_at(min(i, params.m - select(1u, 4u, fours)));
+    // Where rows are loaded in vec4s, m is a multiple of four, and another four stands in.
+    let vec4s = A_VEC4 && !A_ALONG_K;
+    let r0 = row_at(min(i, params.m - select(1u, 4u, vec4s)));
     let r1 = row_or(r0, i + 1);
     let r2 = row_or(r1, i + 2);
     return Rows(r0, r1, r2, row_or(r2, i + 3));
@@ -39,7 +39,7 @@ fn a4_at(term: u32, base: u32, row: vec3u, sum: vec3u, is_there: bool) -> vec4f 
 
 // a of four rows at one k.
 fn a_column(term: u32, base: u32, rows: Rows, sum: vec3u, is_there: bool) -> vec4f {
-    if A_FOURS && !A_ALONG_K { return a4_at(term, base, rows.r0, sum, is_there); }
+    if A_VEC4 && !A_ALONG_K { return a4_at(term, base, rows.r0, sum, is_there); }
     return vec4f(a_at(term, base, rows.r0, sum, is_there), a_at(term, base, rows.r1, sum, is_there),
                  a_at(term, base, rows.r2, sum, is_there), a_at(term, base, rows.r3, sum, is_there));
 }
@@ -47,7 +47,7 @@ fn a_column(term: u32, base: u32, rows: Rows, sum: vec3u, is_there: bool) -> vec
 // Column c is a of four rows at k + c.
 fn block_a(term: u32, base: u32, rows: Rows, k: u32, end: u32) -> mat4x4f {
     let s0 = sum_at(k);
-    if A_FOURS && A_ALONG_K {
+    if A_VEC4 && A_ALONG_K {
         return transpose(mat4x4f(a4_at(term, base, rows.r0, s0, k < end), a4_at(term, base, rows.r1, s0, k < end),
                                  a4_at(term, base, rows.r2, s0, k < end), a4_at(term, base, rows.r3, s0, k < end)));
     }
@@ -68,14 +68,14 @@ fn b4_at(term: u32, base: u32, k: u32, j: u32, end: u32) -> vec4f {
 
 // b of four columns at one k.
 fn b_row(term: u32, base: u32, k: u32, j: u32, end: u32) -> vec4f {
-    if B_FOURS && !B_ALONG_K { return b4_at(term, base, k, min(j, params.n - 4), end); }
+    if B_VEC4 && !B_ALONG_K { return b4_at(term, base, k, min(j, params.n - 4), end); }
     return vec4f(b_at(term, base, k, j, end), b_at(term, base, k, j + 1, end),
                  b_at(term, base, k, j + 2, end), b_at(term, base, k, j + 3, end));
 }
 
 // Column c is b of columns j to j + 3 at k + c.
 fn block_b(term: u32, base: u32, k: u32, j: u32, end: u32) -> mat4x4f {
-    if B_FOURS && B_ALONG_K {
+    if B_VEC4 && B_ALONG_K {
         let last = params.n - 1;
         return transpose(mat4x4f(b4_at(term, base, k, min(j, last), end), b4_at(term, base, k, min(j + 1, last), end),
                                  b4_at(term, base, k, min(j + 2, last), end), b4_at(term, base, k, min(j + 3, last), end)));

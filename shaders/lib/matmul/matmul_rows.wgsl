@@ -2,7 +2,7 @@
 
 #import matmul_params
 #import factors
-#import runs
+#import segments
 
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 

@@ -1,5 +1,5 @@
 // The loop of a matrix product in tiles of 4 ROWS DOWN × 4 COLUMNS ACROSS that a workgroup makes from shared memory,
-// up to 8 × 8 in the registers of an invocation. Both tiles are stored with k outside, so that fours of rows and of
+// up to 8 × 8 in the registers of an invocation. Both tiles are stored with k outside, so that vec4s of rows and of
 // columns are read at once; an invocation loads one block of a or of b while it multiplies the last ones, which with
 // two buffers takes one barrier for STEP k.
 
@@ -32,10 +32,10 @@ struct Stage { of_a: bool, of_b: bool, q: u32, k: u32 }
 fn stage_at(lane: u32) -> Stage {
     let of_a = lane < STEP / 4 * ROWS * DOWN;
     let at = select(lane - STEP / 4 * ROWS * DOWN, lane, of_a);
-    let fours = select(COLUMNS * ACROSS, ROWS * DOWN, of_a);
+    let vec4s = select(COLUMNS * ACROSS, ROWS * DOWN, of_a);
     let along_k = select(B_ALONG_K, A_ALONG_K, of_a);
-    let of_b = !of_a && at < STEP / 4 * fours;
-    let place = select(vec2u(at % fours, at / fours), vec2u(at / (STEP / 4), at % (STEP / 4)), along_k);
+    let of_b = !of_a && at < STEP / 4 * vec4s;
+    let place = select(vec2u(at % vec4s, at / vec4s), vec2u(at / (STEP / 4), at % (STEP / 4)), along_k);
     return Stage(of_a, of_b, place.x, 4 * place.y);
 }
 

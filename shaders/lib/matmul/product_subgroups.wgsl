@@ -12,12 +12,12 @@ const RUN: u32 = 32;
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_size) size: u32,
-        @builtin(subgroup_invocation_id) member: u32) {
+        @builtin(subgroup_invocation_id) item: u32) {
     let tile = tile_at(flat_group(group, groups), LANES / RUN * 8, 4 * RUN);
     if tile.batch >= params.batches { return; }
-    let lane = subgroup * size + member;
+    let lane = subgroup * size + item;
     let run = min(size, RUN);
-    let first = member / run * run;
+    let first = item / run * run;
     let i = tile.i + lane / RUN * 8;
     let j = tile.j + lane % RUN * 4;
     let l = rows_from(i);
@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let a = base_a(term, tile.batch);
         let b = base_b(term, tile.batch);
         for (var k = tile.begin; k < tile.end; k += run) {
-            let own = k + member - first;
+            let own = k + item - first;
             let sum = sum_at(own);
             let p = a_column(term, a, l, sum, own < tile.end);
             let q = a_column(term, a, h, sum, own < tile.end);

@@ -1,24 +1,24 @@
 // The loop of sums over the rows of arrays [rows, channels], in chunks. A workgroup makes ACROSS neighbouring channels of one
 // chunk, in a fixed order. The kernel defines its bindings, Acc (its sums), identity, combine and put, Own and own (what a
-// channel's rows share) and add_row. Of stacks each member has chunks of its own, all_chunks() of them, and begins at
+// channel's rows share) and add_row. Of stacks each item has chunks of its own, all_chunks() of them, and begins at
 // stack_at; a kernel that takes stacks takes them in pairs too.
 
 #import index
 
 override LANES: u32 = 256;
 override ACROSS: u32 = 32;
-// Whether members are taken in pairs, so that what is one for all is loaded once: the second begins at partner_at, and its
+// Whether items are taken in pairs, so that what is one for all is loaded once: the second begins at partner_at, and its
 // chunks are params.chunks later.
 override PAIRS: bool = false;
 
-struct Params { rows: u32, channels: u32, chunk: u32, chunks: u32, members: u32 }
+struct Params { rows: u32, channels: u32, chunk: u32, chunks: u32, items: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 
 var<private> stack_at: u32;
 var<private> partner_at: u32;
 
-fn all_chunks() -> u32 { return params.chunks * params.members; }
+fn all_chunks() -> u32 { return params.chunks * params.items; }
 
 var<workgroup> by_lane: array<Acc, LANES>;
 
@@ -30,11 +30,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let channel = (tile % tiles) * ACROSS + lane % ACROSS;
     let piece = tile / tiles;
     let chunk = piece % params.chunks;
-    let member = piece / params.chunks * select(1u, 2u, PAIRS);
-    stack_at = member * params.rows * params.channels;
+    let item = piece / params.chunks * select(1u, 2u, PAIRS);
+    stack_at = item * params.rows * params.channels;
     partner_at = stack_at + params.rows * params.channels;
     let row = lane / ACROSS;
-    let mine = channel < params.channels && member < params.members;
+    let mine = channel < params.channels && item < params.items;
 
     var acc = identity();
     if mine {
@@ -51,5 +51,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         if row < half { by_lane[lane] = combine(by_lane[lane], by_lane[lane + half * ACROSS]); }
         workgroupBarrier();
     }
-    if mine && row == 0 { put(by_lane[lane], member * params.chunks + chunk, channel); }
+    if mine && row == 0 { put(by_lane[lane], item * params.chunks + chunk, channel); }
 }

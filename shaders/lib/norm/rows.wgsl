@@ -1,5 +1,5 @@
 // The frame of kernels on arrays [rows, n] that need sums over each row: WIDTH lanes share a row, a workgroup makes
-// LANES / WIDTH of them. The kernel defines its bindings, x among them, and make, in which every lane takes part.
+// LANES / WIDTH of them. The kernel defines its bindings, x among them, and compute, in which every lane takes part.
 
 #import index
 
@@ -51,5 +51,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         @builtin(local_invocation_index) lane: u32) {
     let row = flat_group(group, groups) * (LANES / WIDTH) + lane / WIDTH;
     let at = min(row, params.rows) * params.n;
-    make(Row(row, at, at + lane % WIDTH, select(at, at + params.n, row < params.rows), lane));
+    compute(Row(row, at, at + lane % WIDTH, select(at, at + params.n, row < params.rows), lane));
 }

@@ -3,8 +3,8 @@
 #import each4
 
 override BROADCAST: bool = false;
-// Whether runs along the last of dims come in fours, of which an operand has four numbers or one.
-override FOURS: bool = false;
+// Whether runs along the last of dims come in vec4s, of which an operand has four numbers or one.
+override VEC4: bool = false;
 
 // dims: extent and strides of a and b, outermost first.
 struct Params { len: u32, p: f32, q: f32, rank: u32, dims: array<vec4u, 8> }
@@ -34,10 +34,10 @@ fn f_of(p: vec4f, q: vec4f) -> vec4f {
     return vec4f(f(p.x, q.x), f(p.y, q.y), f(p.z, q.z), f(p.w, q.w));
 }
 
-fn make(i: u32) {
+fn compute(i: u32) {
     if !BROADCAST {
         y[i] = f_of(a[i], b[i]);
-    } else if FOURS {
+    } else if VEC4 {
         let at = place(4 * i);
         let steps = params.dims[params.rank - 1].yz;
         var p = a[at.x / 4];

@@ -10,6 +10,6 @@ struct Params { len: u32, stream: u32, p: f32 }
 @group(0) @binding(1) var<storage, read> seed: array<u32>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
 
-fn make(i: u32) {
+fn compute(i: u32) {
     y[i] = draw(philox(vec4u(i, params.stream, seed[2], 0), vec2u(seed[0], seed[1])));
 }

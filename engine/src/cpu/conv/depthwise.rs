@@ -137,9 +137,9 @@ impl<F: Real> Lines<F> {
 }
 
 /// Rows of weights, from their last channel on again from the first, so that blocks may begin at any channel.
-fn cyclic<F: Real>(w: &Stack<F>, members: usize, outs: usize) -> Vec<F> {
-    let members = if w.is_one() { 1 } else { members };
-    let rows = (0..members).flat_map(|m| w.member(m).chunks_exact(outs));
+fn cyclic<F: Real>(w: &Stack<F>, items: usize, outs: usize) -> Vec<F> {
+    let items = if w.is_one() { 1 } else { items };
+    let rows = (0..items).flat_map(|m| w.item(m).chunks_exact(outs));
     rows.flat_map(|row| row.iter().cycle().take(outs + WIDTH).copied()).collect()
 }
 
@@ -273,7 +273,7 @@ impl Geometry {
         }
     }
 
-    /// `y = bias + Σ x ⋆ w` over terms, with its epilogue, for each member of their stacks.
+    /// `y = bias + Σ x ⋆ w` over terms, with its epilogue, for each item of their stacks.
     pub(crate) fn depthwise<F: Real>(&self, terms: &[Term<F>], bias: &[F], epilogue: Epilogue<F>, y: &mut [F]) {
         let (outs, layout, len) = (self.outs(), Layout::image(self), self.y()[1..].iter().product::<usize>());
         let weights: Vec<_> = terms.iter().map(|[_, w]| cyclic(w, y.len() / (self.n * len), outs)).collect();
@@ -283,8 +283,8 @@ impl Geometry {
             let (of_all, first) = (task * rows / self.out[0], task * rows % self.out[0]);
             begin(y, bias);
             for ([x, _], weights) in terms.iter().zip(&weights) {
-                let x = &x.member(of_all / self.n)[of_all % self.n * image..][..image];
-                let w = Stack::of(weights, taps * (outs + WIDTH)).member(of_all / self.n);
+                let x = &x.item(of_all / self.n)[of_all % self.n * image..][..image];
+                let w = Stack::of(weights, taps * (outs + WIDTH)).item(of_all / self.n);
                 let mut lines = Lines::new(layout);
                 for (i, y) in y.chunks_exact_mut(line).enumerate() {
                     lines.reach(x, self.rows_under(first + i));
@@ -296,7 +296,7 @@ impl Geometry {
         });
     }
 
-    /// `dx = Σ ct ⋆ᵀ w` over terms, for each member of their stacks.
+    /// `dx = Σ ct ⋆ᵀ w` over terms, for each item of their stacks.
     pub(crate) fn depthwise_input_grad<F: Real>(&self, terms: &[Term<F>], epilogue: Epilogue<F>, dx: &mut [F]) {
         let (outs, layout, len) = (self.outs(), Layout::cotangent(self), self.x()[1..].iter().product::<usize>());
         let weights: Vec<_> = terms.iter().map(|[_, w]| cyclic(w, dx.len() / (self.n * len), outs)).collect();
@@ -304,17 +304,17 @@ impl Geometry {
         let rows = task_rows(dx.len() / len, self.size[0]);
         dx.par_chunks_mut(rows * line).enumerate().for_each_init(Vec::new, |sums, (task, dx)| {
             let (of_all, first) = (task * rows / self.size[0], task * rows % self.size[0]);
-            let member = of_all / self.n;
+            let item = of_all / self.n;
             let terms = terms.iter().zip(&weights).map(|([ct, _], w)| {
-                let ct = &ct.member(member)[of_all % self.n * image..][..image];
-                (ct, Stack::of(w, taps * (outs + WIDTH)).member(member), Lines::new(layout))
+                let ct = &ct.item(item)[of_all % self.n * image..][..image];
+                (ct, Stack::of(w, taps * (outs + WIDTH)).item(item), Lines::new(layout))
             });
             let mut terms: Vec<_> = terms.collect();
             for (i, dx) in dx.chunks_exact_mut(line).enumerate() {
                 terms.iter_mut().for_each(|(ct, _, lines)| lines.reach(ct, self.rows_above(first + i)));
                 self.input_grad_line(&terms, first + i, sums, dx);
             }
-            epilogue.apply(member, (of_all % self.n * self.size[0] + first) * line, dx);
+            epilogue.apply(item, (of_all % self.n * self.size[0] + first) * line, dx);
         });
     }
 
@@ -340,7 +340,7 @@ impl Geometry {
         }
     }
 
-    /// `dw = Σ x ⋆ᵀ ct` over terms, for each member of their stacks, in tasks of whole rows whose sums are added in order.
+    /// `dw = Σ x ⋆ᵀ ct` over terms, for each item of their stacks, in tasks of whole rows whose sums are added in order.
     pub(crate) fn depthwise_weight_grad<F: Real>(&self, terms: &[Term<F>], dw: &mut [F]) {
         let len = self.w().iter().product();
         let rows = PIXELS.div_ceil(self.out[1]);
@@ -358,7 +358,7 @@ impl Geometry {
 
     /// Adds `Σ x ⋆ᵀ ct` over terms and some rows of all images to weights.
     fn depthwise_weight_grad_rows<F: Real>(
-        &self, terms: &[Term<F>], member: usize, rows: Range<usize>, long: &mut Vec<F>, dw: &mut [F],
+        &self, terms: &[Term<F>], item: usize, rows: Range<usize>, long: &mut Vec<F>, dw: &mut [F],
     ) {
         let (outs, layout, mut taps) = (self.outs(), Layout::image(self), Vec::new());
         let (line, image) = (self.out[1] * outs, self.x()[1..].iter().product::<usize>());
@@ -372,9 +372,9 @@ impl Geometry {
                 if y == 0 {
                     lines.next = 0;
                 }
-                lines.reach(&x.member(member)[n * image..][..image], self.rows_under(y));
+                lines.reach(&x.item(item)[n * image..][..image], self.rows_under(y));
                 self.taps_of(&layout, y, &mut taps);
-                let ct = &ct.member(member)[row * line..][..line];
+                let ct = &ct.item(item)[row * line..][..line];
                 F::vectorize(Products { taps: &taps, x: &lines.data, ct, period, y: long });
             }
         }

@@ -39,20 +39,20 @@ impl Geometry {
         }
     }
 
-    /// `y = bias + Σ x ⋆ w` over terms, with its epilogue, for each member of their stacks; without a bias it is empty.
+    /// `y = bias + Σ x ⋆ w` over terms, with its epilogue, for each item of their stacks; without a bias it is empty.
     pub(crate) fn forward<F: Real>(&self, terms: &[Term<F>], bias: &[F], epilogue: Epilogue<F>, y: &mut [F]) {
         if self.is_thin() {
             return self.depthwise(terms, bias, epilogue, y);
         }
         let (outs, len) = (self.co * self.conv.groups, self.y().iter().product());
-        for (member, y) in y.chunks_mut(len).enumerate() {
+        for (item, y) in y.chunks_mut(len).enumerate() {
             let block = self.block();
             y.par_chunks_mut(block * outs).enumerate().for_each_init(Vec::new, |patches, (b, y)| {
                 begin(y, bias);
                 for [x, w] in terms {
-                    self.forward_block(x.member(member), w.member(member), b * block, patches, y);
+                    self.forward_block(x.item(item), w.item(item), b * block, patches, y);
                 }
-                epilogue.apply(member, b * block * outs, y);
+                epilogue.apply(item, b * block * outs, y);
             });
         }
     }
@@ -75,18 +75,18 @@ impl Geometry {
         }
     }
 
-    /// `dx = Σ ct ⋆ᵀ w` over terms, for each member of their stacks, an image at a time.
+    /// `dx = Σ ct ⋆ᵀ w` over terms, for each item of their stacks, an image at a time.
     pub(crate) fn input_grad<F: Real>(&self, terms: &[Term<F>], epilogue: Epilogue<F>, dx: &mut [F]) {
         if self.is_thin() {
             return self.depthwise_input_grad(terms, epilogue, dx);
         }
         let (image, len) = (self.x()[1..].iter().product(), self.x().iter().product());
-        for (member, dx) in dx.chunks_mut(len).enumerate() {
-            let terms: Vec<_> = terms.iter().map(|[ct, w]| [ct.member(member), w.member(member)]).collect();
+        for (item, dx) in dx.chunks_mut(len).enumerate() {
+            let terms: Vec<_> = terms.iter().map(|[ct, w]| [ct.item(item), w.item(item)]).collect();
             dx.par_chunks_mut(image).enumerate().for_each_init(Vec::new, |patches, (image, dx)| {
                 dx.fill(F::zero());
                 self.input_grad_image(&terms, image, patches, dx);
-                epilogue.apply(member, image * dx.len(), dx);
+                epilogue.apply(item, image * dx.len(), dx);
             });
         }
     }
@@ -124,7 +124,7 @@ impl Geometry {
         }
     }
 
-    /// `dw = Σ x ⋆ᵀ ct` over terms, for each member of their stacks, in tasks of fixed size whose sums are added in order.
+    /// `dw = Σ x ⋆ᵀ ct` over terms, for each item of their stacks, in tasks of fixed size whose sums are added in order.
     pub(crate) fn weight_grad<F: Real>(&self, terms: &[Term<F>], dw: &mut [F]) {
         if self.is_thin() {
             return self.depthwise_weight_grad(terms, dw);
@@ -132,12 +132,12 @@ impl Geometry {
         let len = self.w().iter().product();
         let tasks = self.rows().div_ceil(ROWS).min(16);
         let per_task = self.rows().div_ceil(tasks);
-        for (member, dw) in dw.chunks_mut(len).enumerate() {
+        for (item, dw) in dw.chunks_mut(len).enumerate() {
             let mut sums = vec![F::zero(); tasks * len];
             sums.par_chunks_mut(len).enumerate().for_each_init(Vec::new, |patches, (task, dw)| {
                 let rows = task * per_task..((task + 1) * per_task).min(self.rows());
                 for [x, ct] in terms {
-                    self.weight_grad_rows(x.member(member), ct.member(member), rows.clone(), patches, dw);
+                    self.weight_grad_rows(x.item(item), ct.item(item), rows.clone(), patches, dw);
                 }
             });
             begin(dw, &[]);

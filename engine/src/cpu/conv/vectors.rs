@@ -18,7 +18,7 @@ pub struct Extents {
     pub rows: usize,
     /// A window's part of a row.
     pub run: usize,
-    /// Output channels of a member of the stack.
+    /// Output channels of a item of the stack.
     pub outs: usize,
     /// Pixels of an output row.
     pub width: usize,
@@ -58,14 +58,14 @@ pub fn vectors(lanes: usize, channels: usize) -> usize {
     if lanes >= 16 && channels.is_multiple_of(2 * lanes) { 2 } else { 1 }
 }
 
-/// For each vector of a tile from channel `c` on: the member of the stack and the channel of that.
+/// For each vector of a tile from channel `c` on: the item of the stack and the channel of that.
 #[inline(always)]
 fn channels<const V: usize>(c: usize, lanes: usize, outs: usize) -> [[usize; 2]; V] {
     from_fn(|v| [(c + v * lanes) / outs, (c + v * lanes) % outs])
 }
 
-/// `y += x ⋆ w` for rows of outputs: x padded, y for each member `[…, width, outs]`, w in panels `[rows, run, V lanes]` of
-/// the members' channels side by side.
+/// `y += x ⋆ w` for rows of outputs: x padded, y for each item `[…, width, outs]`, w in panels `[rows, run, V lanes]` of
+/// the items' channels side by side.
 pub struct Forward<'a, 'y> {
     pub e: Extents,
     pub x: &'a [f32],
@@ -132,7 +132,7 @@ impl Forward<'_, '_> {
     }
 }
 
-/// `dw += x ⋆ᵀ ct` over rows of outputs: x padded, ct for each member `[…, width, outs]`, dw `[members, rows, run, outs]`.
+/// `dw += x ⋆ᵀ ct` over rows of outputs: x padded, ct for each item `[…, width, outs]`, dw `[items, rows, run, outs]`.
 pub struct Backward<'a> {
     pub e: Extents,
     pub x: &'a [f32],

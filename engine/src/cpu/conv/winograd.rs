@@ -16,7 +16,7 @@ use crate::{
     cpu::{
         conv::sums::add_up,
         epilogue::Epilogue,
-        scratch::Lent,
+        scratch::Scratch,
         stack::{Term, stretches},
     },
     tensor::Geometry,
@@ -92,7 +92,7 @@ impl Tiling {
         let ([down, across], [ci, _], width) = (self.count(), self.channels, self.size[1]);
         let (pitch, row) = ((across * STEP + 2) * ci, width * ci);
         let tiles = rows.len() * across;
-        let (mut zeros, mut between) = (Lent::new(row), Lent::new(SIDE * pitch));
+        let (mut zeros, mut between) = (Scratch::new(row), Scratch::new(SIDE * pitch));
         let left = self.padding[1] * ci;
         zeros.fill(0.0);
         clear(&mut between, pitch, left, row);
@@ -123,7 +123,7 @@ impl Tiling {
         let ([down, across], [_, co], [height, width]) = (self.count(), self.channels, self.out);
         let (pitch, row) = (across * STEP * co, width * co);
         let tiles = rows.len() * across;
-        let (mut zeros, mut between) = (Lent::new(row), Lent::new(SIDE * pitch));
+        let (mut zeros, mut between) = (Scratch::new(row), Scratch::new(SIDE * pitch));
         zeros.fill(0.0);
         clear(&mut between, pitch, 0, row);
         for (i, at) in rows.enumerate() {
@@ -150,7 +150,7 @@ impl Tiling {
         let ([down, across], [_, co], [height, width]) = (self.count(), self.channels, self.out);
         let (pitch, row) = (across * STEP * co, width * co);
         let tiles = rows.len() * across;
-        let (mut spare, mut between) = (Lent::new(STEP * row), Lent::new(SIDE * pitch));
+        let (mut spare, mut between) = (Scratch::new(STEP * row), Scratch::new(SIDE * pitch));
         let line = |at: usize| at / down * height + at % down * STEP;
         for (i, at) in rows.enumerate() {
             let grid = Grid {
@@ -173,36 +173,36 @@ impl Tiling {
 
     /// `y = bias + Σ x ⋆ w` over terms of images and weights `[3, 3, channels]`.
     pub fn convolve(
-        &self, terms: &[Term<f32>], bias: &[f32], epilogue: Epilogue<f32>, [n, members]: [usize; 2], y: &mut [f32],
+        &self, terms: &[Term<f32>], bias: &[f32], epilogue: Epilogue<f32>, [n, items]: [usize; 2], y: &mut [f32],
     ) {
         let ([down, across], [ci, co]) = (self.count(), self.channels);
         let components = PARTS * ci * co;
         let weights = |[_, w]: &Term<f32>| {
-            let mut all = Lent::new(if w.is_one() { 1 } else { members } * components);
+            let mut all = Scratch::new(if w.is_one() { 1 } else { items } * components);
             let each = all.chunks_exact_mut(components).enumerate();
-            let tasks: Vec<_> = each.flat_map(|(m, u)| columns(w.member(m), u, ci * co)).collect();
+            let tasks: Vec<_> = each.flat_map(|(m, u)| columns(w.item(m), u, ci * co)).collect();
             tasks.into_par_iter().for_each(|(w, mut u)| kernels(w, &mut u));
             all
         };
-        let weights: Vec<Lent> = terms.iter().map(weights).collect();
+        let weights: Vec<Scratch> = terms.iter().map(weights).collect();
         let [rows, len] = self.task(n);
         let group = (GROUP.max(CLOSE / (2 * PARTS * (ci + co))) / across).max(1);
-        let tasks = stretches(y, members, len);
+        let tasks = stretches(y, items, len);
         tasks.into_par_iter().enumerate().for_each(|(task, mut y)| {
             let rows = task * rows..((task + 1) * rows).min(n * down);
             let largest = rows.len().min(group) * across;
-            let mut images: Vec<_> = terms.iter().map(|_| Lent::new(PARTS * component(largest, ci))).collect();
-            let mut m = Lent::new(PARTS * component(largest, co));
+            let mut images: Vec<_> = terms.iter().map(|_| Scratch::new(PARTS * component(largest, ci))).collect();
+            let mut m = Scratch::new(PARTS * component(largest, co));
             for from in rows.clone().step_by(group) {
                 let part = from..(from + group).min(rows.end);
-                for (member, y) in y.iter_mut().enumerate() {
+                for (item, y) in y.iter_mut().enumerate() {
                     for ([x, _], to) in terms.iter().zip(&mut images) {
-                        if member == 0 || !x.is_one() {
-                            self.images(x.member(member), part.clone(), to);
+                        if item == 0 || !x.is_one() {
+                            self.images(x.item(item), part.clone(), to);
                         }
                     }
                     let terms: Vec<[&[f32]; 2]> = (images.iter().zip(terms).zip(&weights))
-                        .map(|((v, [_, w]), u)| [&v[..], &u[if w.is_one() { 0 } else { member * components }..]])
+                        .map(|((v, [_, w]), u)| [&v[..], &u[if w.is_one() { 0 } else { item * components }..]])
                         .collect();
                     let tiles = part.len() * across;
                     Arch::new().dispatch(Products { terms: &terms, tiles, channels: self.channels, m: &mut m });
@@ -213,7 +213,7 @@ impl Tiling {
                 let pixels = y.iter_mut().flat_map(|y| y.chunks_exact_mut(co));
                 pixels.for_each(|y| y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias));
             }
-            y.iter_mut().enumerate().for_each(|(member, y)| epilogue.apply(member, task * len, y));
+            y.iter_mut().enumerate().for_each(|(item, y)| epilogue.apply(item, task * len, y));
         });
     }
 
@@ -221,32 +221,32 @@ impl Tiling {
     pub fn weight_grad(&self, terms: &[Term<f32>], n: usize, dw: &mut [f32]) {
         let ([down, across], [ci, co]) = (self.count(), self.channels);
         let (len, all) = (9 * ci * co, dw.len());
-        let members = (CLOSE / (PARTS * ci * co)).clamp(1, all / len);
+        let items = (CLOSE / (PARTS * ci * co)).clamp(1, all / len);
         let rows = n * down;
         let per_task = rows.div_ceil((rows * across / (2 * GROUP)).clamp(1, 16));
         let group = (CLOSE / (PARTS * (ci + co)) / across).max(1);
         let group = per_task.div_ceil(per_task.div_ceil(group));
-        let mut sums = Lent::new(rows.div_ceil(per_task) * all);
+        let mut sums = Scratch::new(rows.div_ceil(per_task) * all);
         let parts = sums.chunks_mut(all).enumerate();
-        let parts = parts.flat_map(|(task, s)| s.chunks_mut(members * len).enumerate().map(move |(i, s)| (task, i, s)));
+        let parts = parts.flat_map(|(task, s)| s.chunks_mut(items * len).enumerate().map(move |(i, s)| (task, i, s)));
         let parts: Vec<_> = parts.collect();
         parts.into_par_iter().for_each(|(task, i, dw)| {
             let rows = task * per_task..((task + 1) * per_task).min(rows);
-            let (first, components) = (i * members, PARTS * ci * co);
+            let (first, components) = (i * items, PARTS * ci * co);
             let largest = rows.len().min(group) * across;
-            let lend = |channels| terms.iter().map(move |_| Lent::new(PARTS * component(largest, channels)));
+            let lend = |channels| terms.iter().map(move |_| Scratch::new(PARTS * component(largest, channels)));
             let (mut images, mut cotangents): (Vec<_>, Vec<_>) = (lend(ci).collect(), lend(co).collect());
-            let mut sums = Lent::new(dw.len() / len * components);
+            let mut sums = Scratch::new(dw.len() / len * components);
             sums.fill(0.0);
             for from in rows.clone().step_by(group) {
                 let part = from..(from + group).min(rows.end);
-                for (member, s) in sums.chunks_exact_mut(components).enumerate() {
+                for (item, s) in sums.chunks_exact_mut(components).enumerate() {
                     for (i, [x, ct]) in terms.iter().enumerate() {
-                        if member == 0 || !x.is_one() {
-                            self.images(x.member(first + member), part.clone(), &mut images[i]);
+                        if item == 0 || !x.is_one() {
+                            self.images(x.item(first + item), part.clone(), &mut images[i]);
                         }
-                        if member == 0 || !ct.is_one() {
-                            self.cotangents(ct.member(first + member), part.clone(), &mut cotangents[i]);
+                        if item == 0 || !ct.is_one() {
+                            self.cotangents(ct.item(first + item), part.clone(), &mut cotangents[i]);
                         }
                     }
                     let terms: Vec<[&[f32]; 2]> =
@@ -286,7 +286,7 @@ fn columns<'a>(
 /// Components of some columns of a kernel.
 fn kernels(w: [&[f32]; 9], u: &mut [&mut [f32]]) {
     let len = w[0].len();
-    let mut between = Lent::new(3 * SIDE * len);
+    let mut between = Scratch::new(3 * SIDE * len);
     for (row, to) in w.chunks_exact(3).zip(between.chunks_exact_mut(SIDE * len)) {
         let mut to = to.chunks_exact_mut(len);
         let y = from_fn(|_| to.next().unwrap_or_default());
@@ -303,7 +303,7 @@ fn kernels(w: [&[f32]; 9], u: &mut [&mut [f32]]) {
 /// The gradient `[3, 3, ci, co]` of a kernel from that of its components.
 fn taps(s: &[f32], dw: &mut [f32]) {
     let len = s.len() / PARTS;
-    let mut between = Lent::new(3 * SIDE * len);
+    let mut between = Scratch::new(3 * SIDE * len);
     down::<_, SIDE, 3>(Taps, s, &mut between);
     for (between, to) in between.chunks_exact(SIDE * len).zip(dw.chunks_exact_mut(3 * len)) {
         down::<_, SIDE, 3>(Taps, between, to);

@@ -10,7 +10,7 @@ use crate::ops::{
     },
     norm::frame::{all_or_zeros, or_zeros},
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 impl Attention {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
@@ -123,15 +123,15 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let mut all = on_sizes("attention", |how| how, &OPERANDS, 3e-6);
     let x = vec![unit(&[2, 9, 2, 256]), unit(&[2, 9, 2, 256]), unit(&[2, 9, 2, 256])];
-    all.push(Case::new("attention without lengths", x, |x| {
+    all.push(TestCase::new("attention without lengths", x, |x| {
         Ok(x[0].attention(x[1], x[2], Attention { causal: true, scale: 0.1 }, None).to_vec())
     }));
     // Scores up to ±200, far beyond the range of the exponential.
     let x = vec![unit(&[1, 40, 1, 8]), unit(&[1, 70, 1, 8]), unit(&[1, 70, 1, 8])];
-    let large = Case::new("attention, large scores", x, |x| {
+    let large = TestCase::new("attention, large scores", x, |x| {
         Ok(x[0].attention(x[1], x[2], Attention { causal: false, scale: 50.0 }, None).to_vec())
     });
     all.push(large.tolerance(1e-4).order(0));
@@ -139,6 +139,6 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     timed_sizes(|how| how, &OPERANDS, 3e-6)
 }

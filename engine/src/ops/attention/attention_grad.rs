@@ -9,7 +9,7 @@ use crate::ops::{
     },
     norm::frame::or_zeros,
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The cotangents of q, k and v in [`Tensor::attention`]; operands q, k, v, lengths, the logarithm lse, delta, and the
 /// cotangent ct of `y`. `delta[i]` is `Σ ct[i] y[i]` less the cotangent of `lse[i]`.
@@ -64,11 +64,11 @@ impl Op for AttentionGrad {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     on_sizes("attention_grad", AttentionGrad, &GRAD_OPERANDS, 3e-6)
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     timed_sizes(AttentionGrad, &GRAD_OPERANDS, 3e-6)
 }

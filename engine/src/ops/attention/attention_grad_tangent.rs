@@ -5,7 +5,7 @@ use crate::ops::attention::{
     heads::{Attention, GRAD_OPERANDS, Like, OPERANDS, Scores, infer, on_stacks},
     trials::{on_sizes, timed_sizes},
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The tangents of the results of an [`AttentionGrad`](crate::ops::AttentionGrad); operands its own, then the tangents of
 /// all but the lengths.
@@ -61,11 +61,11 @@ fn all_operands() -> Vec<Like> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     on_sizes("attention_grad_tangent", AttentionGradTangent, &all_operands(), 5e-6)
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     timed_sizes(AttentionGradTangent, &all_operands(), 5e-6)
 }

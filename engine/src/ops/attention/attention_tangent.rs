@@ -5,7 +5,7 @@ use crate::ops::attention::{
     heads::{Attention, Like, Scores, infer, on_stacks},
     trials::{on_sizes, timed_sizes},
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The tangents of `y` and of the logarithm lse in [`Tensor::attention`]; operands q, k, v, lengths, `y`, lse, and the
 /// tangents of q, k and v.
@@ -89,11 +89,11 @@ impl Op for AttentionTangent {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     on_sizes("attention_tangent", AttentionTangent, &OPERANDS, 1e-5)
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     timed_sizes(AttentionTangent, &OPERANDS, 1e-5)
 }

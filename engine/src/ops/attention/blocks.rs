@@ -127,10 +127,10 @@ impl<'a> Blocks<'a> {
             let mut tiles: [Tile<F>; 4] = std::array::from_fn(|_| vec![F::zero(); BLOCK * BLOCK]);
             for columns in ranges(e.s) {
                 let own = columns.start * e.d..columns.end * e.d;
-                for (member, h) in (head * group..(head + 1) * group).enumerate() {
+                for (item, h) in (head * group..(head + 1) * group).enumerate() {
                     for rows in ranges(e.t).filter(|rows| self.seen(n, rows.end - 1, &columns) > 0) {
                         self.make_weights(&mut tiles, (n, h, &rows, &columns), x, dx);
-                        let dq = &mut dq[member * queries + rows.start * e.d..];
+                        let dq = &mut dq[item * queries + rows.start * e.d..];
                         let [p, ds, dp, dds] = &tiles;
                         let terms = match dx {
                             None => vec![(x, p, ds)],

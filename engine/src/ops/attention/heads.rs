@@ -102,13 +102,13 @@ impl Attention {
         let e = Extents::of(&x[0].shape, &x[1].shape);
         let (rows, heads) = if over == Key { (e.s, e.kv_heads) } else { (e.t, e.heads) };
         let own = if class.is_software() { ROWS / 4 } else { ROWS };
-        let fours = e.d.div_ceil(4);
-        let bytes = |columns: usize| 16 * columns * (fours + 1) + 4 * planes * own * (columns + 1);
+        let vec4s = e.d.div_ceil(4);
+        let bytes = |columns: usize| 16 * columns * (vec4s + 1) + 4 * planes * own * (columns + 1);
         let columns = [32, 16].into_iter().find(|&c| bytes(c) <= 16 << 10).unwrap_or(8);
         Launch::new(kernel, e.n * heads * rows.div_ceil(own))
             .constant("ROWS", own as f64)
             .constant("COLUMNS", columns as f64)
-            .constant("FOURS", fours as f64)
+            .constant("VEC4", vec4s as f64)
             .constant("PLANES", planes as f64)
             .constant("EVEN", e.d.is_multiple_of(4))
             .params([e.n, e.t, e.s, e.heads, e.kv_heads, e.d].map(word))

@@ -1,7 +1,7 @@
 //! Extents on which the attention family is tested and timed.
 
+use crate::graph::*;
 use crate::ops::attention::heads::{Attention, Extents, Like};
-use crate::{graph::*, testing::*};
 
 /// `[n, t, s, heads, kv_heads, d]`, causal, and lengths.
 type Size = ([usize; 6], bool, &'static [u32]);
@@ -18,13 +18,13 @@ const SIZES: [Size; 5] = [
 const TIMED: [Size; 2] = [([4, 128, 128, 4, 4, 32], true, &[128; 4]), ([3, 197, 197, 6, 6, 24], false, &[197; 3])];
 
 /// The test cases of one of the family's ops, on operands like these.
-pub(crate) fn on_sizes<O: Op>(name: &str, op: fn(Attention) -> O, operands: &[Like], tolerance: f64) -> Vec<Case> {
+pub(crate) fn on_sizes<O: Op>(name: &str, op: fn(Attention) -> O, operands: &[Like], tolerance: f64) -> Vec<TestCase> {
     let what = |(size, causal, lengths): Size| format!("{name} {size:?} causal {causal} {lengths:?}");
     SIZES.map(|size| on_size(what(size), op, operands, size).tolerance(tolerance)).into()
 }
 
 /// Its timed cases.
-pub(crate) fn timed_sizes<O: Op>(op: fn(Attention) -> O, operands: &[Like], tolerance: f64) -> Vec<Case> {
+pub(crate) fn timed_sizes<O: Op>(op: fn(Attention) -> O, operands: &[Like], tolerance: f64) -> Vec<TestCase> {
     let what = |([n, t, _, heads, _, d], causal, _): Size| {
         format!("[{n}, {t}, {heads}, {d}]{}", if causal { " causal" } else { "" })
     };
@@ -33,12 +33,12 @@ pub(crate) fn timed_sizes<O: Op>(op: fn(Attention) -> O, operands: &[Like], tole
 
 fn on_size<O: Op>(
     what: String, op: fn(Attention) -> O, operands: &[Like], ([n, t, s, heads, kv_heads, d], causal, lengths): Size,
-) -> Case {
+) -> TestCase {
     let e = Extents { n, t, s, heads, kv_heads, d };
     let draw = |&like: &Like| match like {
-        Like::Lengths => Sample::Words(lengths.to_vec()),
+        Like::Lengths => Generator::Words(lengths.to_vec()),
         like => unit(&e.ty(like).shape),
     };
     let how = Attention { causal, scale: 1.5 / (d as f64).sqrt() };
-    Case::new(what, operands.iter().map(draw).collect(), move |x| x[0].graph().apply_all(op(how), x))
+    TestCase::new(what, operands.iter().map(draw).collect(), move |x| x[0].graph().apply_all(op(how), x))
 }

@@ -5,14 +5,17 @@ use crate::{
     ops::{
         conv::{
             epilogue::EpilogueOperands,
-            frame::{Direction, extents, flops, members, stacked_factors, steps, vmap_factors},
+            frame::{Direction, extents, flops, items, stacked_factors, steps, vmap_factors},
             trials::{factors, geometries, of_stacks, timed_geometries, tolerance, trial, trials, what},
         },
-        matmul::gemm::{self, Along, Product},
+        matmul::{
+            gemm,
+            variants::{Along, Product},
+        },
         pointwise::operators::sum_terms,
     },
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::conv2d`]; the compiler makes those of two terms and with more operands, in this order.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,19 +29,19 @@ pub struct Conv2d {
     /// Whether an operand like the result is added.
     pub residual: bool,
     /// Whether a last operand like a single result makes it zero where it is not positive: a ReLU mask.
-    pub gate: bool,
+    pub mask: bool,
     /// Whether `max(y, 0)` comes last.
     pub relu: bool,
 }
 
 impl Conv2d {
     fn geometry(&self, x: &[usize], w: &[usize]) -> Option<Geometry> {
-        Geometry::new(self.conv, member(x, 4), member(w, 4))
+        Geometry::new(self.conv, item(x, 4), item(w, 4))
     }
 
     /// The op of [`Tensor::conv2d`] itself.
     pub fn new(conv: Conv) -> Self {
-        Conv2d { conv, terms: 1, bias: false, residual: false, gate: false, relu: false }
+        Conv2d { conv, terms: 1, bias: false, residual: false, mask: false, relu: false }
     }
 
     /// One term, and nothing after it.
@@ -48,11 +51,11 @@ impl Conv2d {
 
     /// Whether anything comes after the bias, after which nothing else can be added.
     pub(crate) fn has_epilogue(&self) -> bool {
-        self.residual || self.gate || self.relu
+        self.residual || self.mask || self.relu
     }
 
     fn epilogue(&self) -> EpilogueOperands {
-        EpilogueOperands::new(2 * self.terms, [self.bias, self.residual, self.gate], self.relu)
+        EpilogueOperands::new(2 * self.terms, [self.bias, self.residual, self.mask], self.relu)
     }
 
     /// By loops for this float.
@@ -76,13 +79,13 @@ impl Op for Conv2d {
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
         let (products, others) = x.split_at(x.len().min(2 * self.terms + usize::from(self.bias)));
         gemm::expect_terms("conv2d", products, self.terms, self.bias)?;
-        let height = height("conv2d", &x[..2 * self.terms], 4)?;
+        let batch = batch_size("conv2d", &x[..2 * self.terms], 4)?;
         let g = self.geometry(&x[0].shape, &x[1].shape).ok_or_else(|| {
             let rule = "[n, h, w, groups·ci] [kh, kw, ci, groups·co], the window fits the padded image";
             shape_error("conv2d", format!("{rule} ({:?})", self.conv), x)
         })?;
         gemm::expect_bias("conv2d", products, self.bias, g.y()[3])?;
-        let y = Type::f32(stacked(height, &g.y()));
+        let y = Type::f32(stacked(batch, &g.y()));
         self.epilogue().expect("conv2d", x, others, &y)?;
         Ok(vec![y])
     }
@@ -91,24 +94,24 @@ impl Op for Conv2d {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let (epilogue, y) = (self.epilogue(), y[0]);
         if g.is_depthwise() {
-            let stacks = (members(y), &steps(x, self.terms)[..]);
+            let stacks = (items(y), &steps(x, self.terms)[..]);
             return epilogue.after(g.launch_depthwise(class, stacks, epilogue.bias), y);
         }
         let stacks = stacked_factors(x, self.terms);
-        let tiled = Tiling::new(&g).and_then(|t| t.launch(class, [g.n, members(y)], &stacks, false, epilogue));
+        let tiled = Tiling::new(&g).and_then(|t| t.launch(class, [g.n, items(y)], &stacks, false, epilogue));
         if let Some(launches) = tiled {
             return launches;
         }
         let (m, n, k) = (g.rows(), g.co, g.taps() * g.ci);
-        let (along, fours) = ([Along::K, Along::Other], [g.ci, g.co].map(|channels| channels.is_multiple_of(4)));
+        let (along, vec4s) = ([Along::K, Along::Other], [g.ci, g.co].map(|channels| channels.is_multiple_of(4)));
         let direction = Direction {
             g: &g,
             x,
             y,
             terms: self.terms,
             bias: Some(self.bias),
-            kernels: ["conv2d", "conv2d_tiles", "conv2d_lanes"],
-            product: Product { m, n, k, batches: members(y) * g.conv.groups, along, fours, unit: g.ci },
+            kernels: ["conv2d", "conv2d_tiles", "conv2d_subgroup"],
+            product: Product { m, n, k, batches: items(y) * g.conv.groups, along, vec4s, unit: g.ci },
         };
         epilogue.after(direction.of_pixels(class).unwrap_or_else(|| direction.launches(class)), y)
     }
@@ -132,7 +135,7 @@ impl Op for Conv2d {
         let ([_, height, width, _], [down, across, ..]) = (extents(x)?, extents(w)?);
         let dx = ct.conv2d_input_grad(w, self.conv, [height, width]);
         let dw = x.conv2d_weight_grad(ct, self.conv, [down, across]);
-        // What is one for all members has the sum of their cotangents.
+        // What is one for all items has the sum of their cotangents.
         Ok(Some(vec![Some(dx.sum_to(x.shape()?)), Some(dw.sum_to(w.shape()?))]))
     }
 
@@ -155,7 +158,7 @@ impl<'g> Tensor<'g> {
     ///
     /// Bilinear; its derivatives are [`Tensor::conv2d_input_grad`] and [`Tensor::conv2d_weight_grad`], and the three are
     /// each other's derivatives. Factors of the three may be stacks, of one batch size: along an axis before the four. The
-    /// result is a stack then, and a factor that is none is the same for all members.
+    /// result is a stack then, and a factor that is none is the same for all items.
     ///
     /// Broken by shapes that do not match and by a window that does not fit ([`Error::Shape`](crate::Error::Shape)).
     #[track_caller]
@@ -183,20 +186,20 @@ impl<'g> Tensor<'g> {
 }
 
 /// Test cases of epilogues, by direct sums, products and Winograd's tiles, of one and of stacks.
-fn epilogues() -> Vec<Case> {
+fn epilogues() -> Vec<TestCase> {
     let (all, mut cases) = (geometries(), Vec::new());
     let single = [1, 2, 6, 7, 11, 14].map(|at| (at, None));
-    for (at, height) in single.into_iter().chain([(2, Some(2)), (13, Some(3)), (14, Some(2)), (18, Some(2))]) {
+    for (at, batch) in single.into_iter().chain([(2, Some(2)), (13, Some(3)), (14, Some(2)), (18, Some(2))]) {
         let g = all[at];
-        for (residual, gate, relu) in
+        for (residual, mask, relu) in
             [(true, false, true), (false, false, true), (true, true, false), (false, true, false)]
         {
-            let x = stacked(height, &g.x());
-            let what = format!("conv2d {x:?} {:?} {:?}, bias, {residual} {gate} {relu}", g.w(), g.conv);
+            let x = stacked(batch, &g.x());
+            let what = format!("conv2d {x:?} {:?} {:?}, bias, {residual} {mask} {relu}", g.w(), g.conv);
             let mut operands = vec![unit(&x), unit(&g.w()), unit(&[g.y()[3]])];
-            operands.extend(residual.then(|| unit(&stacked(height, &g.y()))));
-            operands.extend(gate.then(|| unit(&g.y())));
-            let op = Conv2d { bias: true, residual, gate, relu, ..Conv2d::new(g.conv) };
+            operands.extend(residual.then(|| unit(&stacked(batch, &g.y()))));
+            operands.extend(mask.then(|| unit(&g.y())));
+            let op = Conv2d { bias: true, residual, mask, relu, ..Conv2d::new(g.conv) };
             cases.push(trial(what, operands, op, tolerance(&g), false));
         }
     }
@@ -204,14 +207,14 @@ fn epilogues() -> Vec<Case> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let mut all = Vec::new();
-    for (g, heights) in trials() {
-        let what = format!("{}{}", what("conv2d", &g), of_stacks(heights));
+    for (g, batches) in trials() {
+        let what = format!("{}{}", what("conv2d", &g), of_stacks(batches));
         let op = Conv2d::new(g.conv);
-        let x = |terms| factors([g.x(), g.w()], heights, terms);
+        let x = |terms| factors([g.x(), g.w()], batches, terms);
         all.push(trial(what.clone(), x(1), op.clone(), tolerance(&g), true));
-        if heights != [None; 2] {
+        if batches != [None; 2] {
             all.push(trial(format!("{what}, 2 terms"), x(2), Conv2d { terms: 2, ..op }, tolerance(&g), false));
         }
     }
@@ -229,15 +232,15 @@ pub(crate) fn cases() -> Vec<Case> {
     all.push(trial("conv2d of a stack, bias".into(), stack, Conv2d { bias: true, ..padded }, 3e-6, false));
     all.extend(epilogues());
     let image = vec![unit(&[2, 7, 6, 5])];
-    all.push(Case::one("avg_pool", image.clone(), |x| x[0].avg_pool([3, 2], [2, 2], [1, 0])));
-    all.push(Case::one("global_avg_pool", image, |x| x[0].global_avg_pool()));
+    all.push(TestCase::one("avg_pool", image.clone(), |x| x[0].avg_pool([3, 2], [2, 2], [1, 0])));
+    all.push(TestCase::one("global_avg_pool", image, |x| x[0].global_avg_pool()));
     all
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let case = |(what, g, tolerance): (String, Geometry, f64)| {
-        Case::one(what, vec![unit(&g.x()), unit(&g.w())], move |x| x[0].conv2d(x[1], g.conv)).tolerance(tolerance)
+        TestCase::one(what, vec![unit(&g.x()), unit(&g.w())], move |x| x[0].conv2d(x[1], g.conv)).tolerance(tolerance)
     };
     timed_geometries().into_iter().map(case).collect()
 }

@@ -5,15 +5,18 @@ use crate::{
     ops::{
         conv::{
             epilogue::EpilogueOperands,
-            frame::{Direction, extents, flops, members, stacked_factors, steps, vmap_factors},
+            frame::{Direction, extents, flops, items, stacked_factors, steps, vmap_factors},
             phases,
             trials::{factors, of_stacks, timed_geometries, tolerance, trial, trials, what},
         },
-        matmul::gemm::{self, Along, Product},
+        matmul::{
+            gemm,
+            variants::{Along, Product},
+        },
         pointwise::operators::sum_terms,
     },
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::conv2d_input_grad`]; the compiler makes those of two terms, with a residual or a ReLU mask.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,19 +30,19 @@ pub struct Conv2dInputGrad {
     /// Whether an operand like the result is added.
     pub residual: bool,
     /// Whether a last operand like a single result makes it zero where it is not positive: a ReLU mask.
-    pub gate: bool,
+    pub mask: bool,
 }
 
 impl Conv2dInputGrad {
     fn geometry(&self, ct: &[usize], w: &[usize]) -> Option<Geometry> {
-        let (ct, w) = (member(ct, 4), member(w, 4));
+        let (ct, w) = (item(ct, 4), item(w, 4));
         let ([n, ..], [_, _, ci, _]) = (<[usize; 4]>::try_from(ct).ok()?, <[usize; 4]>::try_from(w).ok()?);
         let g = Geometry::new(self.conv, &[n, self.size[0], self.size[1], ci * self.conv.groups], w)?;
         (g.y() == ct).then_some(g)
     }
 
     fn epilogue(&self) -> EpilogueOperands {
-        EpilogueOperands::new(2 * self.terms, [false, self.residual, self.gate], false)
+        EpilogueOperands::new(2 * self.terms, [false, self.residual, self.mask], false)
     }
 
     /// By loops for this float.
@@ -56,7 +59,7 @@ impl Conv2dInputGrad {
     }
 
     fn has_epilogue(&self) -> bool {
-        self.residual || self.gate
+        self.residual || self.mask
     }
 }
 
@@ -70,12 +73,12 @@ impl Op for Conv2dInputGrad {
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
         let (factors, others) = x.split_at(x.len().min(2 * self.terms));
         gemm::expect_terms("conv2d_input_grad", factors, self.terms, false)?;
-        let height = height("conv2d_input_grad", factors, 4)?;
+        let batch = batch_size("conv2d_input_grad", factors, 4)?;
         let g = self.geometry(&x[0].shape, &x[1].shape).ok_or_else(|| {
             let rule = format!("ct is a result of conv2d on {:?} by w ({:?})", self.size, self.conv);
             shape_error("conv2d_input_grad", rule, x)
         })?;
-        let y = Type::f32(stacked(height, &g.x()));
+        let y = Type::f32(stacked(batch, &g.x()));
         self.epilogue().expect("conv2d_input_grad", x, others, &y)?;
         Ok(vec![y])
     }
@@ -84,24 +87,24 @@ impl Op for Conv2dInputGrad {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let (epilogue, y) = (self.epilogue(), y[0]);
         if g.is_depthwise() {
-            return g.launch_depthwise_input_grad(class, (members(y), &steps(x, self.terms)), epilogue);
+            return g.launch_depthwise_input_grad(class, (items(y), &steps(x, self.terms)), epilogue);
         }
         let tiling = Tiling::new(&g).map(Tiling::reversed).filter(Tiling::is_full);
         let stacks = stacked_factors(x, self.terms);
-        if let Some(launches) = tiling.and_then(|t| t.launch(class, [g.n, members(y)], &stacks, true, epilogue)) {
+        if let Some(launches) = tiling.and_then(|t| t.launch(class, [g.n, items(y)], &stacks, true, epilogue)) {
             return launches;
         }
         let [pixels, taps] = phases::largest(&g);
-        let (along, fours) = ([Along::K; 2], [g.co.is_multiple_of(4); 2]);
-        let batches = members(y) * g.conv.groups;
+        let (along, vec4s) = ([Along::K; 2], [g.co.is_multiple_of(4); 2]);
+        let batches = items(y) * g.conv.groups;
         let direction = Direction {
             g: &g,
             x,
             y,
             terms: self.terms,
             bias: None,
-            kernels: ["conv2d_input_grad", "conv2d_input_grad_tiles", "conv2d_input_grad_lanes"],
-            product: Product { m: pixels, n: g.ci, k: taps * g.co, batches, along, fours, unit: g.co },
+            kernels: ["conv2d_input_grad", "conv2d_input_grad_tiles", "conv2d_input_grad_subgroup"],
+            product: Product { m: pixels, n: g.ci, k: taps * g.co, batches, along, vec4s, unit: g.co },
         };
         let in_phases = || phases::launches(class, &direction);
         epilogue.after(direction.of_pixels(class).unwrap_or_else(in_phases), y)
@@ -148,26 +151,26 @@ impl<'g> Tensor<'g> {
     /// Broken by a ct that is not a result of that convolution ([`Error::Shape`](crate::Error::Shape)).
     #[track_caller]
     pub fn conv2d_input_grad(self, w: Tensor<'g>, conv: Conv, size: [usize; 2]) -> Tensor<'g> {
-        self.apply2(Conv2dInputGrad { conv, size, terms: 1, residual: false, gate: false }, w)
+        self.apply2(Conv2dInputGrad { conv, size, terms: 1, residual: false, mask: false }, w)
     }
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let mut all = Vec::new();
-    for (g, heights) in trials() {
+    for (g, batches) in trials() {
         for terms in [1, 2] {
-            let what = format!("{} {terms}{}", what("conv2d_input_grad", &g), of_stacks(heights));
-            let mut x = factors([g.y(), g.w()], heights, terms);
-            let op = Conv2dInputGrad { conv: g.conv, size: g.size, terms, residual: false, gate: false };
+            let what = format!("{} {terms}{}", what("conv2d_input_grad", &g), of_stacks(batches));
+            let mut x = factors([g.y(), g.w()], batches, terms);
+            let op = Conv2dInputGrad { conv: g.conv, size: g.size, terms, residual: false, mask: false };
             all.push(trial(what.clone(), x.clone(), op.clone(), tolerance(&g), terms == 1));
-            let height = heights[0].or(heights[1]);
-            let [residual, gate] = if height.is_some() { [true, terms == 1] } else { [terms == 1, true] };
-            if height.is_none() || g.x().iter().product::<usize>().is_multiple_of(4) {
-                x.extend(residual.then(|| unit(&stacked(height, &g.x()))));
-                x.extend(gate.then(|| unit(&g.x())));
-                let op = Conv2dInputGrad { residual, gate, ..op };
-                all.push(trial(format!("{what}, {residual} {gate}"), x, op, tolerance(&g), false));
+            let batch = batches[0].or(batches[1]);
+            let [residual, mask] = if batch.is_some() { [true, terms == 1] } else { [terms == 1, true] };
+            if batch.is_none() || g.x().iter().product::<usize>().is_multiple_of(4) {
+                x.extend(residual.then(|| unit(&stacked(batch, &g.x()))));
+                x.extend(mask.then(|| unit(&g.x())));
+                let op = Conv2dInputGrad { residual, mask, ..op };
+                all.push(trial(format!("{what}, {residual} {mask}"), x, op, tolerance(&g), false));
             }
         }
     }
@@ -175,10 +178,10 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let case = |(what, g, tolerance): (String, Geometry, f64)| {
         let x = vec![unit(&g.y()), unit(&g.w())];
-        Case::one(what, x, move |x| x[0].conv2d_input_grad(x[1], g.conv, g.size)).tolerance(tolerance.max(2e-6))
+        TestCase::one(what, x, move |x| x[0].conv2d_input_grad(x[1], g.conv, g.size)).tolerance(tolerance.max(2e-6))
     };
     timed_geometries().into_iter().map(case).collect()
 }

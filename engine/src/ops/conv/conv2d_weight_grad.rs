@@ -4,14 +4,17 @@ use crate::{
     cpu::conv::winograd::Tiling,
     ops::{
         conv::{
-            frame::{Direction, extents, flops, members, stacked_factors, steps, vmap_factors},
+            frame::{Direction, extents, flops, items, stacked_factors, steps, vmap_factors},
             trials::{factors, of_stacks, timed_geometries, tolerance, trial, trials, what},
         },
-        matmul::gemm::{self, Along, Product},
+        matmul::{
+            gemm,
+            variants::{Along, Product},
+        },
         pointwise::operators::sum_terms,
     },
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::conv2d_weight_grad`]; the compiler makes those of two terms.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +29,7 @@ pub struct Conv2dWeightGrad {
 
 impl Conv2dWeightGrad {
     fn geometry(&self, x: &[usize], ct: &[usize]) -> Option<Geometry> {
-        let (x, ct) = (member(x, 4), member(ct, 4));
+        let (x, ct) = (item(x, 4), item(ct, 4));
         let ([.., channels], [.., outs]) = (<[usize; 4]>::try_from(x).ok()?, <[usize; 4]>::try_from(ct).ok()?);
         let ci = channels.checked_div(self.conv.groups)?;
         let g = Geometry::new(self.conv, x, &[self.kernel[0], self.kernel[1], ci, outs])?;
@@ -49,27 +52,27 @@ impl Op for Conv2dWeightGrad {
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
         gemm::expect_terms("conv2d_weight_grad", x, self.terms, false)?;
-        let height = height("conv2d_weight_grad", x, 4)?;
+        let batch = batch_size("conv2d_weight_grad", x, 4)?;
         let g = self.geometry(&x[0].shape, &x[1].shape).ok_or_else(|| {
             let rule = format!("ct is a result of conv2d on x by a kernel {:?} ({:?})", self.kernel, self.conv);
             shape_error("conv2d_weight_grad", rule, x)
         })?;
-        Ok(vec![Type::f32(stacked(height, &g.w()))])
+        Ok(vec![Type::f32(stacked(batch, &g.w()))])
     }
 
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let y = y[0];
         if g.is_depthwise() {
-            return g.launch_depthwise_weight_grad(class, (members(y), &steps(x, self.terms)));
+            return g.launch_depthwise_weight_grad(class, (items(y), &steps(x, self.terms)));
         }
         let stacks = stacked_factors(x, self.terms);
-        let tiled = Tiling::new(&g).and_then(|t| t.launch_weight_grad(class, [g.n, members(y)], &stacks));
+        let tiled = Tiling::new(&g).and_then(|t| t.launch_weight_grad(class, [g.n, items(y)], &stacks));
         if let Some(launches) = tiled {
             return launches;
         }
         let (m, n, k) = (g.taps() * g.ci, g.co, g.rows());
-        let (along, fours) = ([Along::Other; 2], [g.ci, g.co].map(|channels| channels.is_multiple_of(4)));
+        let (along, vec4s) = ([Along::Other; 2], [g.ci, g.co].map(|channels| channels.is_multiple_of(4)));
         let unit = if k.is_multiple_of(4) { 4 } else { 1 };
         let direction = Direction {
             g: &g,
@@ -77,8 +80,8 @@ impl Op for Conv2dWeightGrad {
             y,
             terms: self.terms,
             bias: None,
-            kernels: ["conv2d_weight_grad", "conv2d_weight_grad_tiles", "conv2d_weight_grad_lanes"],
-            product: Product { m, n, k, batches: members(y) * g.conv.groups, along, fours, unit },
+            kernels: ["conv2d_weight_grad", "conv2d_weight_grad_tiles", "conv2d_weight_grad_subgroup"],
+            product: Product { m, n, k, batches: items(y) * g.conv.groups, along, vec4s, unit },
         };
         direction.of_pixels(class).unwrap_or_else(|| direction.launches(class))
     }
@@ -128,24 +131,24 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let mut all = Vec::new();
-    for (g, heights) in trials() {
-        let tolerance = tolerance(&g).max(if heights == [None; 2] { 0.0 } else { 2e-6 });
+    for (g, batches) in trials() {
+        let tolerance = tolerance(&g).max(if batches == [None; 2] { 0.0 } else { 2e-6 });
         for terms in [1, 2] {
-            let what = format!("{} {terms}{}", what("conv2d_weight_grad", &g), of_stacks(heights));
+            let what = format!("{} {terms}{}", what("conv2d_weight_grad", &g), of_stacks(batches));
             let op = Conv2dWeightGrad { conv: g.conv, kernel: g.kernel, terms };
-            all.push(trial(what, factors([g.x(), g.y()], heights, terms), op, tolerance, terms == 1));
+            all.push(trial(what, factors([g.x(), g.y()], batches, terms), op, tolerance, terms == 1));
         }
     }
     all
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let case = |(what, g, tolerance): (String, Geometry, f64)| {
         let x = vec![unit(&g.x()), unit(&g.y())];
-        let case = Case::one(what, x, move |x| x[0].conv2d_weight_grad(x[1], g.conv, g.kernel));
+        let case = TestCase::one(what, x, move |x| x[0].conv2d_weight_grad(x[1], g.conv, g.kernel));
         // Sums over the pixels of all images are long.
         case.tolerance(tolerance.max(1e-5))
     };

@@ -20,25 +20,25 @@ const MOST_TAPS: usize = 4;
 /// Invocations below which sums are split, and pixels that a piece has at least.
 const ENOUGH: [[usize; 2]; 2] = [[1 << 15, 64], [512, 256]];
 
-/// What a launch is for: members of the stack that results are, and for each term how far apart those of its factors are.
+/// What a launch is for: items of the stack that results are, and for each term how far apart those of its factors are.
 type Stacks<'a> = (usize, &'a [Vec<usize>]);
 
 /// A launch for `count` parts of a pixel's channels, with what the kernels have in common.
 fn launch(
-    kernel: &'static str, class: Class, g: &Geometry, (members, steps): Stacks, (count, channels): (usize, usize),
+    kernel: &'static str, class: Class, g: &Geometry, (items, steps): Stacks, (count, channels): (usize, usize),
     [splits, chunk]: [usize; 2],
 ) -> Launch {
-    let fours = channels.is_multiple_of(4);
-    let parts = if fours { channels / 4 } else { channels };
+    let vec4s = channels.is_multiple_of(4);
+    let parts = if vec4s { channels / 4 } else { channels };
     let lanes = LANES[of(class)];
     Launch::new(kernel, (count * parts).div_ceil(lanes))
         .constant("LANES", lanes as f64)
-        .constant("FOURS", fours)
+        .constant("VEC4", vec4s)
         .constant("TERMS", steps.len() as f64)
         .constant("COPIES", g.co as f64)
-        .params([count * parts, parts, g.n, members, splits, chunk].map(word))
+        .params([count * parts, parts, g.n, items, splits, chunk].map(word))
         .params(Window::new(g).words())
-        .params([g.conv.groups, members].map(word))
+        .params([g.conv.groups, items].map(word))
         .params([&steps[0][..], &steps[steps.len() - 1]].concat().into_iter().map(word))
 }
 
@@ -73,16 +73,16 @@ impl Geometry {
         let (g, conv, run) = (self, self.conv, RUNS[of(class)]);
         let strips = conv.stride[1] * g.size[1].div_ceil(conv.stride[1]).div_ceil(run);
         let count = stacks.0 * g.n * g.size[0] * strips;
-        let EpilogueOperands { residual, gate, .. } = epilogue;
+        let EpilogueOperands { residual, mask, .. } = epilogue;
         let launch = launch("depthwise_input_grad", class, g, stacks, (count, conv.groups), [1, 0])
             .constant("RUN", run as f64)
             .constant("STEP_Y", self.tap_step(0) as f64)
             .constant("STEP_X", self.tap_step(1) as f64)
             .constant("MOVES", conv.stride[1].is_multiple_of(conv.dilation[1]))
             .constant("RESIDUAL", residual.is_some())
-            .constant("GATE", gate.is_some())
+            .constant("MASK", mask.is_some())
             .bind(factors(stacks.1.len()))
-            .bind([residual, gate].map(|i| Bind::In(i.unwrap_or(1))))
+            .bind([residual, mask].map(|i| Bind::In(i.unwrap_or(1))))
             .bind([Bind::Out(0)]);
         launch.into()
     }

@@ -1,6 +1,6 @@
 //! The epilogue of convolutions: a bias, a residual, and a ReLU mask or a ReLU.
 
-use crate::ops::conv::frame::members;
+use crate::ops::conv::frame::items;
 use crate::{cpu::*, error::*, launch::*, tensor::*};
 
 /// The epilogue's operands by number, and whether a ReLU comes last.
@@ -10,26 +10,25 @@ pub(crate) struct EpilogueOperands {
     pub bias: Option<usize>,
     /// Like the results.
     pub residual: Option<usize>,
-    /// Like one member of the results, which are zero where it is not positive.
-    pub gate: Option<usize>,
+    /// Like one item of the results, which are zero where it is not positive.
+    pub mask: Option<usize>,
     pub relu: bool,
 }
 
 impl EpilogueOperands {
     /// Of the operands after the first `factors` ones: a bias, a residual and a mask if there are such.
-    pub(crate) fn new(factors: usize, [bias, residual, gate]: [bool; 3], relu: bool) -> Self {
+    pub(crate) fn new(factors: usize, [bias, residual, mask]: [bool; 3], relu: bool) -> Self {
         let mut next = factors..;
-        let [bias, residual, gate] = [bias, residual, gate].map(|there| there.then(|| next.next()).flatten());
-        EpilogueOperands { bias, residual, gate, relu }
+        let [bias, residual, mask] = [bias, residual, mask].map(|there| there.then(|| next.next()).flatten());
+        EpilogueOperands { bias, residual, mask, relu }
     }
 
-    /// Refuses operands beside factors and bias that are not a residual like the result and a mask like one member of it.
+    /// Refuses operands beside factors and bias that are not a residual like the result and a mask like one item of it.
     pub(crate) fn expect(&self, op: &'static str, x: &[&Type], others: &[&Type], y: &Type) -> Result<()> {
-        let one = Type::f32(member(&y.shape, 4));
-        let wanted: Vec<&Type> = [self.residual.map(|_| y), self.gate.map(|_| &one)].into_iter().flatten().collect();
-        let rule =
-            "a residual is like the result, a gate like a single one, and members of a gated stack come in fours";
-        match others == wanted && (members(y) == 1 || self.gate.is_none() || one.count().is_multiple_of(4)) {
+        let one = Type::f32(item(&y.shape, 4));
+        let wanted: Vec<&Type> = [self.residual.map(|_| y), self.mask.map(|_| &one)].into_iter().flatten().collect();
+        let rule = "a residual is like the result, a mask like a single one, and items of a masked stack come in vec4s";
+        match others == wanted && (items(y) == 1 || self.mask.is_none() || one.count().is_multiple_of(4)) {
             true => Ok(()),
             false => Err(shape_error(op, rule, x)),
         }
@@ -38,18 +37,18 @@ impl EpilogueOperands {
     /// What the CPU does after the bias.
     pub(crate) fn on_cpu<'a, F: Real>(&self, x: &[Operand<'a, F>]) -> Epilogue<'a, F> {
         let residual = self.residual.map(|i| Stack::new(&x[i], 4));
-        Epilogue { residual, gate: self.gate.map(|i| x[i].floats()), relu: self.relu }
+        Epilogue { residual, mask: self.mask.map(|i| x[i].floats()), relu: self.relu }
     }
 
     /// The launches of a product and its bias, and the one that does the rest to its results, if there is anything to do.
     pub(crate) fn after(&self, mut launches: Launches, y: &Type) -> Launches {
-        if let Some(any) = self.residual.or(self.gate).or(self.relu.then_some(0)) {
-            let launch = Launch::new("ends", y.count().div_ceil(256))
+        if let Some(any) = self.residual.or(self.mask).or(self.relu.then_some(0)) {
+            let launch = Launch::new("epilogue", y.count().div_ceil(256))
                 .constant("RESIDUAL", self.residual.is_some())
-                .constant("GATE", self.gate.is_some())
+                .constant("MASK", self.mask.is_some())
                 .constant("RELU", self.relu)
-                .params([y.count(), y.count() / members(y)].map(word))
-                .bind([self.residual, self.gate].map(|i| Bind::In(i.unwrap_or(any))))
+                .params([y.count(), y.count() / items(y)].map(word))
+                .bind([self.residual, self.mask].map(|i| Bind::In(i.unwrap_or(any))))
                 .bind([Bind::Out(0)]);
             launches.list.push(launch);
         }

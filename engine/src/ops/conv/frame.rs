@@ -1,22 +1,25 @@
 //! What the three directions of a convolution share. Their factors may be stacks, along an axis before four others.
 
 use crate::ops::{
-    matmul::gemm::{self, Along, Kernels, Part, Product},
+    matmul::{
+        gemm::{self, Kernels, Part},
+        variants::{Along, Product},
+    },
     shape::stacks::rank,
 };
 use crate::{error::*, graph::*, launch::*, tensor::*};
 
 /// Members of the stack that a result is, of four axes each.
-pub(crate) fn members(y: &Type) -> usize {
+pub(crate) fn items(y: &Type) -> usize {
     if y.shape.len() > 4 { y.shape[0] } else { 1 }
 }
 
-/// The four extents of a factor, or of each of its members.
+/// The four extents of a factor, or of each of its items.
 pub(crate) fn extents(x: Tensor) -> Result<[usize; 4]> {
-    Ok(member(x.shape()?, 4).try_into().expect("the shape rule held"))
+    Ok(item(x.shape()?, 4).try_into().expect("the shape rule held"))
 }
 
-/// For the factors of each term how far apart the members of their stacks are.
+/// For the factors of each term how far apart the items of their stacks are.
 pub(crate) fn steps(x: &[&Type], terms: usize) -> Vec<Vec<usize>> {
     let step = |x: &&Type| if x.shape.len() > 4 { x.count() / x.shape[0] } else { 0 };
     x.chunks(2).take(terms).map(|factors| factors.iter().map(step).collect()).collect()
@@ -49,24 +52,24 @@ impl Direction<'_> {
         let b = if along[1] == Along::K { [1, k] } else { [n, 1] };
         let strides = [[steps[0][0], a[0], a[1]], [steps[0][1], b[0], b[1]]];
         let bias = self.bias == Some(true);
-        alike.then(|| gemm::matmul(class, [m, n, k], members(self.y), strides, self.terms, bias))
+        alike.then(|| gemm::matmul(class, [m, n, k], items(self.y), strides, self.terms, bias))
     }
 
-    /// By its own kernels; batches are groups of the members of a stack, or just groups.
+    /// By its own kernels; batches are groups of the items of a stack, or just groups.
     pub(crate) fn launches(&self, class: Class) -> Launches {
         self.launches_of(class, vec![self.part(self.product.m, self.product.k, Window::new(self.g))])
     }
 
     /// A part of the results, of so many pixels and summed numbers, through a window.
     pub(crate) fn part(&self, m: usize, k: usize, window: Window) -> Part {
-        let stack = [self.g.conv.groups, members(self.y)].map(word);
+        let stack = [self.g.conv.groups, items(self.y)].map(word);
         Part { m, k, words: window.words().into_iter().chain(stack).collect() }
     }
 
     /// By its own kernels, for parts of which the product is as large as the largest.
     pub(crate) fn launches_of(&self, class: Class, parts: Vec<Part>) -> Launches {
         let ([name, tiles, lanes], steps) = (self.kernels, steps(self.x, self.terms));
-        let mut constants = vec![("STACK", f64::from(u8::from(members(self.y) > 1)))];
+        let mut constants = vec![("STACK", f64::from(u8::from(items(self.y) > 1)))];
         constants.extend((parts.len() > 1).then_some(("PHASES", 1.0)));
         let kernels = Kernels::new([name, tiles], lanes, [0, 0], &[], &steps, self.bias);
         self.product.launches_among(class, Kernels { parts, constants, ..kernels }, self.y.count())
@@ -123,7 +126,7 @@ impl Window {
 
 /// Floating-point operations of a direction.
 pub(crate) fn flops(g: Option<Geometry>, terms: usize, y: &Type) -> u64 {
-    (terms * members(y)) as u64 * g.map_or(0, |g| g.flops())
+    (terms * items(y)) as u64 * g.map_or(0, |g| g.flops())
 }
 
 /// vmap of an op of the family, whose operands begin with this many factors: it takes stacks of them.

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::ops::conv::frame::Window;
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// Windows of a pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,16 +144,16 @@ pub(crate) fn timed_pools() -> [([usize; 4], Pool); 2] {
     [([32, 32, 32, 16], Pool::square(2)), ([8, 57, 55, 67], overlapping)]
 }
 
-fn case(what: String, x: [usize; 4], pool: Pool) -> Case {
-    Case::new(what, vec![unit(&x)], move |x| Ok(x[0].max_pool(pool).to_vec()))
+fn case(what: String, x: [usize; 4], pool: Pool) -> TestCase {
+    TestCase::new(what, vec![unit(&x)], move |x| Ok(x[0].max_pool(pool).to_vec()))
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     pools().map(|(x, pool)| case(format!("max_pool {x:?} {pool:?}"), x, pool)).into()
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     timed_pools().map(|(x, pool)| case(format!("{x:?} by {:?}", pool.kernel), x, pool)).into()
 }

@@ -1,7 +1,7 @@
 //! The transpose of taking window maxima.
 
 use crate::ops::conv::max_pool::{Pool, pools, timed_pools, words};
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::max_pool_grad`].
 #[derive(Debug, PartialEq)]
@@ -75,10 +75,10 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |(shape, pool): ([usize; 4], Pool)| {
         let ct = pool.geometry(&shape).expect("a list of fitting windows").y();
-        Case::one(format!("max_pool_grad {shape:?} {pool:?}"), vec![unit(&shape), unit(&ct)], move |x| {
+        TestCase::one(format!("max_pool_grad {shape:?} {pool:?}"), vec![unit(&shape), unit(&ct)], move |x| {
             let [_, argmax] = x[0].max_pool(pool);
             x[1].max_pool_grad(argmax, pool, [shape[1], shape[2]])
         })
@@ -87,7 +87,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let case = |(x, pool): ([usize; 4], Pool)| {
         let y = pool.geometry(&x).expect("a list of fitting windows").y();
         // Each maximum in the middle of its window.
@@ -97,8 +97,8 @@ pub(crate) fn timed() -> Vec<Case> {
             let [a, b] = [middle(0, a), middle(1, b)];
             (((n * x[1] + a.min(x[1] - 1)) * x[2] + b.min(x[2] - 1)) * x[3] + c) as u32
         };
-        let argmax = Sample::Words((0..y.iter().product()).map(place).collect());
-        Case::one(format!("{x:?} by {:?}", pool.kernel), vec![unit(&y), argmax], move |v| {
+        let argmax = Generator::Words((0..y.iter().product()).map(place).collect());
+        TestCase::one(format!("{x:?} by {:?}", pool.kernel), vec![unit(&y), argmax], move |v| {
             v[0].max_pool_grad(v[1].reshape(&y), pool, [x[1], x[2]])
         })
     };

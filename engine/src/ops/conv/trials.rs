@@ -1,10 +1,10 @@
 //! Convolutions on which the three directions are tested and timed.
 
 use crate::cpu::conv::winograd::Tiling;
-use crate::{graph::*, tensor::*, testing::*};
+use crate::{graph::*, tensor::*};
 
 /// Batch sizes of the stacks that the two factors are, of which one may be a single value.
-pub(crate) type Heights = [Option<usize>; 2];
+pub(crate) type Batches = [Option<usize>; 2];
 
 /// From shapes of x and w that fit.
 fn geometry((x, w, conv): ([usize; 4], [usize; 4], Conv)) -> Geometry {
@@ -25,7 +25,7 @@ pub(crate) fn geometries() -> Vec<Geometry> {
         ([2, 7, 6, 5], [3, 3, 1, 5], conv([1, 1], [1, 1], [1, 1], 5)),
         ([1, 9, 9, 3], [2, 3, 1, 6], conv([2, 1], [0, 1], [2, 1], 3)),
         ([3, 33, 31, 2], [5, 5, 2, 3], Conv::padded(2)),
-        // Channels in fours.
+        // Channels in vec4s.
         ([2, 17, 16, 4], [3, 3, 4, 8], Conv::padded(1)),
         ([2, 8, 6, 8], [3, 3, 8, 20], Conv::padded(1).strided(2)),
         ([2, 8, 6, 8], [3, 3, 4, 24], conv([2, 1], [1, 1], [1, 1], 2)),
@@ -36,7 +36,7 @@ pub(crate) fn geometries() -> Vec<Geometry> {
         ([1, 8, 6, 32], [1, 1, 32, 48], Conv::default()),
         // In a stack, more tiles than Winograd's kernels go through at once.
         ([3, 26, 28, 16], [3, 3, 16, 32], Conv::padded(1)),
-        // Depthwise: channels in fours or not, and several for each; strips that do not end with rows.
+        // Depthwise: channels in vec4s or not, and several for each; strips that do not end with rows.
         ([2, 6, 11, 16], [3, 3, 1, 16], conv([1, 1], [1, 1], [1, 1], 16)),
         ([2, 7, 18, 20], [3, 3, 1, 20], conv([2, 2], [1, 1], [1, 1], 20)),
         ([1, 8, 10, 5], [5, 4, 1, 5], conv([2, 3], [2, 3], [1, 1], 5)),
@@ -45,21 +45,21 @@ pub(crate) fn geometries() -> Vec<Geometry> {
         // Pixels that no window meets, since stride and dilation have a common divisor.
         ([1, 9, 8, 4], [3, 2, 1, 4], conv([2, 2], [2, 1], [2, 4], 4)),
         ([2, 9, 8, 4], [3, 2, 4, 8], conv([2, 2], [2, 1], [2, 4], 1)),
-        // Output channels without fours, and pixels enough to split the weight gradient's sums.
+        // Output channels without vec4s, and pixels enough to split the weight gradient's sums.
         ([2, 26, 24, 4], [3, 3, 4, 14], Conv::padded(1).strided(2)),
     ];
     all.map(geometry).into()
 }
 
 /// All of them with single factors, some with stacks.
-pub(crate) fn trials() -> Vec<(Geometry, Heights)> {
+pub(crate) fn trials() -> Vec<(Geometry, Batches)> {
     let all = geometries();
     let dense = [(1, 3), (2, 3), (3, 2), (6, 2), (10, 3), (13, 3), (14, 2), (15, 4), (16, 2), (17, 4)];
     let depthwise = [(19, 2), (21, 3)];
     let mut trials: Vec<_> = all.iter().map(|&g| (g, [None; 2])).collect();
-    for (at, height) in dense.into_iter().chain(depthwise) {
-        let height = Some(height);
-        trials.extend([[height, None], [None, height], [height; 2]].map(|heights| (all[at], heights)));
+    for (at, batch) in dense.into_iter().chain(depthwise) {
+        let batch = Some(batch);
+        trials.extend([[batch, None], [None, batch], [batch; 2]].map(|batches| (all[at], batches)));
     }
     trials
 }
@@ -70,19 +70,21 @@ pub(crate) fn what(op: &str, g: &Geometry) -> String {
 }
 
 /// What it ends with for stacks.
-pub(crate) fn of_stacks(heights: Heights) -> String {
-    if heights == [None; 2] { String::new() } else { format!(", stacks {heights:?}") }
+pub(crate) fn of_stacks(batches: Batches) -> String {
+    if batches == [None; 2] { String::new() } else { format!(", stacks {batches:?}") }
 }
 
 /// The factors of so many terms, of these shapes, or stacks of such, which are others in the second term.
-pub(crate) fn factors(shapes: [[usize; 4]; 2], [a, b]: Heights, terms: usize) -> Vec<Sample> {
-    let of_term = |heights: Heights| [0, 1].map(|i| unit(&stacked(heights[i], &shapes[i])));
+pub(crate) fn factors(shapes: [[usize; 4]; 2], [a, b]: Batches, terms: usize) -> Vec<Generator> {
+    let of_term = |batches: Batches| [0, 1].map(|i| unit(&stacked(batches[i], &shapes[i])));
     [[a, b], [b, a]].into_iter().take(terms).flat_map(of_term).collect()
 }
 
 /// A test case of an op, which can be differentiated or not.
-pub(crate) fn trial(what: String, x: Vec<Sample>, op: impl Op + Clone, tolerance: f64, differentiable: bool) -> Case {
-    let case = Case::new(what, x, move |x| x[0].graph().apply_all(op.clone(), x));
+pub(crate) fn trial(
+    what: String, x: Vec<Generator>, op: impl Op + Clone, tolerance: f64, differentiable: bool,
+) -> TestCase {
+    let case = TestCase::new(what, x, move |x| x[0].graph().apply_all(op.clone(), x));
     case.tolerance(tolerance).order(if differentiable { 2 } else { 0 })
 }
 

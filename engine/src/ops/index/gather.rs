@@ -1,6 +1,6 @@
 //! Rows by index.
 
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::gather`].
 #[derive(Debug, PartialEq)]
@@ -70,17 +70,17 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |rows: usize, row: &[usize], index: &[usize]| {
         let x = [&[rows], row].concat();
-        let samples = vec![unit(&x), Sample::Below(index.to_vec(), rows as u32 + 1)];
-        Case::one(format!("gather {x:?} {index:?}"), samples, |x| x[0].gather(x[1]))
+        let samples = vec![unit(&x), Generator::Below(index.to_vec(), rows as u32 + 1)];
+        TestCase::one(format!("gather {x:?} {index:?}"), samples, |x| x[0].gather(x[1]))
     };
     vec![case(5, &[7], &[13]), case(3, &[], &[67]), case(11, &[2, 3], &[5, 4])]
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
-    let x = vec![unit(&[10_007, 129]), Sample::Below(vec![4099], 10_007)];
-    vec![Case::one("[10007, 129] [4099]", x, |x| x[0].gather(x[1]))]
+pub(crate) fn timed() -> Vec<TestCase> {
+    let x = vec![unit(&[10_007, 129]), Generator::Below(vec![4099], 10_007)];
+    vec![TestCase::one("[10007, 129] [4099]", x, |x| x[0].gather(x[1]))]
 }

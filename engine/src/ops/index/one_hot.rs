@@ -1,6 +1,6 @@
 //! Indices as unit vectors.
 
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::one_hot`].
 #[derive(Debug, PartialEq)]
@@ -56,10 +56,10 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |(n, classes): (usize, usize)| {
-        let index = Sample::Below(vec![n], classes as u32 + 1);
-        Case::one(format!("one_hot {n} {classes}"), vec![index], move |x| x[0].one_hot(classes)).order(0)
+        let index = Generator::Below(vec![n], classes as u32 + 1);
+        TestCase::one(format!("one_hot {n} {classes}"), vec![index], move |x| x[0].one_hot(classes)).order(0)
     };
     [(67, 10), (5, 1), (1, 131)].map(case).into()
 }

@@ -1,6 +1,6 @@
 //! Sums rows by index.
 
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::scatter_add`].
 #[derive(Debug, PartialEq)]
@@ -72,11 +72,11 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |index: &[usize], row: &[usize], rows: usize| {
         let x = [index, row].concat();
-        let samples = vec![unit(&x), Sample::Below(index.to_vec(), rows as u32 + 1)];
-        Case::one(format!("scatter_add {x:?} {rows}"), samples, move |x| x[0].scatter_add(x[1], rows))
+        let samples = vec![unit(&x), Generator::Below(index.to_vec(), rows as u32 + 1)];
+        TestCase::one(format!("scatter_add {x:?} {rows}"), samples, move |x| x[0].scatter_add(x[1], rows))
     };
     // One piece of the index, a bit more, many rows that nothing goes to.
     let sizes = [(2048, 3, 5), (2081, 65, 3), (13, 130, 1031)];
@@ -86,7 +86,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
-    let x = vec![unit(&[4099, 129]), Sample::Below(vec![4099], 257)];
-    vec![Case::one("[4099, 129] to 257 rows", x, |x| x[0].scatter_add(x[1], 257))]
+pub(crate) fn timed() -> Vec<TestCase> {
+    let x = vec![unit(&[4099, 129]), Generator::Below(vec![4099], 257)];
+    vec![TestCase::one("[4099, 129] to 257 rows", x, |x| x[0].scatter_add(x[1], 257))]
 }

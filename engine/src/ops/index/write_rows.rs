@@ -1,6 +1,6 @@
 //! Rows written over others, in place.
 
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::write_rows`].
 #[derive(Debug, PartialEq)]
@@ -77,11 +77,11 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |(m, k, at, row): (usize, usize, u32, Vec<usize>)| {
         let shape = |n: usize| [&[n], &row[..]].concat();
-        let x = vec![unit(&shape(m)), Sample::Words(vec![at]), unit(&shape(k))];
-        Case::one(format!("write_rows {m} {k} {at} {row:?}"), x, |x| x[0].write_rows(x[1], x[2])).order(0)
+        let x = vec![unit(&shape(m)), Generator::Words(vec![at]), unit(&shape(k))];
+        TestCase::one(format!("write_rows {m} {k} {at} {row:?}"), x, |x| x[0].write_rows(x[1], x[2])).order(0)
     };
     [(5, 2, 3, vec![7]), (67, 1, 66, vec![3, 5]), (3, 3, 2, vec![]), (1, 1, 0, vec![129])].map(case).into()
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::cross_entropy`].
 #[derive(Debug, PartialEq)]
@@ -114,21 +114,21 @@ impl<'g> Tensor<'g> {
 }
 
 /// Rows of ±1e4 and their labels.
-pub(crate) fn large() -> [Sample; 2] {
+pub(crate) fn large() -> [Generator; 2] {
     let logits = vec![1e4, -1e4, 9999.0, -1e4, 1e4, 9998.5, -1e4, -1e4, -9999.0];
-    [Sample::Exact(vec![3, 3], logits), Sample::Words(vec![2, 1, 0])]
+    [Generator::Exact(vec![3, 3], logits), Generator::Words(vec![2, 1, 0])]
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |[n, classes]: [usize; 2]| {
-        let x = vec![range(&[n, classes], -3.0, 3.0), Sample::Below(vec![n], classes as u32 + 1)];
-        Case::new(format!("cross_entropy {n} {classes}"), x, |x| Ok(x[0].cross_entropy(x[1]).to_vec()))
+        let x = vec![range(&[n, classes], -3.0, 3.0), Generator::Below(vec![n], classes as u32 + 1)];
+        TestCase::new(format!("cross_entropy {n} {classes}"), x, |x| Ok(x[0].cross_entropy(x[1]).to_vec()))
     };
-    let mut all: Vec<Case> = [[1, 2], [7, 10], [67, 131]].map(case).into();
-    all.push(Case::one("cross_entropy ±1e4", large().to_vec(), |x| x[0].cross_entropy(x[1])[0]).order(0));
+    let mut all: Vec<TestCase> = [[1, 2], [7, 10], [67, 131]].map(case).into();
+    all.push(TestCase::one("cross_entropy ±1e4", large().to_vec(), |x| x[0].cross_entropy(x[1])[0]).order(0));
     let pair = vec![unit(&[5, 13]), unit(&[5, 13])];
-    all.push(Case::one("mean_squared_error", pair, |x| x[0].mean_squared_error(x[1])));
+    all.push(TestCase::one("mean_squared_error", pair, |x| x[0].mean_squared_error(x[1])));
     all
 }
 
@@ -136,10 +136,10 @@ pub(crate) fn cases() -> Vec<Case> {
 pub(crate) const TIMED: [[usize; 2]; 2] = [[32_771, 10], [259, 10_007]];
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let case = |[n, classes]: [usize; 2]| {
-        let x = vec![range(&[n, classes], -3.0, 3.0), Sample::Below(vec![n], classes as u32)];
-        Case::new(format!("[{n}, {classes}]"), x, |x| Ok(x[0].cross_entropy(x[1]).to_vec()))
+        let x = vec![range(&[n, classes], -3.0, 3.0), Generator::Below(vec![n], classes as u32)];
+        TestCase::new(format!("[{n}, {classes}]"), x, |x| Ok(x[0].cross_entropy(x[1]).to_vec()))
     };
     TIMED.map(case).into()
 }

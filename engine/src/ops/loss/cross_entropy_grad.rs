@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::ops::loss::cross_entropy::{TIMED, check, large};
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::cross_entropy_grad`].
 #[derive(Debug, PartialEq)]
@@ -75,28 +75,30 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     fn build<'g>(x: &[Tensor<'g>]) -> Tensor<'g> {
         let [_, lse] = x[0].cross_entropy(x[1]);
         x[0].cross_entropy_grad(x[1], lse, x[2])
     }
     let case = |[n, classes]: [usize; 2]| {
-        let labels = Sample::Below(vec![n], classes as u32 + 1);
+        let labels = Generator::Below(vec![n], classes as u32 + 1);
         let x = vec![range(&[n, classes], -3.0, 3.0), labels, unit(&[n])];
-        Case::one(format!("cross_entropy_grad {n} {classes}"), x, build).tolerance(1e-5)
+        TestCase::one(format!("cross_entropy_grad {n} {classes}"), x, build).tolerance(1e-5)
     };
-    let mut all: Vec<Case> = [[1, 2], [7, 10], [67, 131]].map(case).into();
+    let mut all: Vec<TestCase> = [[1, 2], [7, 10], [67, 131]].map(case).into();
     let [logits, labels] = large();
-    all.push(Case::one("cross_entropy_grad ±1e4", vec![logits, labels, unit(&[3])], build).tolerance(1e-3).order(0));
+    all.push(
+        TestCase::one("cross_entropy_grad ±1e4", vec![logits, labels, unit(&[3])], build).tolerance(1e-3).order(0),
+    );
     all
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let case = |[n, classes]: [usize; 2]| {
-        let labels = Sample::Below(vec![n], classes as u32);
+        let labels = Generator::Below(vec![n], classes as u32);
         let x = vec![range(&[n, classes], -3.0, 3.0), labels, range(&[n], 4.0, 9.0), unit(&[n])];
-        Case::one(format!("[{n}, {classes}]"), x, |x| x[0].cross_entropy_grad(x[1], x[2], x[3])).tolerance(1e-5)
+        TestCase::one(format!("[{n}, {classes}]"), x, |x| x[0].cross_entropy_grad(x[1], x[2], x[3])).tolerance(1e-5)
     };
     TIMED.map(case).into()
 }

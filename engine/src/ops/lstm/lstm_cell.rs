@@ -6,7 +6,7 @@ use crate::ops::{
     lstm::{lstm_cell_grad::LstmCellGrad, lstm_cell_tangent::LstmCellTangent},
     norm::frame::all_or_zeros,
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::lstm_cell`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -197,7 +197,7 @@ impl<'g> Tensor<'g> {
 }
 
 /// Cases of one of the family's ops on these operands: gates are between 0 and 1 where `given`, sums otherwise.
-pub(crate) fn on_states(op: impl Op + Copy, operands: &[Like], given: bool, tolerance: f64) -> Vec<Case> {
+pub(crate) fn on_states(op: impl Op + Copy, operands: &[Like], given: bool, tolerance: f64) -> Vec<TestCase> {
     let shapes: [&[usize]; 6] = [&[1], &[1, 3], &[67, 5], &[3, 33], &[2, 3, 64], &[2, 131]];
     let case = |shape: &[usize]| {
         let wide = [&shape[..shape.len() - 1], &[4 * shape[shape.len() - 1]]].concat();
@@ -210,7 +210,7 @@ pub(crate) fn on_states(op: impl Op + Copy, operands: &[Like], given: bool, tole
         };
         let x = operands.iter().enumerate().map(sample).collect();
         let what = format!("{} {shape:?}", op.name());
-        Case::new(what, x, move |x| x[0].graph().apply_all(op, x)).tolerance(tolerance)
+        TestCase::new(what, x, move |x| x[0].graph().apply_all(op, x)).tolerance(tolerance)
     };
     shapes.into_iter().map(case).collect()
 }
@@ -220,19 +220,19 @@ fn without_gates<'g>(x: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let mut all = on_states(LstmCell, &[Like::Gates, Like::State], false, 2e-6);
     for shape in [[5, 7], [2, 257]] {
         let x = vec![range(&[shape[0], 4 * shape[1]], -3.0, 3.0), range(&shape, -1.5, 1.5)];
-        all.push(Case::new(format!("lstm_cell {shape:?} without its gates"), x, without_gates).tolerance(2e-6));
+        all.push(TestCase::new(format!("lstm_cell {shape:?} without its gates"), x, without_gates).tolerance(2e-6));
     }
     let far = vec![range(&[3, 20], -90.0, 90.0), range(&[3, 5], -20.0, 20.0)];
-    all.push(Case::new("lstm_cell saturated", far, without_gates).order(0));
+    all.push(TestCase::new("lstm_cell saturated", far, without_gates).order(0));
     all
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let x = vec![range(&[515, 4 * 257], -3.0, 3.0), range(&[515, 257], -1.5, 1.5)];
-    vec![Case::new("[515, 257]", x, |x| x[0].graph().apply_all(LstmCell, x)).tolerance(2e-6)]
+    vec![TestCase::new("[515, 257]", x, |x| x[0].graph().apply_all(LstmCell, x)).tolerance(2e-6)]
 }

@@ -7,7 +7,7 @@ use crate::ops::{
     },
     norm::frame::all_or_zeros,
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The cotangents of `x` and `c` in [`Tensor::lstm_cell`]; operands the gates, c, and the cotangents of `h` and `c'`.
 ///
@@ -76,13 +76,13 @@ impl Op for LstmCellGrad {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     on_states(LstmCellGrad, &OPERANDS, true, 2e-6)
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let state = range(&[515, 257], -1.5, 1.5);
     let x = vec![range(&[515, 4 * 257], 0.1, 0.9), state.clone(), state.clone(), state];
-    vec![Case::new("[515, 257]", x, |x| x[0].graph().apply_all(LstmCellGrad, x)).tolerance(2e-6)]
+    vec![TestCase::new("[515, 257]", x, |x| x[0].graph().apply_all(LstmCellGrad, x)).tolerance(2e-6)]
 }

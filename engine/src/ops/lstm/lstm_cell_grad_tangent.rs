@@ -4,7 +4,7 @@ use crate::ops::lstm::{
     lstm_cell::{Like, bent, each_row, four, launch, on_states, types, width},
     lstm_cell_grad::{LstmCellGrad, OPERANDS},
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The tangents of the results of [`LstmCellGrad`]; operands its own and their tangents.
 ///
@@ -72,6 +72,6 @@ impl Op for LstmCellGradTangent {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     on_states(LstmCellGradTangent, [OPERANDS; 2].as_flattened(), true, 3e-6)
 }

@@ -1,7 +1,7 @@
 //! The tangent of an LSTM's cell.
 
 use crate::ops::lstm::lstm_cell::{Like, bent, each_row, four, launch, mixed, on_states, slopes, types, width};
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The tangents of `h`, `c'` and the gates in [`Tensor::lstm_cell`]; operands the gates, c, and the tangents of `x` and `c`.
 ///
@@ -65,6 +65,6 @@ impl Op for LstmCellTangent {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     on_states(LstmCellTangent, &OPERANDS, true, 2e-6)
 }

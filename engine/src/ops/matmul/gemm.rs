@@ -1,31 +1,7 @@
 //! The launches of kernels that are matrix products, and their tiles.
 
-use crate::ops::matmul::variants::Choice;
+use crate::ops::matmul::variants::{Along, Choice, Product};
 use crate::{error::*, launch::*, tensor::*};
-
-/// A matrix product as a kernel sees it: `batches` times `[m, k] [k, n]`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Product {
-    pub m: usize,
-    pub n: usize,
-    pub k: usize,
-    pub batches: usize,
-    /// Along which axis neighbours of the left and of the right factor lie together.
-    pub along: [Along; 2],
-    /// Whether those neighbours come in aligned fours.
-    pub fours: [bool; 2],
-    /// What pieces of the summed axis are multiples of, on software adapters.
-    pub unit: usize,
-}
-
-/// An axis of a factor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Along {
-    /// The summed axis.
-    K,
-    /// Rows of the left factor, columns of the right one.
-    Other,
-}
 
 /// A part of the results, made by launches of its own that have all else in common with those of the others.
 #[derive(Debug, Clone)]
@@ -42,7 +18,7 @@ pub(crate) struct Kernels<'a> {
     /// For GPUs, and for software adapters.
     pub names: [&'static str; 2],
     /// For software adapters with subgroups.
-    pub lanes: Option<&'static str>,
+    pub subgroup: Option<&'static str>,
     /// Most often one, of all results.
     pub parts: Vec<Part>,
     /// Words of each pair of operands whose products are added up. A launch takes those of its first and its last pair.
@@ -60,12 +36,12 @@ pub(crate) struct Kernels<'a> {
 impl<'a> Kernels<'a> {
     /// Of a product with these words, on an op's own operands.
     pub(crate) fn new(
-        names: [&'static str; 2], lanes: &'static str, [m, k]: [usize; 2], words: &[usize], terms: &'a [Vec<usize>],
+        names: [&'static str; 2], subgroup: &'static str, [m, k]: [usize; 2], words: &[usize], terms: &'a [Vec<usize>],
         bias: Option<bool>,
     ) -> Self {
         let parts = vec![Part { m, k, words: words.iter().copied().map(word).collect() }];
         let bind = [Bind::In(0), Bind::In(1), Bind::Out(0)];
-        Kernels { names, lanes: Some(lanes), parts, terms, bias, constants: Vec::new(), bind, accumulate: false }
+        Kernels { names, subgroup: Some(subgroup), parts, terms, bias, constants: Vec::new(), bind, accumulate: false }
     }
 
     fn words_of(&self, terms: [usize; 2]) -> impl Iterator<Item = u32> {
@@ -112,7 +88,7 @@ impl Product {
         let (list, splits, sum_lanes) = match class {
             Class::Gpu(asked) => self.on_gpu(asked, &kernels),
             Class::Software { subgroups } => {
-                self.tiled(&kernels, kernels.lanes.filter(|_| subgroups && self.fits_lanes()))
+                self.tiled(&kernels, kernels.subgroup.filter(|_| subgroups && self.fits_subgroup()))
             }
         };
         let mut launches = Launches { scratch: Vec::new(), list };
@@ -121,7 +97,7 @@ impl Product {
     }
 
     /// By the loop that the table has for the product, or that is asked for.
-    fn on_gpu(self, asked: Option<Variant>, kernels: &Kernels) -> (Vec<Launch>, usize, u32) {
+    fn on_gpu(self, asked: Option<GemmVariant>, kernels: &Kernels) -> (Vec<Launch>, usize, u32) {
         let Product { m, n, batches, .. } = self;
         let Choice { kernel, constants, tile, each } = self.choice(kernels.names[0], asked);
         let tiles = batches * m.div_ceil(tile[0]) * n.div_ceil(tile[1]);
@@ -139,17 +115,17 @@ impl Product {
         (launches.into_iter().map(finish).collect(), splits, 256)
     }
 
-    /// Whether eight invocations have work with one tile, and load by fours; columns of the right factor that lie side by side
+    /// Whether eight invocations have work with one tile, and load by vec4s; columns of the right factor that lie side by side
     /// need not.
-    fn fits_lanes(self) -> bool {
+    fn fits_subgroup(self) -> bool {
         let whole = [self.k, self.unit].iter().all(|k| k.is_multiple_of(4));
-        let fours = self.fours[0] && (self.fours[1] || self.along[1] == Along::Other);
-        whole && fours && self.m >= 24 && self.n >= 12
+        let vec4s = self.vec4s[0] && (self.vec4s[1] || self.along[1] == Along::Other);
+        whole && vec4s && self.m >= 24 && self.n >= 12
     }
 
     /// Fours of columns in a tile of one invocation. Short sums for few tiles are made in narrow ones: more invocations have
     /// work, and a driver has less to compile.
-    fn quads(self) -> usize {
+    fn vec4_columns(self) -> usize {
         let widest = self.n.div_ceil(4).next_power_of_two().min(4);
         let tiles = self.batches * self.m.div_ceil(8) * self.n.div_ceil(4 * widest);
         if tiles < FEW_TILES && self.k < 2 * ENOUGH_TILES[1] { 1 } else { widest }
@@ -158,14 +134,14 @@ impl Product {
     /// In tiles that an invocation makes in registers, or eight together by another kernel. A second term is added to y by a
     /// launch of its own: both in one would not fit the registers.
     fn tiled(self, kernels: &Kernels, together: Option<&'static str>) -> (Vec<Launch>, usize, u32) {
-        let (rows, quads, name, lanes) = match together {
+        let (rows, vec4_columns, name, lanes) = match together {
             Some(name) => (SHARED_ROWS, if self.n > 16 { 8 } else { 4 }, name, 1),
-            None => (8, self.quads(), kernels.names[1], TILE_LANES),
+            None => (8, self.vec4_columns(), kernels.names[1], TILE_LANES),
         };
-        let tiles = self.batches * self.m.div_ceil(rows) * self.n.div_ceil(4 * quads);
+        let tiles = self.batches * self.m.div_ceil(rows) * self.n.div_ceil(4 * vec4_columns);
         let enough = [ENOUGH_TILES[0] * lanes / TILE_LANES, ENOUGH_TILES[1]];
         let (launches, splits, out) = self.launch(kernels, name, tiles, enough, self.unit, lanes);
-        let fours = |factor: usize| match (self.fours[factor], self.along[factor]) {
+        let vec4s = |factor: usize| match (self.vec4s[factor], self.along[factor]) {
             (false, _) => 0,
             (true, Along::K) => 1,
             (true, Along::Other) => 2,
@@ -173,12 +149,12 @@ impl Product {
         let term = |(t, launch): (usize, &Launch)| {
             let launch = launch
                 .clone()
-                .constant("A_QUADS", fours(0))
-                .constant("B_QUADS", fours(1))
-                .constant("Y_QUADS", self.n.is_multiple_of(4));
+                .constant("A_VEC4S", vec4s(0))
+                .constant("B_VEC4S", vec4s(1))
+                .constant("Y_VEC4S", self.n.is_multiple_of(4));
             let launch = match together {
-                Some(_) => launch.constant("WIDE", quads == 8),
-                None => launch.constant("QUADS", quads as f64).constant("LANES", TILE_LANES as f64),
+                Some(_) => launch.constant("WIDE", vec4_columns == 8),
+                None => launch.constant("VEC4S", vec4_columns as f64).constant("LANES", TILE_LANES as f64),
             };
             let launch = launch.constant("ACCUMULATE", kernels.accumulate || t > 0).params(kernels.words_of([t, t]));
             let launch = kernels.bias.into_iter().fold(launch, |launch, bias| launch.constant("BIAS", bias && t == 0));
@@ -231,9 +207,9 @@ pub(crate) fn matmul(
     let along = [if a[2] == 1 { Along::K } else { Along::Other }, if b[2] == 1 { Along::Other } else { Along::K }];
     let lengths = [if a[2] == 1 { k } else { m }, if b[2] == 1 { n } else { k }];
     let (words, terms) = ([&a[..], &b, &[m * n]].concat(), vec![Vec::new(); terms]);
-    let kernels = Kernels::new(["matmul", "matmul_tiles"], "matmul_lanes", [m, k], &words, &terms, Some(bias));
-    let (fours, unit) = (lengths.map(|len| len.is_multiple_of(4)), if k.is_multiple_of(4) { 4 } else { 1 });
-    Product { m, n, k, batches, along, fours, unit }.launches(class, kernels)
+    let kernels = Kernels::new(["matmul", "matmul_tiles"], "matmul_subgroup", [m, k], &words, &terms, Some(bias));
+    let (vec4s, unit) = (lengths.map(|len| len.is_multiple_of(4)), if k.is_multiple_of(4) { 4 } else { 1 });
+    Product { m, n, k, batches, along, vec4s, unit }.launches(class, kernels)
 }
 
 /// Refuses operands of another number than one or two terms and a bias have, and a second term unlike the first, but for
@@ -243,7 +219,7 @@ pub(crate) fn expect_terms(op: &'static str, x: &[&Type], terms: usize, bias: bo
         return Err(shape_error(op, "it has one or two terms", x));
     }
     expect_dtypes(op, x, &vec![DType::F32; 2 * terms + usize::from(bias)])?;
-    let alike = x[..2].iter().zip(&x[2 * terms - 2..]).all(|(a, b)| member(&a.shape, 4) == member(&b.shape, 4));
+    let alike = x[..2].iter().zip(&x[2 * terms - 2..]).all(|(a, b)| item(&a.shape, 4) == item(&b.shape, 4));
     match alike {
         true => Ok(()),
         false => Err(shape_error(op, "the second term is like the first", x)),

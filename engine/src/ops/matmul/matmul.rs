@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::ops::{matmul::gemm, pointwise::operators::sum_terms, shape::stacks::on_stacks};
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::matmul`], on `[batches, rows, columns]`; the compiler makes those of two terms or with a bias.
 #[derive(Debug, Clone, PartialEq)]
@@ -193,19 +193,19 @@ fn stored([batches, m, n, k]: [usize; 4], [ta, tb]: [bool; 2]) -> [[usize; 3]; 2
 const TRANSPOSED: [[bool; 2]; 4] = [[false, false], [true, false], [false, true], [true, true]];
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let mut all = Vec::new();
     let odd = [[1, 1, 1, 1], [1, 65, 33, 17], [3, 7, 67, 5], [1, 5, 3, 2053], [2, 70, 9, 1]];
-    let fours = [[1, 13, 130, 64], [2, 20, 36, 1028], [2, 44, 20, 24], [3, 36, 19, 8], [2, 44, 21, 24]];
-    for extents in odd.into_iter().chain(fours) {
+    let vec4s = [[1, 13, 130, 64], [2, 20, 36, 1028], [2, 44, 20, 24], [3, 36, 19, 8], [2, 44, 21, 24]];
+    for extents in odd.into_iter().chain(vec4s) {
         for [ta, tb] in TRANSPOSED {
             let [a, b] = stored(extents, [ta, tb]);
             let what = format!("matmul {a:?} {b:?} {ta} {tb}");
-            all.push(Case::one(what, vec![unit(&a), unit(&b)], move |x| x[0].matmul_as(ta, x[1], tb)));
+            all.push(TestCase::one(what, vec![unit(&a), unit(&b)], move |x| x[0].matmul_as(ta, x[1], tb)));
         }
     }
     let x = vec![unit(&[3, 5, 7]), unit(&[7, 9])];
-    all.push(Case::one("matmul one right factor", x, |x| x[0].matmul(x[1])));
+    all.push(TestCase::one("matmul one right factor", x, |x| x[0].matmul(x[1])));
     // Short sums, and long ones, which are split.
     for [batches, m, n, k] in [[2, 67, 35, 19], [1, 26, 36, 1028]] {
         for (terms, bias) in [(2, false), (1, true), (2, true)] {
@@ -213,15 +213,15 @@ pub(crate) fn cases() -> Vec<Case> {
             x.extend(bias.then(|| unit(&[n])));
             let what = format!("matmul [{m}, {k}, {n}], {terms} terms, bias {bias}");
             let op = Matmul { ta: false, tb: false, terms, bias };
-            all.push(Case::new(what, x, move |x| x[0].graph().apply_all(op.clone(), x)).order(0));
+            all.push(TestCase::new(what, x, move |x| x[0].graph().apply_all(op.clone(), x)).order(0));
         }
     }
     all
 }
 
-/// Its timed cases: all transposes, sizes off the tile, few rows, few columns, columns without fours, a long sum, batches; and
+/// Its timed cases: all transposes, sizes off the tile, few rows, few columns, columns without vec4s, a long sum, batches; and
 /// one for GPUs.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let plain = [
         [1, 385, 515, 513],
         [1, 8, 1024, 1031],
@@ -237,11 +237,13 @@ pub(crate) fn timed() -> Vec<Case> {
         let mark = |t: bool| if t { "ᵀ" } else { "" };
         let what = format!("{a:?}{} {b:?}{}", mark(ta), mark(tb));
         // Rounding grows with the length of sums.
-        Case::one(what, vec![unit(&a), unit(&b)], move |x| x[0].matmul_as(ta, x[1], tb)).tolerance(match extents[3] {
-            ..500 => 1e-6,
-            500..4000 => 3e-6,
-            _ => 1e-5,
-        })
+        TestCase::one(what, vec![unit(&a), unit(&b)], move |x| x[0].matmul_as(ta, x[1], tb)).tolerance(
+            match extents[3] {
+                ..500 => 1e-6,
+                500..4000 => 3e-6,
+                _ => 1e-5,
+            },
+        )
     };
     square.into_iter().chain(plain).chain([([1, 259, 257, 4099], [true, false])]).map(case).collect()
 }

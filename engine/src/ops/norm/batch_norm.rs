@@ -4,7 +4,7 @@ use crate::ops::{
     norm::frame::{self, Normed, all_or_zeros},
     optim::running_variance::RunningVariance,
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::batch_norm`]; the compiler makes those with a residual and a ReLU.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,7 +167,7 @@ impl<'g> Tensor<'g> {
         };
         let share = self.graph().fill(&[1], momentum);
         let variance = old_variance.running_variance(RunningVariance { unbiased, eps }, rstd.stop_gradient(), share);
-        [old_mean.average(mean.stop_gradient(), share), variance]
+        [old_mean.lerp(mean.stop_gradient(), share), variance]
     }
 
     /// `n/(n − 1)` for a batch of `n` numbers for each channel.
@@ -186,7 +186,7 @@ impl<'g> Tensor<'g> {
 pub(crate) const SHAPES: &[&[usize]] = &[&[2, 1], &[67, 5], &[3, 5, 7, 33], &[2, 9, 5, 64], &[2053, 3], &[8, 130]];
 
 /// Operands on such a shape: x, gamma, beta.
-pub(crate) fn operands(shape: &[usize]) -> Vec<Sample> {
+pub(crate) fn operands(shape: &[usize]) -> Vec<Generator> {
     let c = &shape[shape.len() - 1..];
     vec![range(shape, -2.0, 3.0), range(c, 0.5, 1.5), unit(c)]
 }
@@ -196,28 +196,28 @@ fn all_results<'g>(x: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let mut all = Vec::new();
     for &shape in SHAPES {
         let what = format!("batch_norm {shape:?}");
-        let case = Case::new(&what, operands(shape), |x| Ok(x[0].batch_norm(x[1], x[2], 1e-2).into()));
+        let case = TestCase::new(&what, operands(shape), |x| Ok(x[0].batch_norm(x[1], x[2], 1e-2).into()));
         all.push(case.tolerance(3e-6));
         for (residual, relu) in [(true, false), (false, true), (true, true)] {
             let mut x = operands(shape);
             x.extend(residual.then(|| unit(shape)));
             let op = BatchNorm { eps: 1e-2, residual, relu };
             let what = format!("{what} {residual} {relu}");
-            let case = Case::new(what, x, move |x| x[0].graph().apply_all(op.clone(), x));
+            let case = TestCase::new(what, x, move |x| x[0].graph().apply_all(op.clone(), x));
             all.push(case.tolerance(3e-6).order(0));
         }
     }
     let far = vec![range(&[131, 7], 999.0, 1001.0), range(&[7], 0.5, 1.5), unit(&[7])];
-    all.push(Case::new("batch_norm far from zero", far, all_results).tolerance(2e-4).order(0));
+    all.push(TestCase::new("batch_norm far from zero", far, all_results).tolerance(2e-4).order(0));
     let constant = vec![range(&[5, 3], 2.0, 2.0), range(&[3], 0.5, 1.5), unit(&[3])];
-    all.push(Case::new("batch_norm of constants", constant, all_results).order(0));
+    all.push(TestCase::new("batch_norm of constants", constant, all_results).order(0));
     let x = vec![unit(&[3, 5, 7]), range(&[7], 0.5, 1.5), unit(&[7]), unit(&[7]), range(&[7], 0.5, 2.0)];
-    all.push(Case::one("batch_norm_eval", x.clone(), |x| x[0].batch_norm_eval([x[1], x[2]], [x[3], x[4]], 1e-5)));
-    let running = Case::new("batch_norm_running", x, |x| {
+    all.push(TestCase::one("batch_norm_eval", x.clone(), |x| x[0].batch_norm_eval([x[1], x[2]], [x[3], x[4]], 1e-5)));
+    let running = TestCase::new("batch_norm_running", x, |x| {
         let [_, mean, rstd] = x[0].batch_norm(x[1], x[2], 1e-5);
         Ok(x[0].batch_norm_running([mean, rstd], [x[3], x[4]], 0.1, 1e-5).into())
     });
@@ -229,16 +229,16 @@ pub(crate) fn cases() -> Vec<Case> {
 const TIMED: [&[usize]; 3] = [&[32, 32, 32, 16], &[16, 27, 29, 67], &[64, 56, 56, 64]];
 
 /// The timed cases of one of the family's ops, on operands like x (`a`) and like gamma (`c`).
-pub(crate) fn timed_family<O: Op + Clone>(op: O, operands: &'static str, tolerance: f64) -> Vec<Case> {
+pub(crate) fn timed_family<O: Op + Clone>(op: O, operands: &'static str, tolerance: f64) -> Vec<TestCase> {
     let case = |shape: &[usize]| {
         let draw = |o| if o == 'a' { range(shape, -2.0, 3.0) } else { range(&shape[shape.len() - 1..], 0.5, 1.5) };
         let (x, op) = (operands.chars().map(draw).collect(), op.clone());
-        Case::new(format!("{shape:?}"), x, move |x| x[0].graph().apply_all(op.clone(), x)).tolerance(tolerance)
+        TestCase::new(format!("{shape:?}"), x, move |x| x[0].graph().apply_all(op.clone(), x)).tolerance(tolerance)
     };
     TIMED.into_iter().map(case).collect()
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     timed_family(BatchNorm { eps: 1e-5, residual: false, relu: false }, "acc", 3e-6)
 }

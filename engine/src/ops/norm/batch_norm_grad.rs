@@ -5,7 +5,7 @@ use crate::ops::norm::{
     batch_norm_grad_tangent::BatchNormGradTangent,
     frame::{self, Normed, all_or_zeros},
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::batch_norm_grad`].
 #[derive(Debug, Clone, PartialEq)]
@@ -116,10 +116,10 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |&shape: &&[usize]| {
         let x = [operands(shape), vec![unit(shape)]].concat();
-        Case::new(format!("batch_norm_grad {shape:?}"), x, |x| {
+        TestCase::new(format!("batch_norm_grad {shape:?}"), x, |x| {
             let [_, mean, rstd] = x[0].batch_norm(x[1], x[2], 1e-2);
             Ok(x[0].batch_norm_grad(x[1], [mean, rstd], x[3], 1e-2).into())
         })
@@ -129,6 +129,6 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     timed_family(BatchNormGrad { eps: 1e-5 }, "accca", 5e-6)
 }

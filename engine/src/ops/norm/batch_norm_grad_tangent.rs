@@ -4,9 +4,9 @@ use crate::ops::norm::{
     batch_norm::{operands, timed_family},
     batch_norm_grad::WithDeviation,
     frame::{self, Normed},
-    tangent::{self, members},
+    tangent::{self, items},
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The first operand that is a tangent.
 const FIRST: usize = 5;
@@ -84,8 +84,8 @@ impl Op for BatchNormGradTangent {
     }
 
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
-        let (size @ [rows, channels], members) = (frame::rows(&x[0].shape), members(x[0], y[0]));
-        let all = members * channels;
+        let (size @ [rows, channels], items) = (frame::rows(&x[0].shape), items(x[0], y[0]));
+        let all = items * channels;
         let [_, chunks] = frame::chunks(class, size);
         let [x, gamma, mean, rstd, ct, dx, dgamma, dmean, drstd, dct] = std::array::from_fn(Bind::In);
         let [partial, sums, scales] = std::array::from_fn(Bind::Scratch);
@@ -95,13 +95,13 @@ impl Op for BatchNormGradTangent {
         Launches {
             scratch: vec![5 * chunks * all, 5 * all, 5 * all],
             list: vec![
-                frame::over_rows(class, "batch_norm_grad_tangent_sums", size, members, &summed),
-                frame::sum_chunks(class, size, [partial, sums], 0, 5 * members),
-                frame::sum_chunks(class, size, [partial, Bind::Out(2)], 3 * members, members),
+                frame::over_rows(class, "batch_norm_grad_tangent_sums", size, items, &summed),
+                frame::sum_chunks(class, size, [partial, sums], 0, 5 * items),
+                frame::sum_chunks(class, size, [partial, Bind::Out(2)], 3 * items, items),
                 Launch::new("batch_norm_grad_tangent_scales", all.div_ceil(64))
                     .params([word(all), (rows as f32).to_bits(), word(channels)])
                     .bind(scaled),
-                frame::each_element(class, "batch_norm_grad_tangent", size, members, &each),
+                frame::each_element(class, "batch_norm_grad_tangent", size, items, &each),
             ],
         }
     }
@@ -153,12 +153,12 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
-    let case = |(shape, height): (&[usize], Option<usize>)| {
+pub(crate) fn cases() -> Vec<TestCase> {
+    let case = |(shape, batch): (&[usize], Option<usize>)| {
         let mut x = [operands(shape), vec![unit(shape)]].concat();
         let c = &shape[shape.len() - 1..];
-        x.extend([shape, c, c, shape].map(|s| unit(&stacked(height, s))));
-        Case::new(format!("batch_norm_grad_tangent {shape:?} {height:?}"), x, |x| {
+        x.extend([shape, c, c, shape].map(|s| unit(&stacked(batch, s))));
+        TestCase::new(format!("batch_norm_grad_tangent {shape:?} {batch:?}"), x, |x| {
             let [_, mean, rstd] = x[0].batch_norm(x[1], x[2], 1e-2);
             let [_, dmean, drstd] = x[0].batch_norm_tangent(x[1], [mean, rstd], [x[4], x[5], x[6]], 1e-2);
             let d = [x[4], x[5], dmean, drstd, x[7]];
@@ -170,6 +170,6 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     timed_family(BatchNormGradTangent { eps: 1e-5 }, "acccaaccca", 1e-5)
 }

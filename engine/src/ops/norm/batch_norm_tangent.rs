@@ -4,9 +4,9 @@ use crate::ops::norm::{
     batch_norm::{operands, timed_family},
     batch_norm_grad::WithDeviation,
     frame::{self, Normed},
-    tangent::{self, members},
+    tangent::{self, items},
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The first operand that is a tangent.
 const FIRST: usize = 4;
@@ -19,7 +19,7 @@ pub struct BatchNormTangent {
     /// Whether an operand like `x'` is added to `y'`.
     pub residual: bool,
     /// Whether a last operand like `x` makes `y'` zero where it is not positive.
-    pub gate: bool,
+    pub mask: bool,
 }
 
 /// The number of operands of [`Tensor::batch_norm_tangent`].
@@ -51,29 +51,29 @@ impl BatchNormTangent {
             let y = &mut y[0].floats_mut()[group.start * len..group.end * len];
             let [dx, data] = arrays;
             let residual = || Stack::of(x[PLAIN].floats(), len).part(&group);
-            let gate = || Stack::one(x[x.len() - 1].floats());
-            match (self.residual, self.gate) {
+            let mask = || Stack::one(x[x.len() - 1].floats());
+            match (self.residual, self.mask) {
                 (false, false) => channels::write(channels, &Line::<false, false>, arrays, &own, y),
                 (true, false) => channels::write(channels, &Line::<true, false>, [dx, data, residual()], &own, y),
-                (false, true) => channels::write(channels, &Line::<false, true>, [dx, data, gate()], &own, y),
-                (true, true) => channels::write(channels, &Line::<true, true>, [dx, data, residual(), gate()], &own, y),
+                (false, true) => channels::write(channels, &Line::<false, true>, [dx, data, mask()], &own, y),
+                (true, true) => channels::write(channels, &Line::<true, true>, [dx, data, residual(), mask()], &own, y),
             }
         }
     }
 }
 
 /// The results' elements, with a residual and a ReLU mask or without.
-struct Line<const RESIDUAL: bool, const GATE: bool>;
+struct Line<const RESIDUAL: bool, const MASK: bool>;
 
 /// Of x' and x, a residual and a ReLU mask where there are such, with mean, scale, slope and shift.
-impl<const RESIDUAL: bool, const GATE: bool, const X: usize> Formula<X, 4, 1> for Line<RESIDUAL, GATE> {
+impl<const RESIDUAL: bool, const MASK: bool, const X: usize> Formula<X, 4, 1> for Line<RESIDUAL, MASK> {
     #[inline(always)]
     fn f<F: Real>(&self, x: [F; X], [mean, scale, slope, shift]: [F; 4]) -> [F; 1] {
         let mut y = scale * x[0] + slope * (x[1] - mean) + shift;
         if RESIDUAL {
             y += x[2];
         }
-        [if !GATE || x[X - 1] > F::zero() { y } else { F::zero() }]
+        [if !MASK || x[X - 1] > F::zero() { y } else { F::zero() }]
     }
 }
 
@@ -85,35 +85,35 @@ impl Op for BatchNormTangent {
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        let (x, gate) = x.split_at(x.len() - usize::from(self.gate));
-        if gate.iter().any(|gate| gate.shape != x[0].shape) {
-            return Err(shape_error("batch_norm_tangent", "the ReLU mask is an array like x", gate));
+        let (x, mask) = x.split_at(x.len() - usize::from(self.mask));
+        if mask.iter().any(|mask| mask.shape != x[0].shape) {
+            return Err(shape_error("batch_norm_tangent", "the ReLU mask is an array like x", mask));
         }
         let arrays = if self.residual { &[0, 4, 7][..] } else { &[0, 4] };
         tangent::infer("batch_norm_tangent", x, arrays, FIRST)
     }
 
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
-        let (size @ [rows, channels], members) = (frame::rows(&x[0].shape), members(x[0], y[0]));
-        let all = members * channels;
+        let (size @ [rows, channels], items) = (frame::rows(&x[0].shape), items(x[0], y[0]));
+        let all = items * channels;
         let [_, chunks] = frame::chunks(class, size);
         let [x, gamma, mean, rstd, dx, dgamma, dbeta] = std::array::from_fn(Bind::In);
         let [partial, sums, scales] = std::array::from_fn(Bind::Scratch);
         let residual = if self.residual { Bind::In(PLAIN) } else { dx };
-        let gate = if self.gate { Bind::In(PLAIN + usize::from(self.residual)) } else { x };
+        let mask = if self.mask { Bind::In(PLAIN + usize::from(self.residual)) } else { x };
         let scaled = [sums, gamma, rstd, dgamma, dbeta, scales, Bind::Out(1), Bind::Out(2)];
-        let each = [x, mean, rstd, dx, scales, residual, gate, Bind::Out(0)];
+        let each = [x, mean, rstd, dx, scales, residual, mask, Bind::Out(0)];
         Launches {
             scratch: vec![2 * chunks * all, 2 * all, 3 * all],
             list: vec![
-                frame::over_rows(class, "batch_norm_sums", size, members, &[x, mean, rstd, dx, partial]),
-                frame::sum_chunks(class, size, [partial, sums], 0, 2 * members),
+                frame::over_rows(class, "batch_norm_sums", size, items, &[x, mean, rstd, dx, partial]),
+                frame::sum_chunks(class, size, [partial, sums], 0, 2 * items),
                 Launch::new("batch_norm_tangent_scales", all.div_ceil(64))
                     .params([word(all), (rows as f32).to_bits(), word(channels)])
                     .bind(scaled),
-                frame::each_element(class, "batch_norm_tangent", size, members, &each)
+                frame::each_element(class, "batch_norm_tangent", size, items, &each)
                     .constant("RESIDUAL", self.residual)
-                    .constant("GATE", self.gate),
+                    .constant("MASK", self.mask),
             ],
         }
     }
@@ -124,7 +124,7 @@ impl Op for BatchNormTangent {
 
     fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
         // Graphs have those without; a ReLU mask would be the same for all items.
-        if self.gate { Ok(None) } else { tangent::batched(self, x, FIRST) }
+        if self.mask { Ok(None) } else { tangent::batched(self, x, FIRST) }
     }
 
     fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
@@ -133,8 +133,8 @@ impl Op for BatchNormTangent {
         if self.residual {
             y[0] = y[0] + more[0];
         }
-        if self.gate {
-            y[0] = more[more.len() - 1].gate(y[0]);
+        if self.mask {
+            y[0] = more[more.len() - 1].relu_mask(y[0]);
         }
         Ok(Some(y))
     }
@@ -161,34 +161,34 @@ impl<'g> Tensor<'g> {
     pub fn batch_norm_tangent(
         self, gamma: Tensor<'g>, [mean, rstd]: [Tensor<'g>; 2], [dx, dgamma, dbeta]: [Tensor<'g>; 3], eps: f64,
     ) -> [Tensor<'g>; 3] {
-        let op = BatchNormTangent { eps, residual: false, gate: false };
+        let op = BatchNormTangent { eps, residual: false, mask: false };
         self.graph().apply(op, &[self, gamma, mean, rstd, dx, dgamma, dbeta])
     }
 }
 
 /// Operands of a test case: x, gamma, beta, and the tangents.
-fn with_tangents(shape: &[usize], height: Option<usize>) -> Vec<Sample> {
+fn with_tangents(shape: &[usize], batch: Option<usize>) -> Vec<Generator> {
     let c = &shape[shape.len() - 1..];
-    let tangents = [shape, c, c].map(|s| unit(&stacked(height, s)));
+    let tangents = [shape, c, c].map(|s| unit(&stacked(batch, s)));
     operands(shape).into_iter().chain(tangents).collect()
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
-    let plain = tangent::shapes().map(|(shape, height)| {
-        Case::new(format!("batch_norm_tangent {shape:?} {height:?}"), with_tangents(shape, height), |x| {
+pub(crate) fn cases() -> Vec<TestCase> {
+    let plain = tangent::shapes().map(|(shape, batch)| {
+        TestCase::new(format!("batch_norm_tangent {shape:?} {batch:?}"), with_tangents(shape, batch), |x| {
             let [_, mean, rstd] = x[0].batch_norm(x[1], x[2], 1e-2);
             Ok(x[0].batch_norm_tangent(x[1], [mean, rstd], [x[3], x[4], x[5]], 1e-2).into())
         })
         .tolerance(frame::tolerance(shape, 5e-6))
     });
-    let fused = tangent::shapes().flat_map(|(shape, height)| {
-        [(true, false), (false, true), (true, true)].map(|(residual, gate)| {
-            let mut x = with_tangents(shape, height);
-            x.extend(residual.then(|| unit(&stacked(height, shape))));
-            x.extend(gate.then(|| unit(shape)));
-            let op = BatchNormTangent { eps: 1e-2, residual, gate };
-            Case::new(format!("batch_norm_tangent {shape:?} {height:?} {residual} {gate}"), x, move |x| {
+    let fused = tangent::shapes().flat_map(|(shape, batch)| {
+        [(true, false), (false, true), (true, true)].map(|(residual, mask)| {
+            let mut x = with_tangents(shape, batch);
+            x.extend(residual.then(|| unit(&stacked(batch, shape))));
+            x.extend(mask.then(|| unit(shape)));
+            let op = BatchNormTangent { eps: 1e-2, residual, mask };
+            TestCase::new(format!("batch_norm_tangent {shape:?} {batch:?} {residual} {mask}"), x, move |x| {
                 let [_, mean, rstd] = x[0].batch_norm(x[1], x[2], 1e-2);
                 x[0].graph().apply_all(op.clone(), &[&[x[0], x[1], mean, rstd], &x[3..]].concat())
             })
@@ -200,6 +200,6 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
-    timed_family(BatchNormTangent { eps: 1e-5, residual: false, gate: false }, "acccacc", 5e-6)
+pub(crate) fn timed() -> Vec<TestCase> {
+    timed_family(BatchNormTangent { eps: 1e-5, residual: false, mask: false }, "acccacc", 5e-6)
 }

@@ -18,34 +18,34 @@ pub(crate) fn chunks(class: Class, [rows, channels]: [usize; 2]) -> [usize; 2] {
 }
 
 /// The turns in which a launch goes through the items of stacks, and whether each takes two of them.
-fn turns(members: usize) -> (usize, bool) {
-    let pairs = members.is_multiple_of(2);
-    (if pairs { members / 2 } else { members }, pairs)
+fn turns(items: usize) -> (usize, bool) {
+    let pairs = items.is_multiple_of(2);
+    (if pairs { items / 2 } else { items }, pairs)
 }
 
 /// A launch of a kernel that imports `channels`, for so many items of stacks.
-pub(crate) fn over_rows(class: Class, kernel: &'static str, size: [usize; 2], members: usize, bind: &[Bind]) -> Launch {
+pub(crate) fn over_rows(class: Class, kernel: &'static str, size: [usize; 2], items: usize, bind: &[Bind]) -> Launch {
     let across = size[1].next_power_of_two().min(32);
     let [chunk, chunks] = chunks(class, size);
-    let (turns, pairs) = turns(members);
+    let (turns, pairs) = turns(items);
     Launch::new(kernel, size[1].div_ceil(across) * chunks * turns)
         .constant("LANES", lanes(class, across) as f64)
         .constant("ACROSS", across as f64)
         .constant("PAIRS", pairs)
-        .params([size[0], size[1], chunk, chunks, members].map(word))
+        .params([size[0], size[1], chunk, chunks, items].map(word))
         .bind(bind.iter().copied())
 }
 
 /// A launch of a kernel that imports `each_channel`, for so many items of stacks.
 pub(crate) fn each_element(
-    class: Class, kernel: &'static str, [rows, channels]: [usize; 2], members: usize, bind: &[Bind],
+    class: Class, kernel: &'static str, [rows, channels]: [usize; 2], items: usize, bind: &[Bind],
 ) -> Launch {
     let down = if class.is_software() && channels.is_multiple_of(4) { 16 } else { 1 };
-    let (turns, pairs) = turns(members);
+    let (turns, pairs) = turns(items);
     Launch::new(kernel, (turns * rows.div_ceil(down) * channels).div_ceil(256))
         .constant("DOWN", down as f64)
         .constant("PAIRS", pairs)
-        .params([word(rows * channels), word(channels), (rows as f32).to_bits(), word(members)])
+        .params([word(rows * channels), word(channels), (rows as f32).to_bits(), word(items)])
         .bind(bind.iter().copied())
 }
 

@@ -6,7 +6,7 @@ use crate::ops::norm::{
     layer_norm_tangent::LayerNormTangent,
     rows,
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::layer_norm`] and, not centred, of [`Tensor::rms_norm`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -116,7 +116,7 @@ const ROWS: &[&[usize]] = &[&[3, 2], &[7], &[67, 5], &[3, 5, 33], &[2, 9, 64], &
 /// gamma, `b` like beta.
 pub(crate) fn on_rows<O: Op + Clone>(
     name: &'static str, op: fn(LayerNorm) -> O, operands: &'static str, tolerance: f64,
-) -> Vec<Case> {
+) -> Vec<TestCase> {
     let all = ROWS.iter().flat_map(|shape| [(shape, true), (shape, false)]);
     all.map(|(&shape, centred)| {
         // Of two numbers little is left once mean and variance are taken out.
@@ -127,15 +127,17 @@ pub(crate) fn on_rows<O: Op + Clone>(
     .collect()
 }
 
-fn on_shape<O: Op + Clone>(what: String, op: O, shape: &[usize], operands: &'static str, centred: bool) -> Case {
+fn on_shape<O: Op + Clone>(what: String, op: O, shape: &[usize], operands: &'static str, centred: bool) -> TestCase {
     let c = [shape[shape.len() - 1]];
     let mut x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5)];
     x.extend(operands.chars().filter(|&o| centred || o != 'b').map(|o| unit(if o == 'a' { shape } else { &c })));
-    Case::new(what, x, move |x| x[0].graph().apply_all(op.clone(), x))
+    TestCase::new(what, x, move |x| x[0].graph().apply_all(op.clone(), x))
 }
 
 /// The timed cases of one of the family's ops: rows of a small transformer, and some off every tile.
-pub(crate) fn timed_rows<O: Op + Clone>(op: fn(LayerNorm) -> O, operands: &'static str, tolerance: f64) -> Vec<Case> {
+pub(crate) fn timed_rows<O: Op + Clone>(
+    op: fn(LayerNorm) -> O, operands: &'static str, tolerance: f64,
+) -> Vec<TestCase> {
     let case = |shape: &[usize; 2]| {
         let op = op(LayerNorm { eps: 1e-5, centred: true });
         on_shape(format!("{shape:?}"), op, shape, operands, true).tolerance(tolerance)
@@ -148,18 +150,18 @@ fn all_results<'g>(x: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let mut all = on_rows("layer_norm", |norm| norm, "b", 3e-6);
     let far = vec![range(&[7, 131], 999.0, 1001.0), range(&[131], 0.5, 1.5), unit(&[131])];
-    all.push(Case::new("layer_norm far from zero", far, all_results).tolerance(2e-4).order(0));
+    all.push(TestCase::new("layer_norm far from zero", far, all_results).tolerance(2e-4).order(0));
     let constant = vec![range(&[5, 3], 2.0, 2.0), range(&[3], 0.5, 1.5), unit(&[3])];
-    all.push(Case::new("layer_norm of constants", constant, all_results).order(0));
+    all.push(TestCase::new("layer_norm of constants", constant, all_results).order(0));
     let zero = vec![range(&[5, 1], 0.0, 0.0), range(&[1], 0.5, 1.5)];
-    all.push(Case::new("rms_norm of zeros", zero, |x| Ok(x[0].rms_norm(x[1], 1e-5).into())).order(0));
+    all.push(TestCase::new("rms_norm of zeros", zero, |x| Ok(x[0].rms_norm(x[1], 1e-5).into())).order(0));
     all
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     timed_rows(|norm| norm, "b", 3e-6)
 }

@@ -6,7 +6,7 @@ use crate::ops::norm::{
     layer_norm_grad_tangent::LayerNormGradTangent,
     rows::{self, mean_of},
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The cotangents of `x`, `gamma` and, where it is centred, `beta` in a [`LayerNorm`] from that of `y`; operands x, gamma,
 /// ct. With `u = γ ct`: `dx = rstd (u − mean(u) − x̂ mean(u x̂))`, `dγ = Σ ct x̂`, `dβ = Σ ct`.
@@ -69,11 +69,11 @@ impl Op for LayerNormGrad {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     on_rows("layer_norm_grad", LayerNormGrad, "a", 5e-6)
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     timed_rows(LayerNormGrad, "a", 5e-6)
 }

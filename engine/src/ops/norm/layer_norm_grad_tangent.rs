@@ -6,7 +6,7 @@ use crate::ops::norm::{
     layer_norm_grad::LayerNormGrad,
     rows::{self, mean_of},
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The tangents of the results of a [`LayerNormGrad`]; operands x, gamma, ct and their tangents.
 ///
@@ -74,11 +74,11 @@ impl Op for LayerNormGradTangent {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     on_rows("layer_norm_grad_tangent", LayerNormGradTangent, "aaca", 1e-5)
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     timed_rows(LayerNormGradTangent, "aaca", 1e-5)
 }

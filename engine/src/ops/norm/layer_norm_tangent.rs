@@ -5,7 +5,7 @@ use crate::ops::norm::{
     layer_norm::{LayerNorm, on_rows, timed_rows},
     rows,
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The tangents of `y`, mean (where it is centred) and rstd in a [`LayerNorm`]; operands x, gamma and the tangents of
 /// its operands. `x̂' = rstd (x' − mean(x') − x̂ mean(x̂ x'))`, `y' = γ x̂' + γ' x̂ + β'`, `rstd' = −rstd² mean(x̂ x')`.
@@ -61,11 +61,11 @@ impl Op for LayerNormTangent {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     on_rows("layer_norm_tangent", LayerNormTangent, "acb", 5e-6)
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     timed_rows(LayerNormTangent, "acb", 5e-6)
 }

@@ -10,21 +10,21 @@ use crate::{error::*, graph::*, tensor::*};
 /// `arrays` are operands like `x`.
 pub(crate) fn infer(op: &'static str, x: &[&Type], arrays: &[usize], first: usize) -> Result<Vec<Type>> {
     let mut own: Vec<Type> = x.iter().map(|&x| x.clone()).collect();
-    let height = x.get(first).filter(|of| of.shape.len() > x[0].shape.len()).map(|of| of.shape[0]);
-    if let Some(height) = height {
+    let batch = x.get(first).filter(|of| of.shape.len() > x[0].shape.len()).map(|of| of.shape[0]);
+    if let Some(batch) = batch {
         let rule = "tangents are stacks of one batch size, and the number of an array's elements is a multiple of four";
         for tangent in &mut own[first..] {
-            if tangent.shape.is_empty() || tangent.shape.remove(0) != height || !x[0].count().is_multiple_of(4) {
+            if tangent.shape.is_empty() || tangent.shape.remove(0) != batch || !x[0].count().is_multiple_of(4) {
                 return Err(shape_error(op, rule, x));
             }
         }
     }
     let y = frame::types(op, &own.iter().collect::<Vec<_>>(), arrays)?;
-    Ok(y.into_iter().map(|y| Type::f32(stacked(height, &y.shape))).collect())
+    Ok(y.into_iter().map(|y| Type::f32(stacked(batch, &y.shape))).collect())
 }
 
 /// The number of items of the stack that a result like `x` is.
-pub(crate) fn members(x: &Type, y: &Type) -> usize {
+pub(crate) fn items(x: &Type, y: &Type) -> usize {
     y.count() / x.count()
 }
 

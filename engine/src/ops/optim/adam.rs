@@ -1,7 +1,7 @@
 //! Adam and AdamW, in place.
 
 use crate::ops::optim::update::{LENS, Rule, Update};
-use crate::{cpu::*, graph::*, launch::*, testing::*};
+use crate::{cpu::*, graph::*, launch::*};
 
 /// Adam (Kingma and Ba 2015) as `torch.optim.Adam`, and AdamW (Loshchilov and Hutter 2019) as `torch.optim.AdamW`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,7 +34,7 @@ impl Rule for Adam {
     }
 
     fn kernels(&self) -> [&'static str; 2] {
-        ["adam", "adam_seven"]
+        ["adam", "adam_multi"]
     }
 
     fn constants(&self, launch: Launch) -> Launch {
@@ -91,15 +91,15 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let mut all = Vec::new();
     for (decay, decoupled) in [(0.0, false), (0.01, false), (0.1, true)] {
         let rule = Adam { betas: [0.9, 0.999], eps: 1e-8, decay, decoupled };
         for lens in LENS {
             let array = |&len: &usize| [unit(&[len]), unit(&[len]), unit(&[len]), range(&[len], 0.01, 1.0)];
             let mut x: Vec<_> = lens.iter().flat_map(array).collect();
-            x.push(Sample::Exact(vec![3], rule.rates(0.01, 7).to_vec()));
-            let case = Case::new(format!("adam {rule:?} {lens:?}"), x, move |x| {
+            x.push(Generator::Exact(vec![3], rule.rates(0.01, 7).to_vec()));
+            let case = TestCase::new(format!("adam {rule:?} {lens:?}"), x, move |x| {
                 let (arrays, rates) = x.split_at(x.len() - 1);
                 Ok(arrays.chunks(4).flat_map(|x| x[0].adam(rule, x[1], [x[2], x[3]], rates[0])).collect())
             });
@@ -110,9 +110,9 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let rule = Adam { betas: [0.9, 0.999], eps: 1e-8, decay: 0.01, decoupled: true };
     let mut x = vec![range(&[1_048_577], 0.01, 1.0); 4];
-    x.push(Sample::Exact(vec![3], rule.rates(0.01, 7).to_vec()));
-    vec![Case::new("[1048577]", x, move |x| Ok(x[0].adam(rule, x[1], [x[2], x[3]], x[4]).into()))]
+    x.push(Generator::Exact(vec![3], rule.rates(0.01, 7).to_vec()));
+    vec![TestCase::new("[1048577]", x, move |x| Ok(x[0].adam(rule, x[1], [x[2], x[3]], x[4]).into()))]
 }

@@ -1,7 +1,7 @@
 //! Running variances of batch normalization, in place.
 
 use crate::ops::optim::update::{LENS, Rule, Update};
-use crate::{cpu::*, graph::*, launch::*, testing::*};
+use crate::{cpu::*, graph::*, launch::*};
 
 /// The rule of [`Tensor::running_variance`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +22,7 @@ impl Rule for RunningVariance {
     }
 
     fn kernels(&self) -> [&'static str; 2] {
-        ["running_variance", "running_variance_seven"]
+        ["running_variance", "running_variance_multi"]
     }
 
     fn constants(&self, launch: Launch) -> Launch {
@@ -63,11 +63,11 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |lens: &[usize]| {
         let mut x: Vec<_> = lens.iter().flat_map(|&len| [range(&[len], 0.5, 2.0), range(&[len], 0.5, 1.4)]).collect();
         x.push(range(&[1], 0.1, 0.2));
-        let case = Case::new(format!("running_variance {lens:?}"), x, |x| {
+        let case = TestCase::new(format!("running_variance {lens:?}"), x, |x| {
             let (arrays, share) = x.split_at(x.len() - 1);
             let rule = RunningVariance { unbiased: 1.125, eps: 1e-3 };
             Ok(arrays.chunks(2).map(|x| x[0].running_variance(rule, x[1], share[0])).collect())

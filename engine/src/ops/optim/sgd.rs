@@ -1,7 +1,7 @@
 //! Stochastic gradient descent, in place.
 
 use crate::ops::optim::update::{LENS, Rule, Update};
-use crate::{cpu::*, error::*, graph::*, launch::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*};
 
 /// Gradient descent with momentum and weight decay, as `torch.optim.SGD` defines them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,7 +24,7 @@ impl Rule for Sgd {
     }
 
     fn kernels(&self) -> [&'static str; 2] {
-        if self.kept() == 0 { ["sgd", "sgd_seven"] } else { ["sgd_momentum", "sgd_momentum_seven"] }
+        if self.kept() == 0 { ["sgd", "sgd_multi"] } else { ["sgd_momentum", "sgd_momentum_multi"] }
     }
 
     fn constants(&self, launch: Launch) -> Launch {
@@ -81,7 +81,7 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let mut all = Vec::new();
     for (momentum, nesterov, decay) in [(0.0, false, 0.0), (0.0, false, 0.1), (0.9, false, 0.01), (0.9, true, 0.01)] {
         let rule = Sgd { momentum, nesterov, decay };
@@ -89,7 +89,7 @@ pub(crate) fn cases() -> Vec<Case> {
         for lens in LENS {
             let mut x: Vec<_> = lens.iter().flat_map(|&len| vec![unit(&[len]); each]).collect();
             x.push(range(&[1], 0.05, 0.1));
-            let case = Case::new(format!("sgd {rule:?} {lens:?}"), x, move |x| {
+            let case = TestCase::new(format!("sgd {rule:?} {lens:?}"), x, move |x| {
                 let (arrays, rate) = x.split_at(x.len() - 1);
                 let new = arrays.chunks(each).map(|x| x[0].sgd(rule, x[1], rate[0], x.get(2).copied()));
                 Ok(new.collect::<Result<Vec<_>>>()?.concat())
@@ -101,8 +101,8 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let rule = Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 };
     let x = [&[1_048_577][..], &[1_048_577], &[1], &[1_048_577]].map(|shape| range(shape, 0.01, 0.1));
-    vec![Case::new("[1048577] with momentum", x.to_vec(), move |x| x[0].sgd(rule, x[1], x[2], Some(x[3])))]
+    vec![TestCase::new("[1048577] with momentum", x.to_vec(), move |x| x[0].sgd(rule, x[1], x[2], Some(x[3])))]
 }

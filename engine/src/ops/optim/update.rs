@@ -44,7 +44,7 @@ pub struct Update<R> {
 }
 
 /// Arrays of a wide dispatch.
-const SEVEN: usize = 7;
+const ARRAYS: usize = 7;
 
 /// Lengths of arrays in cases: of one, and of nine, which are a wide dispatch and two others.
 pub(crate) const LENS: [&[usize]; 3] = [&[1], &[257], &[255, 1, 4099, 256, 3, 257, 1031, 2, 258]];
@@ -136,9 +136,9 @@ impl<R: Rule> Op for Update<R> {
         let rates = x.len() - 1;
         let lens: Vec<usize> = x[..rates].iter().step_by(self.each()[0]).map(|p| p.count()).collect();
         let [one, seven] = self.rule.kernels();
-        let together = if self.wide { lens.len() / SEVEN * SEVEN } else { 0 };
+        let together = if self.wide { lens.len() / ARRAYS * ARRAYS } else { 0 };
         let (wide, single) = lens.split_at(together);
-        let wide = wide.chunks(SEVEN).enumerate().map(|(i, lens)| self.dispatch(seven, i * SEVEN, lens, rates));
+        let wide = wide.chunks(ARRAYS).enumerate().map(|(i, lens)| self.dispatch(seven, i * ARRAYS, lens, rates));
         let single = single.chunks(1).enumerate().map(|(i, len)| self.dispatch(one, together + i, len, rates));
         Launches { scratch: Vec::new(), list: wide.chain(single).collect() }
     }
@@ -160,7 +160,7 @@ impl<R: Rule> Op for Update<R> {
 
     fn together(&self, buffers: usize) -> Option<Arc<dyn Op>> {
         // Beside what belongs to the arrays the rates, and the uniform: on Metal one limit is for buffers of all kinds.
-        let wide = SEVEN * (2 + self.rule.kept()) + 2 <= buffers;
+        let wide = ARRAYS * (2 + self.rule.kept()) + 2 <= buffers;
         Some(Arc::new(Update { wide, ..self.clone() }))
     }
 }

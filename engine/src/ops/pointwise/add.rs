@@ -1,7 +1,7 @@
 //! `y = a + b`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = a + b`.
@@ -13,8 +13,8 @@ pointwise! {
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let shapes: [[&[usize]; 2]; 2] = [[&[1_048_579], &[1_048_579]], [&[4099, 257], &[257]]];
-    let case = |[a, b]: [&[usize]; 2]| Case::one(format!("{a:?} {b:?}"), vec![unit(a), unit(b)], |x| x[0] + x[1]);
+    let case = |[a, b]: [&[usize]; 2]| TestCase::one(format!("{a:?} {b:?}"), vec![unit(a), unit(b)], |x| x[0] + x[1]);
     shapes.map(case).into()
 }

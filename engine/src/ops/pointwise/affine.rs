@@ -1,7 +1,7 @@
 //! `y = scale·x + shift`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = scale·x + shift` by two constants.

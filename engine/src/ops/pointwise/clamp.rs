@@ -1,7 +1,7 @@
 //! `y = min(max(x, lo), hi)`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = min(max(x, lo), hi)`; slope 1 at the bounds.
@@ -9,7 +9,7 @@ pointwise! {
     |m, [x]| x.max(F::of(m.lo)).min(F::of(m.hi)),
     |m, [x], _, _, d| {
         let [lo, hi] = [m.lo, m.hi].map(|bound| x.graph().fill(&[], bound));
-        Some((x.ge(lo) * x.le(hi)).gate(d))
+        Some((x.ge(lo) * x.le(hi)).relu_mask(d))
     },
     order 2,
     [within(-0.7, 0.4).and(&[-3.0, 3.0, -0.75, 0.5])],

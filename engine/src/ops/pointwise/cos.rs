@@ -1,7 +1,7 @@
 //! `y = cos x`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = cos x`, to 1e-6 for `|x| ≤ 10⁴`.

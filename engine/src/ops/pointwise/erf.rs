@@ -1,7 +1,7 @@
 //! `y = erf x`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = erf x`, `2/√π ∫₀ˣ e^−t² dt`.

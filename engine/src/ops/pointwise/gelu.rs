@@ -1,7 +1,7 @@
 //! `y = x Φ(x)`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = x Φ(x)`, `Φ` the normal distribution function (Hendrycks and Gimpel 2016), by the error function.
@@ -13,6 +13,6 @@ pointwise! {
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
-    vec![Case::one("[1048579]", vec![unit(&[1_048_579])], |x| x[0].gelu())]
+pub(crate) fn timed() -> Vec<TestCase> {
+    vec![TestCase::one("[1048579]", vec![unit(&[1_048_579])], |x| x[0].gelu())]
 }

@@ -1,7 +1,7 @@
 //! `y = x (Φ(a) + a φ(a))`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 /// `1/√(2π)`: the height of the normal density φ.
 const HEIGHT: f64 = 0.398_942_280_401_432_7;

@@ -1,7 +1,7 @@
 //! `y = ½x(1 + tanh(√(2/π)(x + 0.044715x³)))`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 /// √(2/π).
 pub(super) const C: f64 = 0.797_884_560_802_865_4;

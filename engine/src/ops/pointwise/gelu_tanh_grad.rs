@@ -1,10 +1,10 @@
 //! `y = x (½(1 + t) + ½a(1 − t²) C(1 + 3·0.044715a²))` with `t = tanh(C(a + 0.044715a³))`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::{
     gelu_tanh::{C, CUBE},
     map::pointwise,
 };
-use crate::testing::*;
 
 pointwise! {
     /// `y = x (½(1 + t) + ½a(1 − t²) C(1 + 3·0.044715a²))` with `t = tanh(C(a + 0.044715a³))`, `C = √(2/π)`: the

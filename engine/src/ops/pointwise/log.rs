@@ -1,7 +1,7 @@
 //! `y = log x`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = log x`, the natural logarithm, for `x > 0`.

@@ -1,7 +1,7 @@
 //! `y = 1 where a < b, else 0`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = 1 where a < b, else 0`; its derivative is zero everywhere.

@@ -66,17 +66,17 @@ impl<M: Map<N>, const N: usize> Pointwise<M, N> {
         let out =
             shapes.iter().fold(Vec::new(), |y: Vec<usize>, x| shape::broadcast(&y, x).expect("the shape rule held"));
         let loops = Self::loops(shapes, &out);
-        let run = loops.run();
+        let run = loops.segment();
         let inner = loops.strides[loops.strides.len() - 1];
         let from = |at: [isize; N], step: usize| -> [&[F]; N] {
             std::array::from_fn(|n| &data[n][at[n] as usize + step * inner[n] as usize..])
         };
         if run > SERIAL {
             // The same stretch of each run in turn, since operands with an axis less are the same for all.
-            let tasks = stretches(y, loops.runs(), SERIAL / 2);
+            let tasks = stretches(y, loops.segments(), SERIAL / 2);
             return tasks.into_par_iter().enumerate().for_each(|(task, runs)| {
                 let mut runs = runs.into_iter();
-                loops.each_run(0, loops.runs(), |_, at| {
+                loops.each_segment(0, loops.segments(), |_, at| {
                     runs.next().into_iter().for_each(|y| self.run(from(at, task * SERIAL / 2), inner, y));
                 });
             });
@@ -84,7 +84,7 @@ impl<M: Map<N>, const N: usize> Pointwise<M, N> {
         let per_task = (SERIAL / 2 / run).max(1);
         let chunk = |(task, y): (usize, &mut [F])| {
             let first = task * per_task;
-            loops.each_run(first, first + y.len() / run, |r, at| {
+            loops.each_segment(first, first + y.len() / run, |r, at| {
                 self.run(from(at, 0), inner, &mut y[(r - first) * run..][..run]);
             });
         };
@@ -193,8 +193,8 @@ impl<M: Map<N>, const N: usize> Op for Pointwise<M, N> {
             let apart = |i: usize, &stride: &isize| if i == run { stride == 0 || stride == 1 } else { stride % 4 == 0 };
             let alike = |n: usize| loops.strides.iter().enumerate().all(|(i, strides)| apart(i, &strides[n]));
             // What has one number for each run lies anywhere.
-            let fours = loops.run().is_multiple_of(4) && (0..N).all(|n| loops.strides[run][n] == 0 || alike(n));
-            launch = launch.constant("BROADCAST", broadcast).constant("FOURS", fours);
+            let vec4s = loops.segment().is_multiple_of(4) && (0..N).all(|n| loops.strides[run][n] == 0 || alike(n));
+            launch = launch.constant("BROADCAST", broadcast).constant("VEC4", vec4s);
         }
         launch.bind((0..N).map(Bind::In).chain([Bind::Out(0)])).into()
     }
@@ -261,10 +261,10 @@ macro_rules! pointwise {
         }
 
         /// Its test cases.
-        pub(crate) fn cases() -> Vec<$crate::testing::cases::Case> {
-            $crate::testing::cases::pointwise::<$n>(stringify!($name), $order, $cases, |x| {
+        pub(crate) fn cases() -> Vec<$crate::graph::cases::TestCase> {
+            $crate::graph::cases::pointwise::<$n>(stringify!($name), $order, $cases, |x| {
                 let &[$first $(, $arg)*] = x else { unreachable!("the case gives its operands") };
-                $first.$name($($arg,)* $($($crate::testing::cases::constant(stringify!($con))),+)?)
+                $first.$name($($arg,)* $($($crate::graph::cases::constant(stringify!($con))),+)?)
             })
         }
     };
@@ -295,8 +295,8 @@ macro_rules! pointwise {
         }
 
         /// Its test cases.
-        pub(crate) fn cases() -> Vec<$crate::testing::cases::Case> {
-            $crate::testing::cases::pointwise::<$n>(stringify!($name), $order, $cases, |x| {
+        pub(crate) fn cases() -> Vec<$crate::graph::cases::TestCase> {
+            $crate::graph::cases::pointwise::<$n>(stringify!($name), $order, $cases, |x| {
                 let &[$first $(, $arg)?] = x else { unreachable!("the case gives its operands") };
                 std::ops::$map::$name($first $(, $arg)?)
             })

@@ -1,7 +1,7 @@
 //! `y = max(a, b)`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = max(a, b)`; a tie shares the slope evenly.

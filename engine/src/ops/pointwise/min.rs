@@ -1,7 +1,7 @@
 //! `y = min(a, b)`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = min(a, b)`; a tie shares the slope evenly.

@@ -1,7 +1,7 @@
 //! `y = aᵇ`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = aᵇ`, for `a > 0`.

@@ -1,7 +1,7 @@
 //! `y = 1/√x`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = 1/√x`, for `x > 0`.

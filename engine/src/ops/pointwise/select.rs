@@ -1,7 +1,7 @@
 //! `y = a where m ≠ 0, else b`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = a where m ≠ 0, else b`; slope zero in `m`.

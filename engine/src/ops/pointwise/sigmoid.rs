@@ -1,7 +1,7 @@
 //! `y = 1/(1 + e⁻ˣ)`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = 1/(1 + e⁻ˣ)`.

@@ -1,7 +1,7 @@
 //! `y = sign x`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = sign x`: −1, 0 or 1; its derivative is zero everywhere.

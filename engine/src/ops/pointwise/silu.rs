@@ -1,7 +1,7 @@
 //! `y = x/(1 + e⁻ˣ)`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = x/(1 + e⁻ˣ)`, also called swish (Ramachandran et al. 2017).

@@ -1,7 +1,7 @@
 //! `y = x s(1 + a(1 − s))` with `s = 1/(1 + e⁻ᵃ)`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = x s(1 + a(1 − s))` with `s = 1/(1 + e⁻ᵃ)`: the derivative of [`Tensor::silu`](crate::Tensor::silu) at `a`,

@@ -1,7 +1,7 @@
 //! `y = sin x`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = sin x`, to 1e-6 for `|x| ≤ 10⁴`.

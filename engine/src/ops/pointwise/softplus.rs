@@ -1,7 +1,7 @@
 //! `y = log(1 + eˣ)`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = log(1 + eˣ)`, as `max(x, 0) + log(1 + e^−|x|)`, which neither overflows nor cancels.

@@ -1,7 +1,7 @@
 //! `y = a − b`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = a − b`.

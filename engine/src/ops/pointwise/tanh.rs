@@ -1,7 +1,7 @@
 //! `y = tanh x`, elementwise.
 
+use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
-use crate::testing::*;
 
 pointwise! {
     /// `y = tanh x`.

@@ -1,7 +1,7 @@
 //! Random zeros and ones.
 
 use crate::ops::random::draw::{self, Distribution, unit};
-use crate::{cpu::*, graph::*, testing::*};
+use crate::{cpu::*, graph::*};
 
 /// The distribution of [`Tensor::bernoulli`].
 #[derive(Debug, PartialEq)]
@@ -34,7 +34,7 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let all = draw::cases(Bernoulli::NAME, |seed, stream, shape| seed.bernoulli(stream, shape, 0.3));
     all.into_iter().map(|case| case.tolerance(0.0)).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// What random numbers are made of random words.
 pub trait Distribution: Debug + PartialEq + Send + Sync + 'static {
@@ -78,19 +78,19 @@ pub(crate) fn unit<F: Real>(word: u32) -> F {
 }
 
 /// The seed on which random ops are tried.
-fn seed() -> Vec<Sample> {
-    vec![Sample::Words(vec![0x1234_5678, 0x9abc_def0, 3])]
+fn seed() -> Vec<Generator> {
+    vec![Generator::Words(vec![0x1234_5678, 0x9abc_def0, 3])]
 }
 
 type Method = for<'g> fn(Tensor<'g>, u32, &[usize]) -> Tensor<'g>;
 
 /// The test cases of a random op.
-pub(crate) fn cases(op: &str, draw: Method) -> Vec<Case> {
-    let case = |shape: Shape| Case::one(format!("{op} {shape:?}"), seed(), move |x| draw(x[0], 5, &shape)).order(0);
+pub(crate) fn cases(op: &str, draw: Method) -> Vec<TestCase> {
+    let case = |shape: Shape| TestCase::one(format!("{op} {shape:?}"), seed(), move |x| draw(x[0], 5, &shape)).order(0);
     [vec![1], vec![67, 5], vec![1027]].map(case).into()
 }
 
 /// The timed case of a random op.
-pub(crate) fn timed(draw: Method) -> Case {
-    Case::one("[1048579]", seed(), move |x| draw(x[0], 5, &[1_048_579]))
+pub(crate) fn timed(draw: Method) -> TestCase {
+    TestCase::one("[1048579]", seed(), move |x| draw(x[0], 5, &[1_048_579]))
 }

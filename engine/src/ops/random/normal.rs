@@ -1,7 +1,7 @@
 //! Normal random numbers.
 
 use crate::ops::random::draw::{self, Distribution};
-use crate::{cpu::*, graph::*, testing::*};
+use crate::{cpu::*, graph::*};
 
 /// The distribution of [`Tensor::normal`].
 #[derive(Debug, PartialEq)]
@@ -35,11 +35,11 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     draw::cases(Normal::NAME, |seed, stream, shape| seed.normal(stream, shape))
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     vec![draw::timed(|seed, stream, shape| seed.normal(stream, shape)).tolerance(3e-6)]
 }

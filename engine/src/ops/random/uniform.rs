@@ -1,7 +1,7 @@
 //! Uniform random numbers.
 
 use crate::ops::random::draw::{self, Distribution, unit};
-use crate::{cpu::*, graph::*, testing::*};
+use crate::{cpu::*, graph::*};
 
 /// The distribution of [`Tensor::uniform`].
 #[derive(Debug, PartialEq)]
@@ -29,12 +29,12 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let all = draw::cases(Uniform::NAME, |seed, stream, shape| seed.uniform(stream, shape));
     all.into_iter().map(|case| case.tolerance(0.0)).collect()
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     vec![draw::timed(|seed, stream, shape| seed.uniform(stream, shape)).tolerance(0.0)]
 }

@@ -1,7 +1,7 @@
 //! Where the largest element along an axis is.
 
 use crate::ops::reduce::{frame, sum::infer_middle};
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::argmax`]: `[outer, n, inner]` to `[outer, inner]`.
 #[derive(Debug, PartialEq)]
@@ -56,16 +56,16 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |shape: &[usize], axis: usize| {
-        Case::one(format!("argmax {shape:?} {axis}"), vec![unit(shape)], move |x| x[0].argmax(axis)).order(0)
+        TestCase::one(format!("argmax {shape:?} {axis}"), vec![unit(shape)], move |x| x[0].argmax(axis)).order(0)
     };
-    let ties = Sample::Exact(vec![2, 4], vec![1.0, 3.0, 3.0, 2.0, 5.0, 5.0, 5.0, 5.0]);
+    let ties = Generator::Exact(vec![2, 4], vec![1.0, 3.0, 3.0, 2.0, 5.0, 5.0, 5.0, 5.0]);
     vec![
         case(&[67, 10], 1),
         case(&[10, 67], 0),
         case(&[3, 5, 7], 1),
         case(&[1031], 0),
-        Case::one("argmax ties", vec![ties], |x| x[0].argmax(1)).order(0),
+        TestCase::one("argmax ties", vec![ties], |x| x[0].argmax(1)).order(0),
     ]
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::inner_products`].
 #[derive(Debug, PartialEq)]
@@ -80,18 +80,18 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     [(1, 1, 1), (3, 2, 67), (2, 3, 1025), (5, 1, 4099)]
         .into_iter()
         .map(|(m, k, n)| {
             let x = vec![unit(&[m, n]), unit(&[k, n])];
-            Case::one(format!("inner_products {m} {k} {n}"), x, |x| x[0].inner_products(x[1])).tolerance(3e-6)
+            TestCase::one(format!("inner_products {m} {k} {n}"), x, |x| x[0].inner_products(x[1])).tolerance(3e-6)
         })
         .collect()
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let x = vec![unit(&[8, 131_101]); 2];
-    vec![Case::one("[8, 131101] [8, 131101]", x, |x| x[0].inner_products(x[1])).tolerance(3e-6)]
+    vec![TestCase::one("[8, 131101] [8, 131101]", x, |x| x[0].inner_products(x[1])).tolerance(3e-6)]
 }

@@ -4,7 +4,7 @@ use crate::ops::reduce::{
     frame,
     sum::{TIMED, infer_middle, reduced},
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::logsumexp`]: `[outer, n, inner]` to `[outer, inner]`.
 #[derive(Debug, PartialEq)]
@@ -80,19 +80,19 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let mut all = reduced("logsumexp", |x, axes| x.logsumexp(axes));
-    let large = Sample::Exact(vec![2, 3], vec![1e4, -1e4, 9999.0, -1e4, -1e4, -9999.5]);
-    all.push(Case::one("logsumexp of ±1e4", vec![large], |x| x[0].logsumexp(&[1])).order(0));
-    all.push(Case::one("softmax", vec![unit(&[5, 67])], |x| x[0].softmax(1)));
+    let large = Generator::Exact(vec![2, 3], vec![1e4, -1e4, 9999.0, -1e4, -1e4, -9999.5]);
+    all.push(TestCase::one("logsumexp of ±1e4", vec![large], |x| x[0].logsumexp(&[1])).order(0));
+    all.push(TestCase::one("softmax", vec![unit(&[5, 67])], |x| x[0].softmax(1)));
     all
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let (shape, axes) = TIMED[1];
     vec![
-        Case::one(format!("{shape:?} over {axes:?}"), vec![unit(shape)], move |x| x[0].logsumexp(axes)),
-        Case::one(format!("softmax {shape:?}"), vec![unit(shape)], |x| x[0].softmax(1)).tolerance(2e-6),
+        TestCase::one(format!("{shape:?} over {axes:?}"), vec![unit(shape)], move |x| x[0].logsumexp(axes)),
+        TestCase::one(format!("softmax {shape:?}"), vec![unit(shape)], |x| x[0].softmax(1)).tolerance(2e-6),
     ]
 }

@@ -4,7 +4,7 @@ use crate::ops::reduce::{
     frame,
     sum::{TIMED, infer_middle, reduced},
 };
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::max_over`]: `[outer, n, inner]` to `[outer, inner]`.
 #[derive(Debug, PartialEq)]
@@ -67,14 +67,14 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     // Among thousands of numbers the two largest are too close for a difference quotient.
-    let order = |case: Case| if case.x[0].ty().count() < 2000 { case } else { case.order(0) };
+    let order = |case: TestCase| if case.x[0].ty().count() < 2000 { case } else { case.order(0) };
     reduced("max_over", |x, axes| x.max_over(axes)).into_iter().map(order).collect()
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let (shape, axes) = TIMED[1];
-    vec![Case::one(format!("{shape:?} over {axes:?}"), vec![unit(shape)], move |x| x[0].max_over(axes))]
+    vec![TestCase::one(format!("{shape:?} over {axes:?}"), vec![unit(shape)], move |x| x[0].max_over(axes))]
 }

@@ -1,7 +1,7 @@
 //! Sums, and the means and variances made of them.
 
 use crate::ops::reduce::frame;
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::sum`]: `[outer, n, inner]` to `[outer, inner]`.
 #[derive(Debug, PartialEq)]
@@ -133,19 +133,20 @@ const REDUCED: &[(&[usize], &[usize])] = &[
 ];
 
 /// The test cases of a reduction.
-pub(crate) fn reduced(name: &str, reduce: for<'g> fn(Tensor<'g>, &[usize]) -> Tensor<'g>) -> Vec<Case> {
+pub(crate) fn reduced(name: &str, reduce: for<'g> fn(Tensor<'g>, &[usize]) -> Tensor<'g>) -> Vec<TestCase> {
     let case = |&(shape, axes): &(&[usize], &'static [usize])| {
-        Case::one(format!("{name} {shape:?} {axes:?}"), vec![unit(shape)], move |x| reduce(x[0], axes))
+        TestCase::one(format!("{name} {shape:?} {axes:?}"), vec![unit(shape)], move |x| reduce(x[0], axes))
     };
     REDUCED.iter().map(case).collect()
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
-    let variance =
-        |what: &str, shift: f64| Case::one(what, vec![unit(&[3, 5, 67])], move |x| (x[0] + shift).variance(&[0, 2]));
+pub(crate) fn cases() -> Vec<TestCase> {
+    let variance = |what: &str, shift: f64| {
+        TestCase::one(what, vec![unit(&[3, 5, 67])], move |x| (x[0] + shift).variance(&[0, 2]))
+    };
     let to = |from: Shape, to: Shape| {
-        Case::one(format!("sum_to {from:?} {to:?}"), vec![unit(&from)], move |x| x[0].sum_to(&to))
+        TestCase::one(format!("sum_to {from:?} {to:?}"), vec![unit(&from)], move |x| x[0].sum_to(&to))
     };
     let mut all = reduced("sum", |x, axes| x.sum(axes));
     all.push(variance("variance", 0.0));
@@ -159,10 +160,10 @@ pub(crate) const TIMED: [(&[usize], &[usize]); 4] =
     [(&[1_048_583], &[0]), (&[2049, 515], &[1]), (&[16_387, 67], &[0]), (&[33, 253, 129], &[1])];
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let case = |(shape, axes): (&[usize], &'static [usize])| {
         let x = vec![range(shape, 0.0, 1.0)];
-        Case::one(format!("{shape:?} over {axes:?}"), x, move |x| x[0].sum(axes)).tolerance(5e-6)
+        TestCase::one(format!("{shape:?} over {axes:?}"), x, move |x| x[0].sum(axes)).tolerance(5e-6)
     };
     TIMED.map(case).into()
 }

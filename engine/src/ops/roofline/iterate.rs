@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::iterate`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -113,17 +113,17 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let sizes = [(1, 1), (5, 7), (513, 8), (1031, 35), (20_003, 3)];
     let case = |(len, times): (usize, u32)| {
-        Case::one(format!("iterate {len} {times}"), vec![unit(&[len])], move |x| x[0].iterate(-0.75, 0.3125, times))
+        TestCase::one(format!("iterate {len} {times}"), vec![unit(&[len])], move |x| x[0].iterate(-0.75, 0.3125, times))
     };
-    let mut all: Vec<Case> = sizes.into_iter().map(case).collect();
-    all.push(Case::one("iterate no times", vec![unit(&[7])], |x| x[0].iterate(2.0, 1.0, 0)));
+    let mut all: Vec<TestCase> = sizes.into_iter().map(case).collect();
+    all.push(TestCase::one("iterate no times", vec![unit(&[7])], |x| x[0].iterate(2.0, 1.0, 0)));
     all
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
-    vec![Case::one("[1048579], 35 times", vec![unit(&[1_048_579])], |x| x[0].iterate(0.5, 0.75, 35))]
+pub(crate) fn timed() -> Vec<TestCase> {
+    vec![TestCase::one("[1048579], 35 times", vec![unit(&[1_048_579])], |x| x[0].iterate(0.5, 0.75, 35))]
 }

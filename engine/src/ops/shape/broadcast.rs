@@ -4,7 +4,7 @@ use crate::ops::shape::{
     stacks::align,
     strided::{Strided, strided},
 };
-use crate::{error::*, graph::*, tensor::*, testing::*};
+use crate::{error::*, graph::*, tensor::*};
 
 /// The op of [`Tensor::broadcast`].
 #[derive(Debug, PartialEq)]
@@ -66,9 +66,9 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |(from, to): (Shape, Shape)| {
-        Case::one(format!("broadcast {from:?} {to:?}"), vec![unit(&from)], move |x| x[0].broadcast(&to))
+        TestCase::one(format!("broadcast {from:?} {to:?}"), vec![unit(&from)], move |x| x[0].broadcast(&to))
     };
     [(vec![], vec![257]), (vec![5, 1], vec![3, 5, 7]), (vec![3, 1, 7], vec![3, 5, 7]), (vec![7], vec![2, 7])]
         .map(case)

@@ -1,7 +1,7 @@
 //! Arrays one after the other along an axis.
 
 use crate::ops::shape::stacks::all_stacked;
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Graph::concat`].
 #[derive(Debug, PartialEq)]
@@ -108,20 +108,20 @@ impl Graph {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |axis: usize| {
         let shapes = [1, 4, 67].map(|n| {
             let mut shape = [3, 5, 2];
             shape[axis] = n;
             unit(&shape)
         });
-        Case::one(format!("concat {axis}"), shapes.to_vec(), move |x| x[0].graph().concat(x, axis))
+        TestCase::one(format!("concat {axis}"), shapes.to_vec(), move |x| x[0].graph().concat(x, axis))
     };
     [0, 1, 2].map(case).into()
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let x = vec![unit(&[4099, 129]), unit(&[4099, 131])];
-    vec![Case::one("[4099, 129] [4099, 131] along 1", x, |x| x[0].graph().concat(x, 1))]
+    vec![TestCase::one("[4099, 129] [4099, 131] along 1", x, |x| x[0].graph().concat(x, 1))]
 }

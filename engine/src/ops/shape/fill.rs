@@ -1,6 +1,6 @@
 //! `y = value`, everywhere.
 
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Graph::fill`] and [`Graph::fill_u32`].
 #[derive(Debug)]
@@ -77,9 +77,9 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases: an operand gives them their graph.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |s: Shape| {
-        Case::new(format!("fill {s:?}"), vec![Sample::Words(vec![0])], move |x| {
+        TestCase::new(format!("fill {s:?}"), vec![Generator::Words(vec![0])], move |x| {
             let g = x[0].graph();
             Ok(vec![g.fill(&s, -1.5), g.fill_u32(&s, 4_000_000_001)])
         })

@@ -1,7 +1,7 @@
 //! Reverses axes.
 
 use crate::ops::shape::strided::{Strided, strided};
-use crate::{error::*, graph::*, tensor::*, testing::*};
+use crate::{error::*, graph::*, tensor::*};
 
 /// The op of [`Tensor::flip`].
 #[derive(Debug, PartialEq)]
@@ -56,8 +56,8 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case =
-        |axes: Vec<usize>| Case::one(format!("flip {axes:?}"), vec![unit(&[3, 17, 5])], move |x| x[0].flip(&axes));
+        |axes: Vec<usize>| TestCase::one(format!("flip {axes:?}"), vec![unit(&[3, 17, 5])], move |x| x[0].flip(&axes));
     [vec![0], vec![1], vec![2, 0]].map(case).into()
 }

@@ -1,6 +1,6 @@
 //! A margin of one value around an array.
 
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::pad`].
 #[derive(Debug)]
@@ -25,8 +25,8 @@ impl Pad {
         let y = y[0].floats_mut();
         y.fill(F::of(self.value));
         let loops = Loops::new(from, [&signed(&shape::strides(from)), &signed(&strides)]);
-        let run = loops.run();
-        loops.each_run(0, loops.runs(), |_, [source, target]| {
+        let run = loops.segment();
+        loops.each_segment(0, loops.segments(), |_, [source, target]| {
             let source = &x[0].floats()[source as usize..];
             let stride = loops.strides[loops.strides.len() - 1];
             for i in 0..run {
@@ -90,9 +90,9 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |margins: [[usize; 2]; 3]| {
-        Case::one(format!("pad {margins:?}"), vec![unit(&[2, 17, 3])], move |x| x[0].pad(&margins, 0.5))
+        TestCase::one(format!("pad {margins:?}"), vec![unit(&[2, 17, 3])], move |x| x[0].pad(&margins, 0.5))
     };
     [[[1, 2], [0, 0], [3, 0]], [[0, 0], [5, 7], [0, 1]], [[0, 1], [0, 0], [0, 0]]].map(case).into()
 }

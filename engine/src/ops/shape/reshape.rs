@@ -1,7 +1,7 @@
 //! The same elements under another shape.
 
 use crate::ops::shape::strided::view;
-use crate::{error::*, graph::*, tensor::*, testing::*};
+use crate::{error::*, graph::*, tensor::*};
 
 /// The op of [`Tensor::reshape`].
 #[derive(Debug, PartialEq)]
@@ -50,6 +50,11 @@ impl<'g> Tensor<'g> {
         }
     }
 
+    /// The same value by another handle: no dispatch.
+    pub(crate) fn view(self) -> Result<Tensor<'g>> {
+        Ok(self.apply(Reshape { shape: self.shape()?.to_vec() }))
+    }
+
     /// Inserts axes of extent 1, at these places of the result.
     ///
     /// Broken by a place beyond the result ([`Error::Shape`](crate::Error::Shape)).
@@ -76,8 +81,8 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::one("reshape", vec![unit(&[3, 10])], |x| {
+pub(crate) fn cases() -> Vec<TestCase> {
+    vec![TestCase::one("reshape", vec![unit(&[3, 10])], |x| {
         let y = x[0].reshape(&[2, 5, 3]);
         y * y
     })]

@@ -1,7 +1,7 @@
 //! A stretch of one axis.
 
 use crate::ops::shape::strided::{Strided, strided};
-use crate::{error::*, graph::*, tensor::*, testing::*};
+use crate::{error::*, graph::*, tensor::*};
 
 /// The op of [`Tensor::slice`].
 #[derive(Debug, PartialEq)]
@@ -66,10 +66,10 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |(axis, start, len): (usize, usize, usize)| {
         let what = format!("slice {axis} {start} {len}");
-        Case::one(what, vec![unit(&[3, 67, 5])], move |x| x[0].slice(axis, start, len))
+        TestCase::one(what, vec![unit(&[3, 67, 5])], move |x| x[0].slice(axis, start, len))
     };
     [(0, 1, 2), (1, 0, 65), (1, 66, 1), (2, 1, 3)].map(case).into()
 }

@@ -1,4 +1,4 @@
-//! Stacks of values as graphs of ops: members, repetition, and the axis of a stack merged with another.
+//! Stacks of values as graphs of ops: items, repetition, and the axis of a stack merged with another.
 
 use crate::{error::*, graph::*};
 
@@ -9,7 +9,7 @@ impl<'g> Tensor<'g> {
     }
 
     /// One value of a stack.
-    pub(crate) fn member(self, i: usize) -> Result<Tensor<'g>> {
+    pub(crate) fn item(self, i: usize) -> Result<Tensor<'g>> {
         Ok(self.slice(0, i, 1).reshape(&self.shape()?[1..]))
     }
 
@@ -53,13 +53,13 @@ pub(crate) fn on_stacks<'g>(op: impl Op, x: Stacked<'_, 'g>) -> Result<Option<Ve
     y.into_iter().map(|y| y.unfold_stack(0, x.k)).collect::<Result<_>>().map(Some)
 }
 
-/// The stacks of what `make` gives for each of the members.
+/// The stacks of what `make` gives for each of the items.
 pub(crate) fn one_by_one<'g>(
     x: Stacked<'_, 'g>, make: impl Fn(&[Tensor<'g>]) -> Result<Vec<Tensor<'g>>>,
 ) -> Result<Vec<Tensor<'g>>> {
     let mut made: Vec<Vec<Tensor>> = Vec::new();
     for i in 0..x.k {
-        let own = x.x.iter().zip(x.is).map(|(&v, &stacked)| if stacked { v.member(i) } else { Ok(v) });
+        let own = x.x.iter().zip(x.is).map(|(&v, &stacked)| if stacked { v.item(i) } else { Ok(v) });
         made.push(make(&own.collect::<Result<Vec<_>>>()?)?);
     }
     let stack = |result: usize| -> Tensor {

@@ -1,7 +1,7 @@
 //! `y = x`, whose derivative is zero.
 
 use crate::ops::shape::strided::view;
-use crate::{error::*, graph::*, tensor::*, testing::*};
+use crate::{error::*, graph::*, tensor::*};
 
 /// The op of [`Tensor::stop_gradient`].
 #[derive(Debug, PartialEq)]
@@ -40,8 +40,8 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
-    let case = Case::one("stop_gradient", vec![unit(&[7])], |x| {
+pub(crate) fn cases() -> Vec<TestCase> {
+    let case = TestCase::one("stop_gradient", vec![unit(&[7])], |x| {
         let y = x[0].stop_gradient();
         y * y
     });

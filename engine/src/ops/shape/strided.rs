@@ -35,12 +35,12 @@ impl Strided {
 
     fn copy<T: Copy + Send + Sync>(&self, x: &[T], y: &mut [T]) {
         let loops = Loops::new(&self.shape, [&self.strides]);
-        let run = loops.run();
+        let run = loops.segment();
         let stride = loops.strides[loops.strides.len() - 1][0];
         let per_task = (SERIAL / run).max(1);
         let task = |(task, y): (usize, &mut [T])| {
             let from = task * per_task;
-            loops.each_run(from, from + y.len() / run, |r, [at]| {
+            loops.each_segment(from, from + y.len() / run, |r, [at]| {
                 let at = self.base as isize + at;
                 let y = &mut y[(r - from) * run..][..run];
                 match stride {
@@ -58,7 +58,7 @@ impl Strided {
     }
 }
 
-/// `launch`, `host` and `twin` of an op whose `view` of its operand's extents is a [`Strided`].
+/// `launch`, `host` and `reference` of an op whose `view` of its operand's extents is a [`Strided`].
 macro_rules! strided {
     () => {
         fn launch(&self, _: crate::launch::target::Class, x: &[&Type], _: &[&Type]) -> crate::launch::launch::Launches {
@@ -69,14 +69,14 @@ macro_rules! strided {
             self.view(x[0].shape()).eval(x, y)
         }
 
-        fn twin(&self, x: &[crate::cpu::buffer::Operand<f64>], y: &mut [crate::cpu::buffer::OutMut<f64>]) {
+        fn reference(&self, x: &[crate::cpu::buffer::Operand<f64>], y: &mut [crate::cpu::buffer::OutMut<f64>]) {
             self.view(x[0].shape()).eval(x, y)
         }
     };
 }
 pub(crate) use strided;
 
-/// `launch`, `host` and `twin` of an op whose result is its operand's bytes, which no device dispatches.
+/// `launch`, `host` and `reference` of an op whose result is its operand's bytes, which no device dispatches.
 macro_rules! view {
     () => {
         fn launch(&self, _: crate::launch::target::Class, _: &[&Type], _: &[&Type]) -> crate::launch::launch::Launches {
@@ -87,7 +87,7 @@ macro_rules! view {
             y[0].copy_from(x[0].data);
         }
 
-        fn twin(&self, x: &[crate::cpu::buffer::Operand<f64>], y: &mut [crate::cpu::buffer::OutMut<f64>]) {
+        fn reference(&self, x: &[crate::cpu::buffer::Operand<f64>], y: &mut [crate::cpu::buffer::OutMut<f64>]) {
             y[0].copy_from(x[0].data);
         }
 

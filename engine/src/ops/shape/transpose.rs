@@ -1,7 +1,7 @@
 //! Permutes axes.
 
 use crate::ops::shape::strided::{Strided, strided};
-use crate::{error::*, graph::*, tensor::*, testing::*};
+use crate::{error::*, graph::*, tensor::*};
 
 /// The op of [`Tensor::transpose`].
 #[derive(Debug, PartialEq)]
@@ -68,7 +68,7 @@ impl<'g> Tensor<'g> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let all: [(&[usize], &'static [usize]); 4] = [
         (&[3, 67], &[1, 0]),
         (&[2, 3, 5], &[2, 0, 1]),
@@ -76,16 +76,16 @@ pub(crate) fn cases() -> Vec<Case> {
         (&[2, 1, 3, 2, 5], &[4, 2, 0, 3, 1]),
     ];
     let case = |(shape, axes): (&[usize], &'static [usize])| {
-        Case::one(format!("transpose {shape:?} {axes:?}"), vec![unit(shape)], |x| x[0].transpose(axes))
+        TestCase::one(format!("transpose {shape:?} {axes:?}"), vec![unit(shape)], |x| x[0].transpose(axes))
     };
     all.map(case).into()
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let all: [(&[usize], &'static [usize]); 2] = [(&[1031, 1027], &[1, 0]), (&[16, 129, 8, 64], &[0, 2, 1, 3])];
     let case = |(shape, axes): (&[usize], &'static [usize])| {
-        Case::one(format!("{shape:?} as {axes:?}"), vec![unit(shape)], |x| x[0].transpose(axes))
+        TestCase::one(format!("{shape:?} as {axes:?}"), vec![unit(shape)], |x| x[0].transpose(axes))
     };
     all.map(case).into()
 }

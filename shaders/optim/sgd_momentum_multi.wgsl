@@ -1,6 +1,6 @@
 // sgd_momentum of seven arrays. Four elements per invocation.
 
-#import each4_of_seven
+#import each4_multi
 #import sgd_momentum
 
 struct Params {
@@ -32,7 +32,7 @@ struct Params {
 @group(0) @binding(21) var<storage, read_write> velocity6: array<vec4f>;
 @group(0) @binding(22) var<storage, read> rate: array<f32>;
 
-fn make(which: u32, i: u32) {
+fn compute(which: u32, i: u32) {
     switch which {
         case 0: {
             let after = moved(p0[i], grad0[i], velocity0[i]);

@@ -1,14 +1,14 @@
 //! Moving averages, in place.
 
 use crate::ops::optim::update::{LENS, Rule, Update};
-use crate::{cpu::*, graph::*, launch::*, testing::*};
+use crate::{cpu::*, graph::*, launch::*};
 
-/// The rule of [`Tensor::average`].
+/// The rule of [`Tensor::lerp`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Average;
+pub struct Lerp;
 
-impl Rule for Average {
-    const NAME: &'static str = "average";
+impl Rule for Lerp {
+    const NAME: &'static str = "lerp";
     const FLOPS: u64 = 3;
     const RATES: usize = 1;
 
@@ -17,7 +17,7 @@ impl Rule for Average {
     }
 
     fn kernels(&self) -> [&'static str; 2] {
-        ["average", "average_seven"]
+        ["lerp", "lerp_multi"]
     }
 
     fn constants(&self, launch: Launch) -> Launch {
@@ -47,20 +47,20 @@ impl<'g> Tensor<'g> {
     ///
     /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
     #[track_caller]
-    pub fn average(self, x: Tensor<'g>, share: Tensor<'g>) -> Tensor<'g> {
-        let [y] = self.graph().apply(Update::new(Average), &[self, x, share]);
+    pub fn lerp(self, x: Tensor<'g>, share: Tensor<'g>) -> Tensor<'g> {
+        let [y] = self.graph().apply(Update::new(Lerp), &[self, x, share]);
         y
     }
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |lens: &[usize]| {
         let mut x: Vec<_> = lens.iter().flat_map(|&len| vec![unit(&[len]); 2]).collect();
         x.push(range(&[1], 0.1, 0.2));
-        let case = Case::new(format!("average {lens:?}"), x, |x| {
+        let case = TestCase::new(format!("lerp {lens:?}"), x, |x| {
             let (arrays, share) = x.split_at(x.len() - 1);
-            Ok(arrays.chunks(2).map(|x| x[0].average(x[1], share[0])).collect())
+            Ok(arrays.chunks(2).map(|x| x[0].lerp(x[1], share[0])).collect())
         });
         case.order(0)
     };

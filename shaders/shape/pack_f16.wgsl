@@ -29,7 +29,7 @@ fn half(v: f32) -> u32 {
     return sign | (down + select(0u, 1u, rest > tie || (rest == tie && (down & 1u) == 1u)));
 }
 
-fn make(i: u32) {
+fn compute(i: u32) {
     var word = half(x[2 * i]);
     if 2 * i + 1 < params.floats { word |= half(x[2 * i + 1]) << 16; }
     y[i] = word;

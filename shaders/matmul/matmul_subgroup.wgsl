@@ -1,4 +1,4 @@
 // y[i, j] = Σₖ a[i, k] b[k, j] (+ bias[j]) for each batch, on software adapters with subgroups.
 
-#import lanes
+#import subgroup
 #import matmul_rows

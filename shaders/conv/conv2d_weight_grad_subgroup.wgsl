@@ -1,5 +1,5 @@
 // dw = x ⋆ᵀ ct, on software adapters with subgroups.
 
-#import lanes
-#import singles
+#import subgroup
+#import single_elements
 #import conv2d_weight_grad_rows

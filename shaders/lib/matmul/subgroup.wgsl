@@ -1,8 +1,8 @@
 // The loop of a matrix product for software adapters with subgroups: y[i, j] = Σₖ a[i, k] b[k, j], for each batch.
 // Eight invocations of one subgroup make 32 × 16 or 32 × 32 outputs in registers, four rows each. Rows of a are loaded by
 // the one that has them; b is loaded once by all together, each a piece, and goes around. Sums are added up in the order
-// of tiles.wgsl, which says what the kernel defines. Segments are multiples of four long, or gone through by fours where the
-// kernel imports singles in place of runs, and a is loaded by fours.
+// of tiles.wgsl, which says what the kernel defines. Segments are multiples of four long, or gone through by vec4s where the
+// kernel imports singles in place of runs, and a is loaded by vec4s.
 
 #import four_rows
 
@@ -13,36 +13,36 @@ override WIDE: bool = false;
 struct Sums { c0: mat4x4f, c1: mat4x4f, c2: mat4x4f, c3: mat4x4f, d0: mat4x4f, d1: mat4x4f, d2: mat4x4f, d3: mat4x4f }
 
 // What an invocation loads of sixteen columns at four k. If neighbours along k are loaded at once, those of column lane, and
-// of eight columns later; else fours of columns (lane / 4, lane % 4) at (k, j), and at two k later.
+// of eight columns later; else vec4s of columns (lane / 4, lane % 4) at (k, j), and at two k later.
 struct Piece { v: vec4f, w: vec4f }
 
 // The columns of a piece, from column 0.
 struct Columns { v: vec4u, w: vec4u }
 
 fn place_columns(lane: u32, j: u32) -> Columns {
-    if B_QUADS == 1 {
+    if B_VEC4S == 1 {
         return Columns(vec4u(min(j + lane, params.n - 1) * b_j()), vec4u(min(j + lane + 8, params.n - 1) * b_j()));
     }
     let first = j + lane % 4 * 4;
     var columns = vec4u(min(first, params.n - 4));
-    if B_QUADS == 0 { columns = min(vec4u(first) + vec4u(0, 1, 2, 3), vec4u(params.n - 1)) * b_j(); }
+    if B_VEC4S == 0 { columns = min(vec4u(first) + vec4u(0, 1, 2, 3), vec4u(params.n - 1)) * b_j(); }
     let v = columns + vec4u(lane / 4 * b_k());
     return Columns(v, v + vec4u(2 * b_k()));
 }
 
 fn load_columns(at: vec4u) -> vec4f {
-    if B_QUADS == 0 { return vec4f(load_b(at.x), load_b(at.y), load_b(at.z), load_b(at.w)); }
+    if B_VEC4S == 0 { return vec4f(load_b(at.x), load_b(at.y), load_b(at.z), load_b(at.w)); }
     return load_b4(at.x);
 }
 
 fn piece(columns: Columns, column0: u32, k: u32) -> Piece {
-    let at = vec4u(column0 + select(k * b_k(), k, B_QUADS == 1));
+    let at = vec4u(column0 + select(k * b_k(), k, B_VEC4S == 1));
     return Piece(load_columns(columns.v + at), load_columns(columns.w + at));
 }
 
 // b of four columns, at four k. Whose numbers go around must be constants, so the four blocks are written out.
 fn block0(b: Piece) -> mat4x4f {
-    if B_QUADS != 1 {
+    if B_VEC4S != 1 {
         return mat4x4f(subgroupBroadcast(b.v, 0u), subgroupBroadcast(b.v, 4u),
                        subgroupBroadcast(b.w, 0u), subgroupBroadcast(b.w, 4u));
     }
@@ -51,7 +51,7 @@ fn block0(b: Piece) -> mat4x4f {
 }
 
 fn block1(b: Piece) -> mat4x4f {
-    if B_QUADS != 1 {
+    if B_VEC4S != 1 {
         return mat4x4f(subgroupBroadcast(b.v, 1u), subgroupBroadcast(b.v, 5u),
                        subgroupBroadcast(b.w, 1u), subgroupBroadcast(b.w, 5u));
     }
@@ -60,7 +60,7 @@ fn block1(b: Piece) -> mat4x4f {
 }
 
 fn block2(b: Piece) -> mat4x4f {
-    if B_QUADS != 1 {
+    if B_VEC4S != 1 {
         return mat4x4f(subgroupBroadcast(b.v, 2u), subgroupBroadcast(b.v, 6u),
                        subgroupBroadcast(b.w, 2u), subgroupBroadcast(b.w, 6u));
     }
@@ -69,7 +69,7 @@ fn block2(b: Piece) -> mat4x4f {
 }
 
 fn block3(b: Piece) -> mat4x4f {
-    if B_QUADS != 1 {
+    if B_VEC4S != 1 {
         return mat4x4f(subgroupBroadcast(b.v, 3u), subgroupBroadcast(b.v, 7u),
                        subgroupBroadcast(b.w, 3u), subgroupBroadcast(b.w, 7u));
     }
@@ -79,7 +79,7 @@ fn block3(b: Piece) -> mat4x4f {
 
 // Sums with those of four k more, which are added up before, or else one by one.
 fn add_up(sums: mat4x4f, b: mat4x4f, a: mat4x4f) -> mat4x4f {
-    if A_QUADS == 1 || B_QUADS == 1 { return sums + b * a; }
+    if A_VEC4S == 1 || B_VEC4S == 1 { return sums + b * a; }
     let by_k = transpose(a);
     return sums + outer(b[0], by_k[0]) + outer(b[1], by_k[1]) + outer(b[2], by_k[2]) + outer(b[3], by_k[3]);
 }

@@ -1,5 +1,5 @@
 // The loop over seven arrays of params.len0 … params.len6 elements, four to an invocation, each in workgroups of its own; the
-// kernel defines params and make, which makes elements 4 i to 4 i + 3 of an array. Buffers end at multiples of four elements.
+// kernel defines params and compute, which makes elements 4 i to 4 i + 3 of an array. Buffers end at multiples of four elements.
 
 #import index
 
@@ -14,7 +14,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let own = (lens[which] + 4 * LANES - 1) / (4 * LANES);
         if at < own {
             let i = at * LANES + lane;
-            if 4 * i < lens[which] { make(which, i); }
+            if 4 * i < lens[which] { compute(which, i); }
             return;
         }
         at -= own;

@@ -3,16 +3,16 @@
 use half::f16;
 use rayon::prelude::*;
 
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
-/// The op of [`Tensor::half`].
+/// The op of [`Tensor::pack_f16`].
 #[derive(Debug, PartialEq)]
-pub struct Half;
+pub struct PackF16;
 
 /// Elements that are turned at once.
 pub(crate) const BLOCK: usize = SERIAL / 2;
 
-impl Half {
+impl PackF16 {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let block = |(x, y): (&[F], &mut [u32])| {
             let mut halves = [f16::ZERO; BLOCK];
@@ -25,20 +25,20 @@ impl Half {
     }
 }
 
-impl Op for Half {
+impl Op for PackF16 {
     cpu!();
 
     fn name(&self) -> &'static str {
-        "half"
+        "pack_f16"
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        expect_dtypes("half", x, &[DType::F32])?;
+        expect_dtypes("pack_f16", x, &[DType::F32])?;
         Ok(vec![Type { shape: vec![x[0].count().div_ceil(2)], dtype: DType::F16x2 }])
     }
 
     fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
-        Launch::new("half", y[0].count().div_ceil(64))
+        Launch::new("pack_f16", y[0].count().div_ceil(64))
             .params([y[0].count(), x[0].count()].map(word))
             .bind([Bind::In(0), Bind::Out(0)])
             .into()
@@ -56,7 +56,7 @@ impl Op for Half {
 
 impl<'g> Tensor<'g> {
     /// The floats of `x` as 16-bit floats (IEEE 754 binary16), two to a word, the first in the low half; a last half without
-    /// a float is 0. [`Tensor::float`] takes them back.
+    /// a float is 0. [`Tensor::unpack_f16`] takes them back.
     ///
     /// | | shape | range |
     /// |---|---|---|
@@ -64,13 +64,13 @@ impl<'g> Tensor<'g> {
     /// | y | `[⌈count/2⌉]`, f16x2 | |
     ///
     /// Rounded to nearest, ties to even, to multiples of 2⁻²⁴ below 2⁻¹⁴: the same bits on every device. A derivative sees
-    /// the identity in `float(half(x))` (straight through, Bengio et al. 2013), which errs by 2⁻¹¹ of `x` where that is
+    /// the identity in `unpack_f16(pack_f16(x))` (straight through, Bengio et al. 2013), which errs by 2⁻¹¹ of `x` where that is
     /// normal.
     ///
     /// Broken by indices ([`Error::DType`](crate::Error::DType)).
     #[track_caller]
-    pub fn half(self) -> Tensor<'g> {
-        self.apply(Half)
+    pub fn pack_f16(self) -> Tensor<'g> {
+        self.apply(PackF16)
     }
 }
 
@@ -87,15 +87,16 @@ pub(crate) fn floats(len: usize) -> Vec<f32> {
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
-    let exact =
-        |len: usize| Case::one(format!("half {len}"), vec![Sample::Exact(vec![len], floats(len))], |x| x[0].half());
-    let mut all: Vec<Case> = [1, 2, 127, 128, 129, 20_003].map(exact).into();
-    all.push(Case::one("half of [3, 5, 7]", vec![range(&[3, 5, 7], -2.0, 2.0)], |x| x[0].half()));
+pub(crate) fn cases() -> Vec<TestCase> {
+    let exact = |len: usize| {
+        TestCase::one(format!("pack_f16 {len}"), vec![Generator::Exact(vec![len], floats(len))], |x| x[0].pack_f16())
+    };
+    let mut all: Vec<TestCase> = [1, 2, 127, 128, 129, 20_003].map(exact).into();
+    all.push(TestCase::one("pack_f16 of [3, 5, 7]", vec![range(&[3, 5, 7], -2.0, 2.0)], |x| x[0].pack_f16()));
     all.into_iter().map(|case| case.tolerance(0.0).order(0)).collect()
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
-    vec![Case::one("[1048579]", vec![range(&[1_048_579], -2.0, 2.0)], |x| x[0].half()).tolerance(0.0)]
+pub(crate) fn timed() -> Vec<TestCase> {
+    vec![TestCase::one("[1048579]", vec![range(&[1_048_579], -2.0, 2.0)], |x| x[0].pack_f16()).tolerance(0.0)]
 }

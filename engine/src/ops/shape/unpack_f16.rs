@@ -3,17 +3,17 @@
 use half::f16;
 use rayon::prelude::*;
 
-use crate::ops::shape::half::{BLOCK, floats};
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::ops::shape::pack_f16::{BLOCK, floats};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
-/// The op of [`Tensor::float`].
+/// The op of [`Tensor::unpack_f16`].
 #[derive(Debug, PartialEq)]
-pub struct Float {
+pub struct UnpackF16 {
     /// Extents of the result.
     pub shape: Shape,
 }
 
-impl Float {
+impl UnpackF16 {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let block = |(x, y): (&[u32], &mut [F])| {
             let mut halves = [f16::ZERO; BLOCK];
@@ -26,25 +26,25 @@ impl Float {
     }
 }
 
-impl Op for Float {
+impl Op for UnpackF16 {
     cpu!();
 
     fn name(&self) -> &'static str {
-        "float"
+        "unpack_f16"
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
         let dtype = x.first().map_or(DType::F16x2, |x| x.dtype);
-        expect_dtypes("float", x, &[if dtype == DType::U32 { dtype } else { DType::F16x2 }])?;
+        expect_dtypes("unpack_f16", x, &[if dtype == DType::U32 { dtype } else { DType::F16x2 }])?;
         let words = shape::count(&self.shape).div_ceil(2);
         if x[0].shape != [words] {
-            return Err(shape_error("float", format!("[{words}] words for {:?}", self.shape), x));
+            return Err(shape_error("unpack_f16", format!("[{words}] words for {:?}", self.shape), x));
         }
         Ok(vec![Type::f32(self.shape.clone())])
     }
 
     fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
-        Launch::new("float", x[0].count().div_ceil(64))
+        Launch::new("unpack_f16", x[0].count().div_ceil(64))
             .params([x[0].count(), y[0].count()].map(word))
             .bind([Bind::In(0), Bind::Out(0)])
             .into()
@@ -60,32 +60,32 @@ impl Op for Float {
 }
 
 impl<'g> Tensor<'g> {
-    /// The floats that words of [`Tensor::half`] stand for, in this shape; exact.
+    /// The floats that words of [`Tensor::pack_f16`] stand for, in this shape; exact.
     ///
     /// Broken by a shape that has neither twice as many elements as there are words nor one fewer
     /// ([`Error::Shape`](crate::Error::Shape)), and by words that are neither f16x2 nor u32 with the same bits ([`Error::DType`](crate::Error::DType)).
     #[track_caller]
-    pub fn float(self, shape: &[usize]) -> Tensor<'g> {
-        self.apply(Float { shape: shape.to_vec() })
+    pub fn unpack_f16(self, shape: &[usize]) -> Tensor<'g> {
+        self.apply(UnpackF16 { shape: shape.to_vec() })
     }
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<TestCase> {
     let case = |shape: &[usize]| {
         let len = shape::count(shape);
         let halves: Vec<u16> = floats(len + 1).into_iter().map(|v| f16::from_f32(v).to_bits()).collect();
         let words = halves.chunks_exact(2).map(|pair| u32::from(pair[0]) | u32::from(pair[1]) << 16);
         let shape = shape.to_vec();
-        let x = vec![Sample::Words(words.collect())];
-        Case::one(format!("float {shape:?}"), x, move |x| x[0].float(&shape)).tolerance(0.0).order(0)
+        let x = vec![Generator::Words(words.collect())];
+        TestCase::one(format!("unpack_f16 {shape:?}"), x, move |x| x[0].unpack_f16(&shape)).tolerance(0.0).order(0)
     };
     vec![case(&[1]), case(&[2]), case(&[127]), case(&[4, 32]), case(&[3, 43]), case(&[20_003])]
 }
 
 /// Its timed cases.
-pub(crate) fn timed() -> Vec<Case> {
+pub(crate) fn timed() -> Vec<TestCase> {
     let one = u32::from(f16::ONE.to_bits());
-    let x = vec![Sample::Words(vec![one | one << 16; 524_290])];
-    vec![Case::one("[1048579]", x, |x| x[0].float(&[1_048_579])).tolerance(0.0)]
+    let x = vec![Generator::Words(vec![one | one << 16; 524_290])];
+    vec![TestCase::one("[1048579]", x, |x| x[0].unpack_f16(&[1_048_579])).tolerance(0.0)]
 }

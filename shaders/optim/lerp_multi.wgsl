@@ -1,11 +1,10 @@
-// running_variance of seven arrays. Four elements per invocation.
+// lerp of seven arrays. Four elements per invocation.
 
-#import each4_of_seven
-#import running_variance
+#import each4_multi
+#import lerp
 
 struct Params {
     len0: u32, len1: u32, len2: u32, len3: u32, len4: u32, len5: u32, len6: u32,
-    unbiased: f32, eps: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -25,7 +24,7 @@ struct Params {
 @group(0) @binding(14) var<storage, read> x6: array<vec4f>;
 @group(0) @binding(15) var<storage, read> share: array<f32>;
 
-fn make(which: u32, i: u32) {
+fn compute(which: u32, i: u32) {
     switch which {
         case 0: { y0[i] = moved(y0[i], x0[i]); }
         case 1: { y1[i] = moved(y1[i], x1[i]); }

@@ -10,7 +10,7 @@ use crate::{
 
 /// How an operand is drawn; the same numbers on every machine.
 #[derive(Debug, Clone)]
-pub enum Sample {
+pub enum Generator {
     /// Uniform between the bounds.
     Range(Shape, f64, f64),
     /// Uniform in absolute value between the bounds, with either sign: away from a kink at zero.
@@ -23,39 +23,40 @@ pub enum Sample {
     Words(Vec<u32>),
 }
 
-/// Drawn operands: floats rounded to f32, or indices.
+/// OperandData operands: floats rounded to f32, or indices.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Drawn {
+pub enum OperandData {
     /// For an f32 operand.
     Float(Vec<f32>),
     /// For a u32 operand.
     Index(Vec<u32>),
 }
 
-impl Sample {
+impl Generator {
     /// The operand's type.
     pub fn ty(&self) -> Type {
         match self {
-            Sample::Range(s, ..) | Sample::Away(s, ..) | Sample::Exact(s, _) => Type::f32(s.clone()),
-            Sample::Below(s, _) => Type::u32(s.clone()),
-            Sample::Words(w) => Type::u32(vec![w.len()]),
+            Generator::Range(s, ..) | Generator::Away(s, ..) | Generator::Exact(s, _) => Type::f32(s.clone()),
+            Generator::Below(s, _) => Type::u32(s.clone()),
+            Generator::Words(w) => Type::u32(vec![w.len()]),
         }
     }
 
     /// The operand, drawn from the stream of this number.
-    pub fn draw(&self, stream: u32) -> Drawn {
+    pub fn draw(&self, stream: u32) -> OperandData {
         let unit = |i: usize| f64::from(philox([i as u32, stream, 0, 0], [7, 0])[0]) / 4_294_967_296.0;
         let sign = |i: usize| if philox([i as u32, stream, 1, 0], [7, 0])[0] & 1 == 0 { 1.0 } else { -1.0 };
-        let floats = |f: &dyn Fn(usize) -> f64| Drawn::Float((0..self.ty().count()).map(|i| f(i) as f32).collect());
+        let floats =
+            |f: &dyn Fn(usize) -> f64| OperandData::Float((0..self.ty().count()).map(|i| f(i) as f32).collect());
         match self {
-            Sample::Range(_, lo, hi) => floats(&|i| lo + (hi - lo) * unit(i)),
-            Sample::Away(_, lo, hi) => floats(&|i| sign(i) * (lo + (hi - lo) * unit(i))),
-            Sample::Below(s, below) => {
+            Generator::Range(_, lo, hi) => floats(&|i| lo + (hi - lo) * unit(i)),
+            Generator::Away(_, lo, hi) => floats(&|i| sign(i) * (lo + (hi - lo) * unit(i))),
+            Generator::Below(s, below) => {
                 let below = f64::from(*below);
-                Drawn::Index((0..crate::tensor::shape::count(s)).map(|i| (unit(i) * below) as u32).collect())
+                OperandData::Index((0..crate::tensor::shape::count(s)).map(|i| (unit(i) * below) as u32).collect())
             }
-            Sample::Exact(_, x) => Drawn::Float(x.clone()),
-            Sample::Words(w) => Drawn::Index(w.clone()),
+            Generator::Exact(_, x) => OperandData::Float(x.clone()),
+            Generator::Words(w) => OperandData::Index(w.clone()),
         }
     }
 }
@@ -64,60 +65,60 @@ type Build = Arc<dyn for<'g> Fn(&[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> + Send
 
 /// One case: operands, the graph on them, and how well and how often it must hold.
 #[derive(Clone)]
-pub struct Case {
+pub struct TestCase {
     /// Op and sizes, for messages.
     pub what: String,
     /// The operands.
-    pub x: Vec<Sample>,
+    pub x: Vec<Generator>,
     /// Adds the op to the graph of the operands.
     pub build: Build,
-    /// Largest error of the device against the twin, relative to the largest `|y|`.
+    /// Largest error of the device against the reference, relative to the largest `|y|`.
     pub tolerance: f64,
     /// How often the op may be differentiated: 0, 1, or 2 for any number of times.
     pub order: u8,
 }
 
-impl std::fmt::Debug for Case {
+impl std::fmt::Debug for TestCase {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.write_str(&self.what)
     }
 }
 
-impl Case {
+impl TestCase {
     /// A case with tolerance 1e-6, differentiable any number of times.
     pub fn new(
-        what: impl Into<String>, x: Vec<Sample>,
+        what: impl Into<String>, x: Vec<Generator>,
         build: impl for<'g> Fn(&[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> + Send + Sync + 'static,
     ) -> Self {
-        Case { what: what.into(), x, build: Arc::new(build), tolerance: 1e-6, order: 2 }
+        TestCase { what: what.into(), x, build: Arc::new(build), tolerance: 1e-6, order: 2 }
     }
 
-    /// [`Case::new`] of an op with one result.
+    /// [`TestCase::new`] of an op with one result.
     pub fn one(
-        what: impl Into<String>, x: Vec<Sample>,
+        what: impl Into<String>, x: Vec<Generator>,
         build: impl for<'g> Fn(&[Tensor<'g>]) -> Tensor<'g> + Send + Sync + 'static,
     ) -> Self {
-        Case::new(what, x, move |x| Ok(vec![build(x)]))
+        TestCase::new(what, x, move |x| Ok(vec![build(x)]))
     }
 
     /// With this tolerance.
     pub fn tolerance(self, tolerance: f64) -> Self {
-        Case { tolerance, ..self }
+        TestCase { tolerance, ..self }
     }
 
     /// Differentiable this often.
     pub fn order(self, order: u8) -> Self {
-        Case { order, ..self }
+        TestCase { order, ..self }
     }
 }
 
 /// Uniform in a range.
-pub(crate) fn range(shape: &[usize], lo: f64, hi: f64) -> Sample {
-    Sample::Range(shape.to_vec(), lo, hi)
+pub(crate) fn range(shape: &[usize], lo: f64, hi: f64) -> Generator {
+    Generator::Range(shape.to_vec(), lo, hi)
 }
 
 /// Standard test operand: uniform in ±1.
-pub(crate) fn unit(shape: &[usize]) -> Sample {
+pub(crate) fn unit(shape: &[usize]) -> Generator {
     range(shape, -1.0, 1.0)
 }
 
@@ -145,10 +146,10 @@ impl Domain {
         Domain { extremes: extremes.to_vec(), ..self }
     }
 
-    fn sample(&self, shape: &[usize]) -> Sample {
+    fn sample(&self, shape: &[usize]) -> Generator {
         match self.away {
-            true => Sample::Away(shape.to_vec(), self.lo, self.hi),
-            false => Sample::Range(shape.to_vec(), self.lo, self.hi),
+            true => Generator::Away(shape.to_vec(), self.lo, self.hi),
+            false => Generator::Range(shape.to_vec(), self.lo, self.hi),
         }
     }
 }
@@ -166,7 +167,7 @@ pub(crate) fn constant(name: &str) -> f64 {
 /// The cases of a pointwise op: lengths around a workgroup, broadcasting from either side, extremes.
 pub(crate) fn pointwise<const N: usize>(
     name: &str, order: u8, domains: [Domain; N], apply: for<'g> fn(&[Tensor<'g>]) -> Tensor<'g>,
-) -> Vec<Case> {
+) -> Vec<TestCase> {
     let mut shapes: Vec<[Shape; N]> = [1, 255, 256, 257, 1031].map(|len| std::array::from_fn(|_| vec![len])).to_vec();
     if N > 1 {
         let last = |shape: &[usize]| -> [Shape; N] {
@@ -174,16 +175,16 @@ pub(crate) fn pointwise<const N: usize>(
         };
         shapes.extend([last(&[7]), last(&[5, 1]), last(&[]), last(&[3, 1, 7]), last(&[1, 1, 1])]);
         shapes.push(std::array::from_fn(|n| if n == 0 { vec![5, 1, 1] } else { vec![67, 1, 3, 9] }));
-        // Runs in fours, of which the last operand has all or one.
+        // Runs in vec4s, of which the last operand has all or one.
         for shape in [vec![5, 8], vec![5, 1]] {
             shapes.push(std::array::from_fn(|n| if n == N - 1 { shape.clone() } else { vec![3, 5, 8] }));
         }
     }
-    let mut cases: Vec<Case> = shapes
+    let mut cases: Vec<TestCase> = shapes
         .iter()
         .map(|shapes| {
             let x = domains.iter().zip(shapes).map(|(d, s)| d.sample(s)).collect();
-            Case::one(format!("{name} {shapes:?}"), x, apply).order(order)
+            TestCase::one(format!("{name} {shapes:?}"), x, apply).order(order)
         })
         .collect();
     let most = domains.iter().map(|d| d.extremes.len()).max().unwrap_or(0);
@@ -192,10 +193,10 @@ pub(crate) fn pointwise<const N: usize>(
             .iter()
             .map(|d| match d.extremes.as_slice() {
                 [] => d.sample(&[most]),
-                x => Sample::Exact(vec![most], x.iter().copied().cycle().take(most).collect()),
+                x => Generator::Exact(vec![most], x.iter().copied().cycle().take(most).collect()),
             })
             .collect();
-        cases.push(Case::one(format!("{name} extremes"), x, apply).order(0));
+        cases.push(TestCase::one(format!("{name} extremes"), x, apply).order(0));
     }
     cases
 }

@@ -1,27 +1,27 @@
 //! The mean over the parts of a batch, each by its share of the samples.
 
 use crate::ops::reduce::frame;
-use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*, testing::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
-/// The op of [`Tensor::mean_of_parts`].
+/// The op of [`Tensor::cross_batch_mean`].
 #[derive(Debug, PartialEq)]
-pub struct MeanOfParts;
+pub struct CrossBatchMean;
 
-impl MeanOfParts {
+impl CrossBatchMean {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         y[0].copy_from(x[0].data);
     }
 }
 
-impl Op for MeanOfParts {
+impl Op for CrossBatchMean {
     cpu!();
 
     fn name(&self) -> &'static str {
-        "mean_of_parts"
+        "cross_batch_mean"
     }
 
     fn infer(&self, x: &[&Type]) -> Result<Vec<Type>> {
-        expect_dtypes("mean_of_parts", x, &[DType::F32])?;
+        expect_dtypes("cross_batch_mean", x, &[DType::F32])?;
         Ok(vec![x[0].clone()])
     }
 
@@ -38,11 +38,11 @@ impl Op for MeanOfParts {
     }
 
     fn batched<'g>(&self, x: Stacked<'_, 'g>) -> Result<Option<Vec<Tensor<'g>>>> {
-        Ok(Some(vec![x.x[0].mean_of_parts()]))
+        Ok(Some(vec![x.x[0].cross_batch_mean()]))
     }
 
     fn vjp<'g>(&self, _: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
-        Ok(Some(vec![ct[0].map(Tensor::mean_of_parts)]))
+        Ok(Some(vec![ct[0].map(Tensor::cross_batch_mean)]))
     }
 
     fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
@@ -60,8 +60,8 @@ impl<'g> Tensor<'g> {
     ///
     /// Broken by indices ([`Error::DType`](crate::Error::DType)).
     #[track_caller]
-    pub fn mean_of_parts(self) -> Tensor<'g> {
-        self.apply(MeanOfParts)
+    pub fn cross_batch_mean(self) -> Tensor<'g> {
+        self.apply(CrossBatchMean)
     }
 
     /// [`Tensor::batch_norm`] of a batch of which the graph has a part, with the statistics of all parts.
@@ -72,25 +72,26 @@ impl<'g> Tensor<'g> {
     ///
     /// Broken by shapes that do not match ([`Error::Shape`](crate::Error::Shape)).
     #[track_caller]
-    pub fn batch_norm_of_parts(self, [gamma, beta]: [Tensor<'g>; 2], eps: f64) -> Tensor<'g> {
+    pub fn batch_norm_cross_batch(self, [gamma, beta]: [Tensor<'g>; 2], eps: f64) -> Tensor<'g> {
         let mut axes = frame::axes(self);
         axes.pop();
-        let center = self.mean(&axes).mean_of_parts().stop_gradient();
+        let center = self.mean(&axes).cross_batch_mean().stop_gradient();
         let deviation = self - center;
-        let rest = deviation.mean(&axes).mean_of_parts();
-        let variance = (deviation * deviation).mean(&axes).mean_of_parts() - rest * rest;
+        let rest = deviation.mean(&axes).cross_batch_mean();
+        let variance = (deviation * deviation).mean(&axes).cross_batch_mean() - rest * rest;
         (self - (center + rest)) * ((variance + eps).rsqrt() * gamma) + beta
     }
 }
 
 /// Its test cases.
-pub(crate) fn cases() -> Vec<Case> {
-    let case =
-        |shape: &[usize]| Case::one(format!("mean_of_parts {shape:?}"), vec![unit(shape)], |x| x[0].mean_of_parts());
+pub(crate) fn cases() -> Vec<TestCase> {
+    let case = |shape: &[usize]| {
+        TestCase::one(format!("cross_batch_mean {shape:?}"), vec![unit(shape)], |x| x[0].cross_batch_mean())
+    };
     let x = vec![unit(&[5, 3, 7]), unit(&[7]), unit(&[7])];
     vec![
         case(&[7]),
         case(&[3, 5, 67]),
-        Case::one("batch_norm_of_parts", x, |x| x[0].batch_norm_of_parts([x[1], x[2]], 1e-2)).tolerance(1e-5),
+        TestCase::one("batch_norm_cross_batch", x, |x| x[0].batch_norm_cross_batch([x[1], x[2]], 1e-2)).tolerance(1e-5),
     ]
 }

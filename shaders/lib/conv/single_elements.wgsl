@@ -1,5 +1,5 @@
 // The left factor of a matrix product for software adapters with subgroups whose summed axis is a list of segments of one
-// element, gone through four at a time. Four rows are loaded at once (A_QUADS is 2), and those of four segments together.
+// element, gone through four at a time. Four rows are loaded at once (A_VEC4S is 2), and those of four segments together.
 
 #import four_rows
 

@@ -1,6 +1,6 @@
 // sgd of seven arrays. Four elements per invocation.
 
-#import each4_of_seven
+#import each4_multi
 #import sgd
 
 struct Params {
@@ -25,7 +25,7 @@ struct Params {
 @group(0) @binding(14) var<storage, read> grad6: array<vec4f>;
 @group(0) @binding(15) var<storage, read> rate: array<f32>;
 
-fn make(which: u32, i: u32) {
+fn compute(which: u32, i: u32) {
     switch which {
         case 0: { p0[i] = moved(p0[i], grad0[i]); }
         case 1: { p1[i] = moved(p1[i], grad1[i]); }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hillshade::engine::{Class, Conv, Gpu, Graph, Options, Program, Result, Session, Tensor, Variant, block_on};
+use hillshade::engine::{Class, Conv, GemmVariant, Gpu, Graph, Options, Program, Result, Session, Tensor, block_on};
 
 type Build = for<'g> fn([Tensor<'g>; 2]) -> Tensor<'g>;
 
@@ -68,7 +68,7 @@ fn ladder(c: &mut Criterion) {
         let mut group = c.benchmark_group(row.name);
         group.sample_size(10);
         let mut seen = Vec::new();
-        for variant in Variant::all() {
+        for variant in GemmVariant::all() {
             let gpu = open(Some(variant)).expect("an adapter");
             if gpu.products().is_none() {
                 continue;
@@ -94,7 +94,7 @@ fn ladder(c: &mut Criterion) {
     }
 }
 
-fn options(products: Option<Variant>) -> Options {
+fn options(products: Option<GemmVariant>) -> Options {
     let adapter = std::env::var("HILLSHADE_ADAPTER").ok().filter(|name| !name.is_empty());
     Options { adapter, class: Some(Class::GPU), products, ..Options::default() }
 }

@@ -1,4 +1,4 @@
 // dx = ct ⋆ᵀ w, on software adapters with subgroups.
 
-#import lanes
+#import subgroup
 #import conv2d_input_grad_rows

@@ -1,7 +1,7 @@
 // y ← y + share (x - y), in place. Four elements per invocation.
 
 #import each4
-#import average
+#import lerp
 
 struct Params { len: u32 }
 
@@ -10,6 +10,6 @@ struct Params { len: u32 }
 @group(0) @binding(2) var<storage, read> x: array<vec4f>;
 @group(0) @binding(3) var<storage, read> share: array<f32>;
 
-fn make(i: u32) {
+fn compute(i: u32) {
     y[i] = moved(y[i], x[i]);
 }

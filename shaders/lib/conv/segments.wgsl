@@ -8,7 +8,7 @@ fn segment_after(segment: vec3u) -> vec3u { return after(segment, segment_extent
 
 fn place_rows(batch: u32, rows: Rows, segment: vec3u) -> Fours {
     var at: vec4u;
-    if A_QUADS == 2 {
+    if A_VEC4S == 2 {
         at = vec4u(place_a(batch, rows.c0, segment));
     } else {
         at = vec4u(place_a(batch, rows.c0, segment), place_a(batch, rows.c1, segment),
@@ -21,14 +21,14 @@ fn place_rows(batch: u32, rows: Rows, segment: vec3u) -> Fours {
 // a of four rows at one k.
 fn a_column(rows: Fours, k: u32) -> vec4f {
     let at = rows.at + vec4u(k * a_k());
-    if A_QUADS == 2 { return select(load_a4(at.x), vec4f(), rows.outside); }
+    if A_VEC4S == 2 { return select(load_a4(at.x), vec4f(), rows.outside); }
     let v = vec4f(load_a(at.x), load_a(at.y), load_a(at.z), load_a(at.w));
     return select(v, vec4f(), rows.outside);
 }
 
 // a of four rows, each at four k.
 fn a_block(rows: Fours, k: u32) -> mat4x4f {
-    if A_QUADS == 1 {
+    if A_VEC4S == 1 {
         return mat4x4f(select(load_a4(rows.at.x + k), vec4f(), rows.outside.x),
                        select(load_a4(rows.at.y + k), vec4f(), rows.outside.y),
                        select(load_a4(rows.at.z + k), vec4f(), rows.outside.z),

@@ -1,6 +1,6 @@
 // adam of seven arrays. Four elements per invocation.
 
-#import each4_of_seven
+#import each4_multi
 #import adam
 
 struct Params {
@@ -39,7 +39,7 @@ struct Params {
 @group(0) @binding(28) var<storage, read_write> v6: array<vec4f>;
 @group(0) @binding(29) var<storage, read> rates: array<f32>;
 
-fn make(which: u32, i: u32) {
+fn compute(which: u32, i: u32) {
     switch which {
         case 0: {
             let after = moved(p0[i], grad0[i], m0[i], v0[i]);

@@ -16,7 +16,7 @@ fn float(half: u32) -> f32 {
     return bitcast<f32>(sign | ((a << 13) + select(0x38000000u, 0x70000000u, a >= 0x7c00u)));
 }
 
-fn make(i: u32) {
+fn compute(i: u32) {
     y[2 * i] = float(x[i] & 0xffffu);
     if 2 * i + 1 < params.floats { y[2 * i + 1] = float(x[i] >> 16); }
 }

@@ -1,4 +1,4 @@
 // y = x ⋆ w (+ bias), on software adapters with subgroups.
 
-#import lanes
+#import subgroup
 #import conv2d_rows
