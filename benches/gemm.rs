@@ -1,5 +1,4 @@
-//! The ladder of matrix products on a device that stamps its dispatches: every variant, held to the host before it is
-//! timed.
+//! The GEMM variants on a device that stamps its dispatches, each held to the host before it is timed.
 //!
 //! `HILLSHADE_ADAPTER` picks the device. Times are the device's, of the product alone; 10^9 elements are a GFLOP.
 
@@ -42,7 +41,7 @@ fn rows(software: bool) -> Vec<Row> {
     rows
 }
 
-/// Runs the product on factors that stay on the session.
+/// Runs the product on operands that stay on the session.
 fn run(session: &mut Session, row: &Row, data: &[Vec<f32>; 2]) -> Result<(Program, Vec<f32>)> {
     for (name, (shape, data)) in ["a", "b"].into_iter().zip(row.shapes.iter().zip(data)) {
         session.set(name, shape, data)?;
@@ -56,7 +55,7 @@ fn run(session: &mut Session, row: &Row, data: &[Vec<f32>; 2]) -> Result<(Progra
     Ok((program, y))
 }
 
-fn ladder(c: &mut Criterion) {
+fn variants(c: &mut Criterion) {
     let open = |products| block_on(Gpu::open_with(options(products)));
     let software = open(None).expect("an adapter").adapter().is_software();
     for row in rows(software) {
@@ -99,5 +98,5 @@ fn options(products: Option<GemmVariant>) -> Options {
     Options { adapter, class: Some(Class::GPU), products, ..Options::default() }
 }
 
-criterion_group!(benches, ladder);
+criterion_group!(benches, variants);
 criterion_main!(benches);

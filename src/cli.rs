@@ -9,7 +9,9 @@ mod folder;
 mod generate;
 mod landscape;
 mod networks;
+mod numbers;
 mod profile;
+mod results;
 mod sharpness;
 mod spectrum;
 mod statistics;
@@ -52,15 +54,15 @@ enum Command {
     Export(export::Options),
     /// Measure a loss's curvature: eigenvalues, trace and density, as numbers and as a plot.
     Spectrum(spectrum::Options),
-    /// Time one training step or one product with a curvature matrix, kernel by kernel, beside the device's ceilings.
+    /// Time one training step or one product with a curvature matrix, kernel by kernel, beside the device's roofline.
     Profile(profile::Options),
     /// Check the curvature of a network by identities that must hold for it; ends with 1 where one does not.
     Verify(verify::Options),
     /// Measure a loss along one or two directions, as numbers and as a plot.
     Landscape(landscape::Options),
-    /// Measure what steps along the gradient meet: loss, move of the gradient, effective smoothness.
+    /// Measure gradient steps of several sizes: the loss, the change of the gradient, the effective smoothness.
     Descent(descent::Options),
-    /// Measure by how much a loss rises within a radius: on average, and at worst.
+    /// Measure sharpness: by how much a loss increases within a radius, on average and in the worst case.
     Sharpness(sharpness::Options),
 }
 
@@ -77,7 +79,7 @@ enum Error {
     #[error("expected every identity to hold, found {failed} of {all} that do not")]
     Unverified { failed: usize, all: usize },
     /// The run was stopped from the keyboard, after a checkpoint.
-    #[error("stopped; go on with: hillshade train --resume {}", quoted(.0))]
+    #[error("stopped; resume with: hillshade train --resume {}", quoted(.0))]
     Stopped(PathBuf),
 }
 

@@ -103,11 +103,9 @@ impl Facts {
     pub fn add(&mut self, side: &Side, row: &Row) {
         let [adapter, driver] = side.machine();
         let ceilings = side.ceilings().map(|c| json!({ "fma": c.fma, "matmul": c.matmul, "copy": c.copy }));
-        let ideal = side.ceilings().map(|c| c.seconds(row.flops, row.bytes));
         let line = json!({
             "op": row.op, "shape": row.shape, "function": row.function, "by": side.by, "clock": row.clock,
             "adapter": adapter, "driver": driver, "flops": row.flops, "bytes": row.bytes, "ceilings": ceilings,
-            "at_ceilings": ideal,
         });
         writeln!(self.0, "{line}").expect("the target folder can be written");
     }

@@ -1,4 +1,4 @@
-//! What can go wrong, said with what was asked and what was there.
+//! The engine's errors, which say what was asked and what was there.
 
 use crate::tensor::DType;
 

@@ -136,7 +136,7 @@ ops! {
         attention_tangent + timed;
 
     /// Long short-term memory.
-    lstm []:
+    lstm [frame]:
         lstm_cell + timed,
         lstm_cell_grad + timed,
         lstm_cell_grad_tangent,
@@ -160,5 +160,6 @@ ops! {
 }
 
 pub use attention::heads::Attention;
+pub use norm::rows::LayerNorm;
 pub use optim::update::{Rule, Update};
 pub use pointwise::map::{Map, Pointwise};

@@ -1,4 +1,4 @@
-//! What is measured: a loss over samples, as a graph for any number of them.
+//! What is measured: a loss over samples, as a graph for any number of them, and its batch-norm mode.
 
 use std::{fmt, ops::Range, sync::Arc};
 

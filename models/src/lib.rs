@@ -74,12 +74,20 @@ pub(crate) mod optim {
 pub(crate) mod train {
     /// What changes a step.
     pub mod interventions {
+        pub mod accumulate;
+        pub mod average;
+        pub mod clip;
         pub mod loss_scale;
+        pub mod mixup;
         pub mod sam;
+        pub mod smoothing;
+
+        pub use {accumulate::*, average::*, clip::*, loss_scale::*, mixup::*, sam::*, smoothing::*};
     }
 
     pub mod check;
     pub mod config;
+    pub mod intervention;
     pub mod step;
     pub mod task;
     pub mod trainer;
@@ -108,5 +116,6 @@ pub use io::torch_layout::{Tensor, to_torch};
 pub use networks::{Choice, Family, Goal, Network, Setting, Takes};
 pub use nn::{Builder, Init, Layer, Loss, Mode, Norm, Param, Reparametrization, Rope, RopeBands, Rotation};
 pub use optim::{Adam, AdamW, Descent, Optimizer, Schedule, Sgd, Shape as ScheduleShape};
-pub use train::interventions::{loss_scale::LossScale, sam::Perturbation};
+pub use train::intervention::{Intervention, Pass, Step};
+pub use train::interventions::{LossScale, Perturbation};
 pub use train::{Config, Fed, LABELS, OperandData, Part, Precision, Progress, Score, Task, Trainer, Values};

@@ -1,6 +1,6 @@
 // dx = ct ⋆ᵀ w (+ ct2 ⋆ᵀ w2) (+ residual), 0 where the mask is not positive, depthwise. Pixels of a strip have equal
 // remainders by the stride, since the same taps meet them, the last of these first. params.m counts invocations, params.n
-// those of a pixel's channels, params.k a item's images.
+// those of a pixel's channels, params.k an item's images.
 
 #import conv
 #import strip

@@ -1,6 +1,6 @@
-// dw = x ⋆ᵀ ct (+ x2 ⋆ᵀ ct2), depthwise: an invocation makes ROWS × TAPS neighbouring weights of four channels, or of one
+// dw = x ⋆ᵀ ct (+ x2 ⋆ᵀ ct2), depthwise: an invocation computes ROWS × TAPS neighbouring weights of four channels, or of one
 // where these do not come in vec4s, summed over params.k_chunk rows of all images; every split of the rows writes its own
-// partial result. params.m counts invocations, params.n those of a tap's channels, params.k a item's images.
+// partial result. params.m counts invocations, params.n those of a tap's channels, params.k an item's images.
 
 #import conv
 

@@ -7,7 +7,7 @@ override RESIDUAL: bool = false;
 override MASK: bool = false;
 override RELU: bool = false;
 
-// Elements in all and of a item.
+// Elements in all and of an item.
 struct Params { len: u32, item: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -18,7 +18,7 @@ struct Params { len: u32, item: u32 }
 fn compute(i: u32) {
     var v = y[i];
     if RESIDUAL { v += residual[i]; }
-    // Members of a stack come in whole vec4s; a single one ends within the last.
+    // Items of a stack come in whole vec4s; a single one ends within the last.
     let at = select(i, i % (params.item / 4), params.item < params.len);
     if MASK { v = select(vec4f(), v, mask[at] > vec4f()); }
     if RELU { v = select(v, vec4f(), v < vec4f()); }

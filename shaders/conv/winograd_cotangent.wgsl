@@ -1,4 +1,4 @@
-// Components of tiles of 4 × 4 pixels, of cotangents [items, n, height, width, channels].
+// Winograd transform of cotangents [items, n, height, width, channels]: the components of tiles of 4 × 4 pixels.
 
 #import winograd_tiles
 #import winograd_components

@@ -1,4 +1,4 @@
-// Components of tiles of 6 × 6 pixels, of images [items, n, height, width, channels].
+// Winograd transform of images [items, n, height, width, channels]: the components of tiles of 6 × 6 pixels.
 
 #import winograd_tiles
 #import winograd_components

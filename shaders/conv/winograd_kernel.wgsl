@@ -1,5 +1,5 @@
-// Components of 3 × 3 kernels, of weights [items, 3, 3, rows, columns]. With MIRROR the weights are [items, 3, 3, columns,
-// rows], and mirrored: those of the convolution that an input gradient is.
+// Winograd transform of weights [items, 3, 3, rows, columns]: the components of 3 × 3 kernels. With MIRROR the weights are
+// [items, 3, 3, columns, rows], and mirrored: those of the convolution that an input gradient is.
 
 #import winograd_kernels
 #import winograd_components

@@ -1,5 +1,5 @@
-// Results [items, n, height, width, channels] (+ bias) (+ residual) (then 0 where mask ≤ 0, or where they are negative) of
-// sums of products; the residual has the items of the results, the mask is one for all.
+// Winograd transform back, from sums of products to results [items, n, height, width, channels] (+ bias) (+ residual)
+// (then 0 where mask ≤ 0, or where they are negative); the residual has the items of the results, the mask is one for all.
 
 #import winograd_tiles
 

@@ -1,4 +1,4 @@
-// Products of Winograd's components, on software adapters with subgroups.
+// The matrix products of Winograd's components, on software adapters with subgroups.
 
 #import subgroup
 #import winograd_rows

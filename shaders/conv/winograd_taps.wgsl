@@ -1,4 +1,4 @@
-// Gradients [items, 3, 3, rows, columns] of kernels, of sums of products, of one or two terms.
+// Winograd transform back, from sums of products of one or two terms to gradients [items, 3, 3, rows, columns] of kernels.
 
 #import winograd_kernels
 

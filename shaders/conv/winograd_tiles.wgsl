@@ -1,4 +1,4 @@
-// Products of Winograd's components, on software adapters.
+// The matrix products of Winograd's components, on software adapters.
 
 #import tiles
 #import winograd_rows

@@ -1,4 +1,4 @@
-// The loop over params.len elements, four to an invocation; the kernel defines params and compute, which makes elements
+// The loop over params.len elements, four to an invocation; the kernel defines params and compute, which computes elements
 // 4 i to 4 i + 3. Buffers end at multiples of four elements, so that the last ones need no care.
 
 #import index

@@ -1,5 +1,5 @@
-// loss = lse - logits[label], lse = log Σ e^logits, for each row; 0 for a label beyond the classes. WIDTH lanes share a row, a
-// workgroup makes LANES / WIDTH of them.
+// loss = lse - logits[label], lse = log Σ e^logits, for each row; 0 for a label beyond the classes. WIDTH lanes share a
+// row, a workgroup computes LANES / WIDTH of them.
 
 #import index
 #import math

@@ -20,7 +20,7 @@ struct Scales { s0: vec4f, s1: vec4f, s2: vec4f, s3: vec4f, s4: vec4f }
 
 fn scales_of(c: vec4u) -> Scales { return Scales(scale(0, c), scale(1, c), scale(2, c), scale(3, c), scale(4, c)); }
 
-// Scales of a item, and of its partner.
+// Scales of an item, and of its partner.
 struct Own { mean: vec4f, rstd: vec4f, item: Scales, partner: Scales }
 
 fn own(c: vec4u) -> Own {

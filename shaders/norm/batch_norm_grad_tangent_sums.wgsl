@@ -11,7 +11,7 @@
 @group(0) @binding(6) var<storage, read> dct: array<f32>;
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;
 
-// Σ g and Σ g x̂; Σ g dx, Σ dg and Σ dg x̂ of a item, and of its partner.
+// Σ g and Σ g x̂; Σ g dx, Σ dg and Σ dg x̂ of an item, and of its partner.
 struct Acc { g: vec2f, own: vec3f, partner: vec3f }
 
 fn identity() -> Acc { return Acc(); }

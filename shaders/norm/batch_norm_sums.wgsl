@@ -8,7 +8,7 @@
 @group(0) @binding(4) var<storage, read> u: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
-// Of a item, and of its partner.
+// Of an item, and of its partner.
 alias Acc = vec4f;
 
 fn identity() -> Acc { return vec4f(); }

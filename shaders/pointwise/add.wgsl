@@ -1,4 +1,4 @@
-// y = a + b, elementwise. One invocation makes four elements.
+// y = a + b, elementwise. Four elements per invocation.
 
 #import map2
 

@@ -1,4 +1,4 @@
-// y = scale·x + shift, elementwise. One invocation makes four elements.
+// y = scale·x + shift, elementwise. Four elements per invocation.
 
 #import map1
 

@@ -1,4 +1,4 @@
-// y = min(max(x, lo), hi), elementwise. One invocation makes four elements.
+// y = min(max(x, lo), hi), elementwise. Four elements per invocation.
 
 #import map1
 

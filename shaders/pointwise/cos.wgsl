@@ -1,4 +1,4 @@
-// y = cos x, elementwise. One invocation makes four elements.
+// y = cos x, elementwise. Four elements per invocation.
 
 #import map1
 #import math

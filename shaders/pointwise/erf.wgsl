@@ -1,4 +1,4 @@
-// y = erf x, elementwise. One invocation makes four elements.
+// y = erf x, elementwise. Four elements per invocation.
 
 #import map1
 #import math

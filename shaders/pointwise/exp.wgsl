@@ -1,4 +1,4 @@
-// y = eˣ, elementwise. One invocation makes four elements.
+// y = eˣ, elementwise. Four elements per invocation.
 
 #import map1
 #import math

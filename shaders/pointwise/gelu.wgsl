@@ -1,4 +1,4 @@
-// y = x Φ(x), elementwise. One invocation makes four elements.
+// y = x Φ(x), elementwise. Four elements per invocation.
 
 #import map1
 #import math

@@ -1,4 +1,4 @@
-// y = x (Φ(a) + a φ(a)), elementwise. One invocation makes four elements.
+// y = x (Φ(a) + a φ(a)), elementwise. Four elements per invocation.
 
 #import map2
 #import math

@@ -1,4 +1,4 @@
-// y = ½x(1 + tanh(√(2/π)(x + 0.044715x³))), elementwise. One invocation makes four elements.
+// y = ½x(1 + tanh(√(2/π)(x + 0.044715x³))), elementwise. Four elements per invocation.
 
 #import map1
 #import math

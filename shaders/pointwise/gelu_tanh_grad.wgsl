@@ -1,5 +1,5 @@
-// y = x (½(1 + t) + ½a(1 − t²) C(1 + 3·0.044715a²)) with t = tanh(C(a + 0.044715a³)), C = √(2/π), elementwise. One
-// invocation makes four elements.
+// y = x (½(1 + t) + ½a(1 − t²) C(1 + 3·0.044715a²)) with t = tanh(C(a + 0.044715a³)), C = √(2/π), elementwise. Four
+// elements per invocation.
 
 #import map2
 #import math

@@ -1,4 +1,4 @@
-// y = 1 where a > b, else 0, elementwise. One invocation makes four elements.
+// y = 1 where a > b, else 0, elementwise. Four elements per invocation.
 
 #import map2
 

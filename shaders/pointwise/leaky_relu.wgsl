@@ -1,4 +1,4 @@
-// y = x where x > 0, else slope x, elementwise. One invocation makes four elements.
+// y = x where x ≥ 0, else slope x, elementwise. Four elements per invocation.
 
 #import map1
 

@@ -1,4 +1,4 @@
-// y = log x, elementwise. One invocation makes four elements.
+// y = log x, elementwise. Four elements per invocation.
 
 #import map1
 #import math

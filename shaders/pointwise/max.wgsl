@@ -1,4 +1,4 @@
-// y = max(a, b), elementwise. One invocation makes four elements.
+// y = max(a, b), elementwise. Four elements per invocation.
 
 #import map2
 

@@ -1,4 +1,4 @@
-// y = min(a, b), elementwise. One invocation makes four elements.
+// y = min(a, b), elementwise. Four elements per invocation.
 
 #import map2
 

@@ -1,4 +1,4 @@
-// y = aᵇ, elementwise. One invocation makes four elements.
+// y = aᵇ, elementwise. Four elements per invocation.
 
 #import map2
 #import math

@@ -1,4 +1,4 @@
-// y = 1/x, elementwise. One invocation makes four elements.
+// y = 1/x, elementwise. Four elements per invocation.
 
 #import map1
 

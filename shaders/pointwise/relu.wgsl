@@ -1,4 +1,4 @@
-// y = max(x, 0), elementwise. One invocation makes four elements.
+// y = max(x, 0), elementwise. Four elements per invocation.
 
 #import map1
 

@@ -1,4 +1,4 @@
-// y = b where a > 0, else 0, elementwise. One invocation makes four elements.
+// y = b where a > 0, else 0, elementwise. Four elements per invocation.
 
 #import map2
 

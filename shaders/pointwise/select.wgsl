@@ -1,4 +1,4 @@
-// y = a where m ≠ 0, else b, elementwise. One invocation makes four elements.
+// y = a where m ≠ 0, else b, elementwise. Four elements per invocation.
 
 #import map3
 

@@ -1,4 +1,4 @@
-// y = sign x, elementwise. One invocation makes four elements.
+// y = sign x, elementwise. Four elements per invocation.
 
 #import map1
 

@@ -1,4 +1,4 @@
-// y = x/(1 + e⁻ˣ), elementwise. One invocation makes four elements.
+// y = x/(1 + e⁻ˣ), elementwise. Four elements per invocation.
 
 #import map1
 #import math

@@ -1,4 +1,4 @@
-// y = x s(1 + a(1 − s)) with s = 1/(1 + e⁻ᵃ), elementwise. One invocation makes four elements.
+// y = x s(1 + a(1 − s)) with s = 1/(1 + e⁻ᵃ), elementwise. Four elements per invocation.
 
 #import map2
 #import math

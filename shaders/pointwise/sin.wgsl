@@ -1,4 +1,4 @@
-// y = sin x, elementwise. One invocation makes four elements.
+// y = sin x, elementwise. Four elements per invocation.
 
 #import map1
 #import math

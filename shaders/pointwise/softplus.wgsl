@@ -1,4 +1,4 @@
-// y = log(1 + eˣ), elementwise. One invocation makes four elements.
+// y = log(1 + eˣ), elementwise. Four elements per invocation.
 
 #import map1
 #import math

@@ -1,4 +1,4 @@
-// y = √x, elementwise. One invocation makes four elements.
+// y = √x, elementwise. Four elements per invocation.
 
 #import map1
 

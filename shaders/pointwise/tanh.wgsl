@@ -1,4 +1,4 @@
-// y = tanh x, elementwise. One invocation makes four elements.
+// y = tanh x, elementwise. Four elements per invocation.
 
 #import map1
 #import math

@@ -1,4 +1,4 @@
-// 1 with probability p, else 0.
+// y = 1 with probability p, else 0.
 
 #import draws
 

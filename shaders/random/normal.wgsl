@@ -1,4 +1,4 @@
-// Standard normal, by Box and Muller (1958).
+// y is standard normal, by Box and Muller (1958).
 
 #import draws
 #import math

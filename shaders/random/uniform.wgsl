@@ -1,4 +1,4 @@
-// Uniform in [0, 1): multiples of 2^-24.
+// y is uniform in [0, 1): multiples of 2^-24.
 
 #import draws
 

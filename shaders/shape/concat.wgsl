@@ -1,4 +1,4 @@
-// Writes x, seen as runs, into y, whose runs are longer, at an offset in each. One element per invocation, moved as bits.
+// Copies x, seen as rows, into y, whose rows are longer, at an offset in each. One element per invocation, moved as bits.
 
 #import each
 

@@ -2,18 +2,25 @@
 
 use hillshade::{
     lab::{Statistics, Step, step_measures},
-    models::write_atomically,
     plot,
 };
 use serde::Serialize;
 
-use super::{Result, print, say, statistics::Handling, subject};
+use super::{
+    Result,
+    numbers::significant,
+    print,
+    results::{print_json, write_figure, write_json},
+    say,
+    statistics::Handling,
+    subject,
+};
 
 #[derive(clap::Args)]
 pub struct Options {
     #[command(flatten)]
     subject: subject::Options,
-    /// Lengths of the steps, as multiples of the gradient.
+    /// Step sizes: learning rates of plain gradient descent.
     #[arg(
         long,
         value_name = "STEP,STEP…",
@@ -53,18 +60,17 @@ pub fn run(options: &Options) -> Result<()> {
         adapter: s.session.executor(),
         seconds: began.elapsed().as_secs_f64(),
     };
-    write_atomically(&s.out.join("descent.json"), &serde_json::to_vec_pretty(&measured).unwrap_or_default())?;
-    let figure = draw(&s.title, &measured);
-    write_atomically(&s.out.join("descent.svg"), figure.svg().as_bytes())?;
-    write_atomically(&s.out.join("descent.png"), &figure.png())?;
+    write_json(&s.out.join("descent.json"), &measured)?;
+    write_figure(&s.out, "descent", &draw(&s.title, &measured))?;
     if options.subject.json {
-        return print(serde_json::to_string(&measured).unwrap_or_default());
+        return print_json(&measured);
     }
     let step = &measured.step;
     print(format_args!("loss {:.6}, gradient norm {:.6}", step.loss, step.gradient_norm))?;
-    print("step        loss          gradient moves by   smoothness")?;
+    print("step size   loss          gradient change  smoothness")?;
     for p in &step.points {
-        print(format_args!("{:<10}  {:<12.6}  {:<18.6}  {:.6}", p.step, p.loss, p.change, p.smoothness))?;
+        let [change, smoothness] = [p.change, p.smoothness].map(|x| significant(x, 4));
+        print(format_args!("{:<10}  {:<12.6}  {change:<15}  {smoothness}", p.step, p.loss))?;
     }
     say(format_args!("{:.1} s; descent.json, .svg and .png in {}", measured.seconds, s.out.display()));
     Ok(())
@@ -79,22 +85,25 @@ fn draw(title: &str, m: &Measured) -> plot::Figure {
     let line: Vec<f64> = step.points.iter().map(|p| step.loss - p.step * square).collect();
     let lines = [
         plot::Line { name: "loss", values: &losses, model: false },
-        plot::Line { name: "move of the gradient, as a share of it", values: &change, model: false },
+        plot::Line { name: "change of the gradient, relative to its norm", values: &change, model: false },
         plot::Line { name: "linear model of the loss", values: &line, model: true },
     ];
     let notes = [
         format!("mean loss of {} samples, batch-norm statistics {}", m.samples, m.statistics),
         format!(
-            "loss {:.4} at the start, {:.4} to {:.4} along the way; effective smoothness {:.4}",
-            step.loss, step.variation[0], step.variation[1], step.beta
+            "loss {:.4} at the start, {:.4} to {:.4} after the steps; effective smoothness {}",
+            step.loss,
+            step.variation[0],
+            step.variation[1],
+            significant(step.beta, 4)
         ),
     ];
     let slice = plot::Slice {
-        title: &format!("Steps along the gradient of {title}"),
+        title: &format!("Gradient steps of {title}"),
         x: &x,
         lines: &lines,
-        x_label: "log₁₀ of the step",
-        y_label: "loss, and share",
+        x_label: "log₁₀ of the step size",
+        y_label: "loss, relative change",
         log: false,
         notes: &notes,
     };

@@ -12,9 +12,9 @@ pub struct Choice {
     #[arg(long, env = "HILLSHADE_ADAPTER")]
     adapter: Option<String>,
 
-    /// Loop of all matrix products and convolutions on a device: naive, shared, registers, buffered, subgroups, vector,
-    /// or f16 for factors rounded to 16-bit floats, multiplied in the adapter's matrix units. What the adapter cannot
-    /// take is left out, and said.
+    /// GEMM variant of all matrix products and convolutions on a device: naive, shared, registers, buffered, subgroups,
+    /// vector, or f16 for operands rounded to 16-bit floats, multiplied in the adapter's matrix units. What the adapter
+    /// cannot run is replaced, with a message.
     #[arg(long, value_parser = variant)]
     kernels: Option<GemmVariant>,
 }
@@ -55,7 +55,7 @@ impl Choice {
 
     fn on_cpu(&self, session: Session) -> Session {
         if self.kernels.is_some() {
-            say("--kernels is for devices: the CPU has loops of its own");
+            say("--kernels is for devices: the CPU has its own GEMM");
         }
         session
     }

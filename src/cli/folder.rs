@@ -28,14 +28,14 @@ pub struct Epoch {
     pub train_loss: f64,
     /// Accuracy over the epoch's steps.
     pub train_accuracy: f64,
-    /// Mean loss on what is held out.
+    /// Mean loss on the test set.
     pub test_loss: f64,
-    /// Accuracy on what is held out.
+    /// Accuracy on the test set.
     pub test_accuracy: f64,
     /// The same loss in bits per character, of text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bits_per_character: Option<f64>,
-    /// Steps that the run has left out so far, where such are watched.
+    /// Steps that the run has skipped so far, with loss scaling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<u64>,
     /// Training time since this process began, in seconds.
@@ -145,7 +145,7 @@ impl Folder {
         fs::create_dir_all(&path).map_err(io("write", &path))?;
         let folder = Self::lock(path)?;
         if folder.checkpoint().exists() {
-            return Err(format(&folder.path, "a folder without a run (--resume goes on with one)", "a run"));
+            return Err(format(&folder.path, "a folder without a run (--resume continues one)", "a run"));
         }
         // A run that was stopped before its first checkpoint was whole left the line of one epoch at most.
         let metrics = folder.metrics_path();
@@ -163,12 +163,12 @@ impl Folder {
     fn number() -> Result<PathBuf> {
         let runs = Path::new("runs");
         fs::create_dir_all(runs).map_err(io("write", runs))?;
-        let mut paths = (1u32..).map(|n| runs.join(n.to_string()));
+        let mut number = 1u64;
         loop {
-            let path = paths.next().unwrap_or_default();
+            let path = runs.join(number.to_string());
             match fs::create_dir(&path) {
                 Ok(()) => return Ok(path),
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
                 Err(e) => return Err(io("write", &path)(e)),
             }
         }

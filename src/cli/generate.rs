@@ -37,19 +37,19 @@ pub struct Options {
     /// Tokens to add.
     #[arg(long, default_value_t = 200)]
     tokens: usize,
-    /// What logits are divided by; 0 takes the likeliest token.
+    /// Sampling temperature, by which logits are divided; 0 takes the most likely token.
     #[arg(long, default_value_t = 0.8, allow_negative_numbers = true)]
     temperature: f64,
-    /// Choose from so many of the likeliest tokens.
-    #[arg(long)]
+    /// Sample from the K most likely tokens.
+    #[arg(long, value_name = "K")]
     top_k: Option<usize>,
-    /// Choose from the fewest tokens that have this probability together.
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    /// Nucleus sampling: from the most likely tokens that have the probability P together.
+    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
     top_p: f64,
-    /// Seed of the choices.
+    /// Seed of the sampling.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Compute the whole text anew for every token.
+    /// Recompute the whole text for every token, without a key-value cache.
     #[arg(long)]
     no_cache: bool,
     #[command(flatten)]

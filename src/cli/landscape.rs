@@ -11,14 +11,18 @@ use hillshade::{
         BatchNorm, Block, Curvature, Direction, Directions, Error as LabError, Flips, Gradient, Grid, Landscape,
         Matrix, Options as Curve, Principal, Scaling, Search, Secant, eigenvalues, found, parameters, places, secant,
     },
-    models::{Error, Weights, import, write_atomically},
+    models::{Error, Weights, import},
     plot,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Result, folder, print, say,
+    Result, folder,
+    numbers::{percent, significant},
+    print,
+    results::{print_json, write_figure, write_json, write_part},
+    say,
     spectrum::{bar, moving},
     statistics::Handling,
     subject::{self, argument},
@@ -34,12 +38,12 @@ pub struct Options {
     /// Points along each direction; by default 51, or 25 along each of two.
     #[arg(long)]
     points: Option<usize>,
-    /// How far to go along each direction, either way; 1 by default, for pca as far as the trajectory goes.
+    /// Largest distance along each direction, either way; 1 by default, for pca as far as the trajectory goes.
     #[arg(long)]
     range: Option<f64>,
-    /// Direction: filter, layer or raw for a random one, normalized so; gradient; eigen for the Hessian's first; to:PATH
-    /// towards other weights; pca for the first of a trajectory. The second is another draw, the second eigenvector, the
-    /// trajectory's second, or filter.
+    /// Direction: filter, layer or raw for a random one with that normalization; gradient; eigen for the Hessian's first
+    /// eigenvector; to:PATH towards other weights; pca for a trajectory's first principal component. The second direction is
+    /// another random one, the second eigenvector or component, or filter.
     #[arg(long, default_value = "filter", value_parser = Way::from_str)]
     direction: Way,
     /// Batch-norm statistics: frozen (the running ones), batch[:SIZE] (of batches, of 128), or reestimate[:SIZE] (measured
@@ -49,13 +53,13 @@ pub struct Options {
     /// Folder with the weights of a trajectory, by numbers: 0.safetensors, …; by default those that the run has kept.
     #[arg(long, value_name = "FOLDER")]
     trajectory: Option<PathBuf>,
-    /// How far from the weights differences for the second derivative are taken; by default to the next point.
+    /// Step of the finite difference for the second derivative; by default the distance to the next point.
     #[arg(long)]
     radius: Option<f64>,
-    /// Count the inputs of ReLUs whose sign changes from each point of a slice to the next.
+    /// Count the sign flips of ReLU inputs from each point of a slice to the next.
     #[arg(long)]
     flips: bool,
-    /// The most products that eigenvectors take.
+    /// Limit of the Hessian-vector products for eigenvectors.
     #[arg(long, default_value_t = 400)]
     products: u64,
 }
@@ -92,7 +96,7 @@ impl FromStr for Way {
 struct Measured {
     #[serde(flatten)]
     grid: Grid,
-    /// Slope and bending at the parameters along each direction; none where derivatives are not those of the landscape.
+    /// Derivatives at the parameters along each direction; none where they are not those of the landscape.
     check: Vec<Check>,
     /// Which weights of a run are at the center.
     weights: Option<Weights>,
@@ -105,12 +109,12 @@ struct Measured {
     seconds: f64,
 }
 
-/// A direction's slope, and its bending by differences and by derivatives.
+/// The first derivative along a direction, and the second one by a finite difference and exactly.
 #[derive(Serialize, Deserialize)]
 struct Check {
     slope: f64,
     #[serde(flatten)]
-    bending: Secant,
+    second: Secant,
 }
 
 /// The directions that the options name.
@@ -222,10 +226,10 @@ pub fn run(options: &Options) -> Result<()> {
     let progress = points_bar();
     let grid =
         Grid::measure(&mut s.session, &mut landscape, &directions, &axes, stored, &mut moving(&progress), |grid| {
-            Ok(write_atomically(&part, &serde_json::to_vec(grid).unwrap_or_default())?)
+            Ok(write_part(&part, grid)?)
         })?;
     progress.finish_and_clear();
-    // The distance from point to point, so that kinks weigh as they do in the figure.
+    // The distance from point to point, so that sign flips of ReLU inputs weigh as they do in the figure.
     let radius = options.radius.unwrap_or(2.0 * axes[0][points - 1] / (points - 1) as f64);
     let check = match mode {
         Some(mode) => checks(&mut s, &mut landscape, &directions, mode, radius)?,
@@ -235,17 +239,14 @@ pub fn run(options: &Options) -> Result<()> {
     let flips = options.flips.then(|| axes[0].windows(2).map(&mut flip).collect::<Result<_>>()).transpose()?;
     let weights = s.weights;
     let measured = Measured { grid, check, weights, principal, flips, seconds: began.elapsed().as_secs_f64() };
-    let text = serde_json::to_vec_pretty(&measured).unwrap_or_default();
-    write_atomically(&s.out.join("landscape.json"), &text)?;
-    let figure = draw(&s.title, &measured);
-    write_atomically(&s.out.join("landscape.svg"), figure.svg().as_bytes())?;
-    write_atomically(&s.out.join("landscape.png"), &figure.png())?;
+    write_json(&s.out.join("landscape.json"), &measured)?;
+    write_figure(&s.out, "landscape", &draw(&s.title, &measured))?;
     // What is whole needs no part of it.
     let _ = std::fs::remove_file(&part);
     report(options, &s.out, &measured)
 }
 
-/// Slope and bending along each direction; none where the products do not fit in memory.
+/// First and second derivatives along each direction; none where the products do not fit in memory.
 fn checks(
     s: &mut subject::Subject, landscape: &mut Landscape, directions: &Directions, mode: BatchNorm, radius: f64,
 ) -> Result<Vec<Check>> {
@@ -268,26 +269,22 @@ fn checks(
     let gradient = landscape.gradient(&mut s.session, &vec![0.0; k])?;
     let check = |(row, d): (usize, &Direction)| {
         let slope = d.vector.iter().zip(&gradient).map(|(d, g)| d * g).sum();
-        let bending = secant(&mut s.session, landscape, directions, row, &mut a, radius)?;
-        Ok(Check { slope, bending })
+        let second = secant(&mut s.session, landscape, directions, row, &mut a, radius)?;
+        Ok(Check { slope, second })
     };
     directions.list().iter().enumerate().map(check).collect()
 }
 
 fn draw(title: &str, m: &Measured) -> plot::Figure {
     let g = &m.grid;
-    let label = |i: usize| format!("along {} (1 = {:.3})", g.directions[i].kind, g.directions[i].norm);
+    let label =
+        |i: usize| format!("along {}, in units of norm {}", g.directions[i].kind, significant(g.directions[i].norm, 3));
     let mut notes = vec![format!("mean loss of {} samples, {} parameters, {}", g.samples, g.parameters, norms(g))];
     if let Some(c) = m.check.first() {
-        let b = &c.bending;
-        let (radius, flips) = (b.radius, b.flips);
-        notes.push(format!(
-            "second derivative {:.4}, by differences over ±{radius} {:.4}, {} of {} ReLU signs flip",
-            b.exact, b.secant, flips.count, flips.of
-        ));
+        notes.push(format!("{} of {} ReLU inputs", second(&c.second), c.second.flips.of));
     }
     if g.y.is_empty() {
-        let parabola = |c: &Check| g.x.iter().map(|x| g.center + x * c.slope + 0.5 * x * x * c.bending.exact).collect();
+        let parabola = |c: &Check| g.x.iter().map(|x| g.center + x * c.slope + 0.5 * x * x * c.second.exact).collect();
         let model: Option<Vec<f64>> = m.check.first().map(parabola);
         let mut lines = vec![plot::Line { name: "loss", values: &g.values, model: false }];
         lines.extend(model.iter().map(|values| plot::Line { name: "quadratic model", values, model: true }));
@@ -297,12 +294,16 @@ fn draw(title: &str, m: &Measured) -> plot::Figure {
         return slice.figure();
     }
     if let Some(cosine) = g.cosine {
-        notes.push(format!("cosine of the directions {cosine:.4}, before the second was made orthogonal"));
+        let cosine = significant(cosine, 3);
+        notes.push(format!("cosine of the directions {cosine}, before the second was made orthogonal"));
     }
     let mut path = Vec::new();
     if let Some(principal) = &m.principal {
-        let shares: Vec<String> = principal.explained.iter().map(|e| format!("{:.1} %", 100.0 * e)).collect();
-        notes.push(format!("the directions hold {} of the trajectory's squared distances", shares.join(" and ")));
+        let shares: Vec<String> = principal.explained.iter().map(|&e| percent(e)).collect();
+        notes.push(format!(
+            "the principal directions explain {} of the trajectory, by squared distances",
+            shares.join(" and ")
+        ));
         // Two directions: what is drawn below is a surface.
         path = principal.path.iter().map(|p| (p[0], p[1])).chain([(0.0, 0.0)]).collect();
     }
@@ -320,6 +321,13 @@ fn draw(title: &str, m: &Measured) -> plot::Figure {
         notes: &notes,
     };
     surface.figure()
+}
+
+/// What is said of a second derivative: exactly, as a finite difference, and what sets the two apart.
+fn second(s: &Secant) -> String {
+    let [exact, difference] = [s.exact, s.secant].map(|x| significant(x, 4));
+    let (step, flips) = (significant(s.radius, 2), s.flips.count);
+    format!("second derivative {exact}, finite difference {difference} over ± {step} with {flips} sign flips")
 }
 
 /// What is said of batch normalization.
@@ -344,21 +352,22 @@ fn extremes(g: &Grid) -> Option<[(f64, String); 2]> {
 
 fn report(options: &Options, out: &Path, m: &Measured) -> Result<()> {
     if options.subject.json {
-        return print(serde_json::to_string(m).unwrap_or_default());
+        return print_json(m);
     }
     let mut line = format!("loss {:.6}", m.grid.center);
     if let Some([low, high]) = extremes(&m.grid) {
         line += &format!(", least {:.6} at {}, most {:.6} at {}", low.0, low.1, high.0, high.1);
     }
     for c in &m.check {
-        let b = &c.bending;
-        line += &format!("; bends by {:.4} ({:.4} by differences, {} kinks)", b.exact, b.secant, b.flips.count);
+        line += &format!("; {} of ReLU inputs", second(&c.second));
     }
     if let Some(principal) = &m.principal {
-        line += &format!("; {:.1} % of the trajectory", 100.0 * principal.explained.iter().sum::<f64>());
+        let explained = percent(principal.explained.iter().sum());
+        line += &format!("; {explained} of the trajectory explained, by squared distances");
     }
     if let Some(flips) = &m.flips {
-        line += &format!("; {} ReLU signs flip along the way", flips.iter().map(|f| f.count).sum::<u64>());
+        let flips: u64 = flips.iter().map(|f| f.count).sum();
+        line += &format!("; {flips} sign flips of ReLU inputs along the slice");
     }
     print(format_args!("{line}; {}", norms(&m.grid)))?;
     say(format_args!("{:.1} s; landscape.json, .svg and .png in {}", m.seconds, out.display()));

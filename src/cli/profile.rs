@@ -14,7 +14,7 @@ use hillshade::{
 };
 use serde_json::json;
 
-use super::{Result, executor, print};
+use super::{Result, executor, print, subject::argument};
 
 /// Characters that a text may be made up of.
 const MOST_LETTERS: usize = 1_000_000;
@@ -43,19 +43,19 @@ enum By {
 pub struct Options {
     /// Network, as in `hillshade train`.
     model: String,
-    /// Images of a step, or sequences of tokens.
+    /// Batch size, in images or sequences of tokens.
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// Height, width and channels of an image, which is made up.
+    /// Height, width and channels of the synthetic images.
     #[arg(long, value_name = "HxWxC", default_value = "32x32x3", value_parser = size)]
     size: [usize; 3],
-    /// Classes, 10, or characters of a text that is made up, 64.
+    /// Classes, 10, or characters of the synthetic text, 64.
     #[arg(long)]
     classes: Option<usize>,
     /// What is timed.
     #[arg(long, value_enum, default_value = "step")]
     what: What,
-    /// Directions of a product at once.
+    /// Directions of one product.
     #[arg(long, default_value_t = 1)]
     directions: usize,
     /// What a row of the table is.
@@ -67,7 +67,7 @@ pub struct Options {
     /// Runs of which the median one is shown.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Show the first run, in which some drivers compile the kernels that they have not met.
+    /// Show the first run, in which some drivers compile kernels.
     #[arg(long)]
     first: bool,
     /// Write the shown run as a trace for Perfetto or chrome://tracing.
@@ -82,7 +82,7 @@ fn size(text: &str) -> std::result::Result<[usize; 3], String> {
     parts.and_then(|p| p.try_into().ok()).ok_or_else(|| "expected three positive numbers, as 32x32x3".into())
 }
 
-/// What was measured of one run, in seconds: until it was handed over, until it was done, and its parts.
+/// What was measured of one run, in seconds: until it was submitted, and until it was done.
 struct Round {
     submitted: f64,
     done: f64,
@@ -93,6 +93,14 @@ trait Subject {
     fn run(&mut self) -> Result<Round>;
     fn profile(&mut self) -> Result<Profile>;
     fn session(&mut self) -> &mut Session;
+}
+
+/// The profile of what takes the batch at once; that of one micro-batch among several would stand for the whole.
+fn only(profiles: Vec<Profile>) -> Result<Profile> {
+    match <[Profile; 1]>::try_from(profiles) {
+        Ok([profile]) => Ok(profile),
+        Err(several) => Err(argument("batch", "one micro-batch", &format!("{} of them", several.len()))),
+    }
 }
 
 struct Step(Trainer);
@@ -118,8 +126,7 @@ impl Subject for Step {
 
     fn profile(&mut self) -> Result<Profile> {
         self.begin()?;
-        // One pass takes the whole batch.
-        Ok(self.0.profile_step()?.pop().unwrap_or_default())
+        only(self.0.profile_step()?)
     }
 
     fn session(&mut self) -> &mut Session {
@@ -143,9 +150,7 @@ impl Subject for Product {
     }
 
     fn profile(&mut self) -> Result<Profile> {
-        let mut profiles = self.a.profile(&mut self.session, self.k)?;
-        // One piece holds all samples.
-        Ok(profiles.pop().unwrap_or_default())
+        only(self.a.profile(&mut self.session, self.k)?)
     }
 
     fn session(&mut self) -> &mut Session {
@@ -218,11 +223,16 @@ struct Row {
     seconds: f64,
     flops: f64,
     bytes: f64,
-    /// Seconds at the device's ceilings.
-    ideal: f64,
 }
 
-fn table(profile: &Profile, by: By, ceilings: Ceilings) -> Vec<(String, Row)> {
+impl Row {
+    /// So much work a second; none where the clock is too coarse to see the row.
+    fn rate(&self, work: f64) -> f64 {
+        if self.seconds > 0.0 { work / self.seconds } else { 0.0 }
+    }
+}
+
+fn table(profile: &Profile, by: By) -> Vec<(String, Row)> {
     let mut rows: HashMap<String, Row> = HashMap::new();
     for span in &profile.spans {
         let name = match by {
@@ -235,11 +245,18 @@ fn table(profile: &Profile, by: By, ceilings: Ceilings) -> Vec<(String, Row)> {
         row.seconds += span.seconds();
         row.flops += span.flops;
         row.bytes += span.bytes as f64;
-        row.ideal += ceilings.seconds(span.flops, span.bytes as f64);
     }
     let mut rows: Vec<_> = rows.into_iter().collect();
     rows.sort_by(|(a, x), (b, y)| y.seconds.total_cmp(&x.seconds).then_with(|| a.cmp(b)));
     rows
+}
+
+/// What is said of ceilings that rows of the table are above.
+fn raised(measured: Ceilings, roof: Ceilings) -> Option<String> {
+    let rates = [(measured.flops(), roof.flops(), "GFLOP/s"), (measured.copy, roof.copy, "GB/s")];
+    let above = rates.iter().filter(|(measured, roof, _)| roof > measured);
+    let list: Vec<String> = above.map(|(_, roof, unit)| format!("{:.1} {unit}", roof / 1e9)).collect();
+    (!list.is_empty()).then(|| format!("the roof was raised to the best rate of a row: {}", list.join(", ")))
 }
 
 /// The trace event format of Chrome, which Perfetto reads; times in microseconds.
@@ -271,7 +288,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut plain = (0..rounds).map(|_| subject.run()).collect::<Result<Vec<_>>>()?;
     plain.sort_by(|a, b| a.done.total_cmp(&b.done));
     let plain = &plain[rounds / 2];
-    let timed = if options.first { "the first one, timed" } else { "timed" };
+    let timed = if options.first { "the first one, with timestamps" } else { "with timestamps" };
     let profile = &match first {
         Some(first) => first,
         None => {
@@ -290,17 +307,22 @@ pub fn run(options: &Options) -> Result<()> {
         ceilings.matmul / 1e9,
         ceilings.copy / 1e9
     ))?;
-    print(format_args!("first run done {finished:.2} s after the start, {prepared:.2} s of them to prepare it"))?;
+    let rows = table(profile, options.by);
+    let rates = |work: fn(&Row) -> f64| rows.iter().map(move |(_, row)| row.rate(work(row)));
+    let roof = ceilings.raised(rates(|row| row.flops), rates(|row| row.bytes));
+    if let Some(raised) = raised(ceilings, roof) {
+        print(raised)?;
+    }
+    print(format_args!("first run done after {finished:.2} s, {prepared:.2} s of it preparation"))?;
     let ms = |ns: u64| ns as f64 / 1e6;
     print(format_args!(
-        "one run: {:.2} ms, of which {:.2} ms until it was handed over; {timed}: {:.2} ms, {:.2} ms idle between {} parts\n",
+        "one run: {:.2} ms, of which {:.2} ms to submit it; {timed}: {:.2} ms, {:.2} ms idle between {} dispatches\n",
         plain.done * 1e3,
         plain.submitted * 1e3,
         ms(profile.length()),
         ms(profile.idle()),
         profile.spans.len()
     ))?;
-    let rows = table(profile, options.by, ceilings);
     let total: f64 = rows.iter().map(|(_, row)| row.seconds).sum();
     print(format_args!(
         "{:>7} {:>10} {:>6} {:>9} {:>8} {:>9}  {}",
@@ -323,9 +345,9 @@ pub fn run(options: &Options) -> Result<()> {
             row.calls,
             row.seconds * 1e3,
             100.0 * row.seconds / total,
-            row.flops / row.seconds / 1e9,
-            row.bytes / row.seconds / 1e9,
-            100.0 * row.ideal / row.seconds
+            row.rate(row.flops) / 1e9,
+            row.rate(row.bytes) / 1e9,
+            100.0 * row.rate(roof.seconds(row.flops, row.bytes))
         ))?;
     }
     if shown < rows.len() {

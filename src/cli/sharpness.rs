@@ -3,12 +3,19 @@
 use clap::ValueEnum;
 use hillshade::{
     lab::{Ball, Sharpness, Statistics, average_sharpness, worst_sharpness},
-    models::write_atomically,
     plot,
 };
 use serde::Serialize;
 
-use super::{Result, print, say, statistics::Handling, subject};
+use super::{
+    Result,
+    numbers::{significant, with_error},
+    print,
+    results::{print_json, write_figure, write_json},
+    say,
+    statistics::Handling,
+    subject,
+};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Within {
@@ -20,17 +27,17 @@ enum Within {
 pub struct Options {
     #[command(flatten)]
     subject: subject::Options,
-    /// How far from the weights.
+    /// Radii around the weights.
     #[arg(long, value_name = "RADIUS,RADIUS…", value_delimiter = ',', required = true, allow_negative_numbers = true)]
     radius: Vec<f64>,
-    /// What is within the radius: displacements of at most that length, or of at most that share of each weight, of
-    /// which there is no average.
+    /// Norm of the radius: the length of a perturbation, or its largest ratio to a weight, element by element, for which
+    /// there is no average.
     #[arg(long, value_enum, default_value = "l2")]
     ball: Within,
-    /// Directions of which the average is taken.
+    /// Random directions of the average.
     #[arg(long, default_value_t = 20)]
     draws: u32,
-    /// Steps of ascent to the worst.
+    /// Steps of gradient ascent to the worst case.
     #[arg(long, default_value_t = 20)]
     steps: u32,
     /// Batch-norm statistics: frozen (the running ones), batch[:SIZE] (of batches, of 128), or reestimate (those of all
@@ -74,19 +81,17 @@ pub fn run(options: &Options) -> Result<()> {
         adapter: s.session.executor(),
         seconds: began.elapsed().as_secs_f64(),
     };
-    write_atomically(&s.out.join("sharpness.json"), &serde_json::to_vec_pretty(&measured).unwrap_or_default())?;
-    let figure = draw(&s.title, &radii, &measured);
-    write_atomically(&s.out.join("sharpness.svg"), figure.svg().as_bytes())?;
-    write_atomically(&s.out.join("sharpness.png"), &figure.png())?;
+    write_json(&s.out.join("sharpness.json"), &measured)?;
+    write_figure(&s.out, "sharpness", &draw(&s.title, &radii, &measured))?;
     if options.subject.json {
-        return print(serde_json::to_string(&measured).unwrap_or_default());
+        return print_json(&measured);
     }
     for m in &measured.sharpness {
-        let error = if m.kind == "average" { format!(" ± {:.1e}", m.standard_error) } else { String::new() };
-        print(format_args!(
-            "radius {:<8}  {:<7}  the loss {:.6} rises by {:.6}{error}",
-            m.radius, m.kind, m.loss, m.value
-        ))?;
+        let increase = match m.kind.as_str() {
+            "average" => with_error(m.value, m.standard_error),
+            _ => significant(m.value, 4),
+        };
+        print(format_args!("radius {:<8}  {:<7}  loss {:.6}, increase {increase}", m.radius, m.kind, m.loss))?;
     }
     say(format_args!("{:.1} s; sharpness.json, .svg and .png in {}", measured.seconds, s.out.display()));
     Ok(())
@@ -95,9 +100,9 @@ pub fn run(options: &Options) -> Result<()> {
 fn draw(title: &str, radii: &[f64], m: &Measured) -> plot::Figure {
     let of = |kind: &str| m.sharpness.iter().filter(|s| s.kind == kind).map(|s| s.value).collect::<Vec<_>>();
     let (average, worst) = (of("average"), of("worst"));
-    let mut lines = vec![plot::Line { name: "largest rise found", values: &worst, model: false }];
+    let mut lines = vec![plot::Line { name: "worst case found", values: &worst, model: false }];
     if !average.is_empty() {
-        lines.push(plot::Line { name: "average rise", values: &average, model: false });
+        lines.push(plot::Line { name: "average", values: &average, model: false });
     }
     let notes = [format!("mean loss of {} samples, batch-norm statistics {}", m.samples, m.statistics)];
     let slice = plot::Slice {
@@ -105,7 +110,7 @@ fn draw(title: &str, radii: &[f64], m: &Measured) -> plot::Figure {
         x: radii,
         lines: &lines,
         x_label: "radius",
-        y_label: "rise of the loss",
+        y_label: "increase of the loss",
         log: false,
         notes: &notes,
     };

@@ -8,13 +8,19 @@ use hillshade::{
         self, Curvature, Density, Eigen, End, Estimate, Operator, Options as Curve, Quadrature, Sampling, Search,
         Setting, eigenvalues, hutchinson,
     },
-    models::{Weights, write_atomically},
+    models::Weights,
     plot,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use super::{Result, print, say, subject};
+use super::{
+    Result,
+    numbers::with_error,
+    print,
+    results::{print_json, write_figure, write_json, write_part},
+    say, subject,
+};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Matrix {
@@ -29,38 +35,38 @@ enum Matrix {
 pub struct Options {
     #[command(flatten)]
     subject: subject::Options,
-    /// Which matrix: the Hessian, the generalized Gauss-Newton matrix, the Fisher matrix at drawn labels, or the empirical
-    /// one at the data's; or the second moment of the samples' gradients.
+    /// Curvature matrix: the Hessian, the generalized Gauss-Newton matrix, the Fisher matrix with sampled labels, or the
+    /// empirical one with the data's; or the second moment of the samples' gradients.
     #[arg(long, value_enum, default_value = "hessian")]
     matrix: Matrix,
-    /// Largest eigenvalues.
+    /// How many of the largest eigenvalues.
     #[arg(long, default_value_t = 5)]
     top: usize,
-    /// Smallest eigenvalues, 0 for none.
+    /// How many of the smallest eigenvalues, 0 for none.
     #[arg(long, default_value_t = 2)]
     bottom: usize,
-    /// Residual of an eigenvalue, as a share of it, at which it is done.
+    /// Relative residual at which an eigenvalue has converged.
     #[arg(long, default_value_t = 1e-3)]
     tolerance: f64,
-    /// Standard error of the trace, as a share of it, at which it is done.
+    /// Relative standard error at which the trace has converged.
     #[arg(long, default_value_t = 0.05)]
     trace_tolerance: f64,
-    /// Probes of the density, 0 for none.
+    /// Random probes of the density, 0 for none.
     #[arg(long, default_value_t = 10)]
     probes: usize,
     /// Lanczos steps of each probe.
     #[arg(long, default_value_t = 80)]
     steps: usize,
-    /// The most products that eigenvalues and trace take each.
+    /// Limit of the matrix-vector products for the eigenvalues, and of those for the trace.
     #[arg(long, default_value_t = 400)]
     products: u64,
-    /// Width of the density's kernel, in eigenvalues; by default by the nodes.
+    /// Bandwidth of the density's kernel, in units of the eigenvalues; by default chosen by the quadrature's nodes.
     #[arg(long)]
     sigma: Option<f64>,
-    /// λ of a term λ/2 ‖w‖² in the loss.
+    /// Weight decay: λ of a term λ/2 ‖w‖² in the loss.
     #[arg(long, default_value_t = 0.0)]
     weight_decay: f64,
-    /// Parameters whose names begin so; may be given several times. By default all.
+    /// Block of parameters: those whose names begin with this; may be given several times. By default all.
     #[arg(long)]
     block: Vec<String>,
 }
@@ -97,11 +103,6 @@ pub fn moving(bar: &ProgressBar) -> impl FnMut(u64, u64) + '_ {
     }
 }
 
-fn save(path: &Path, spectrum: &Spectrum) -> Result<()> {
-    let text = serde_json::to_vec_pretty(spectrum).unwrap_or_default();
-    Ok(write_atomically(path, &text)?)
-}
-
 pub fn run(options: &Options) -> Result<()> {
     let began = std::time::Instant::now();
     let mut s = options.subject.open()?;
@@ -125,7 +126,6 @@ pub fn run(options: &Options) -> Result<()> {
     let point = a.point();
     let mut spectrum =
         Spectrum { loss: point.loss, gradient_norm: point.gradient_norm, weights: s.weights, ..Spectrum::default() };
-    let path = s.out.join("spectrum.json");
 
     let search = |count, end| Search {
         count,
@@ -163,16 +163,10 @@ pub fn run(options: &Options) -> Result<()> {
         let same = |d: &Density| (&d.setting, d.seed, d.steps) == (&setting, seed, options.steps.min(d.dimension));
         // The loss tells weights apart.
         let stored = stored.filter(|(loss, density)| *loss == point.loss && same(density)).map(|(_, density)| density);
-        let mut failed = None;
         let density =
             Density::measure(&mut s.session, &mut a, quadrature, stored, &mut moving(&progress), |density| {
-                let text = serde_json::to_vec(&(point.loss, density)).unwrap_or_default();
-                failed = write_atomically(&part, &text).err();
-                Ok(())
+                Ok(write_part(&part, &(point.loss, density))?)
             })?;
-        if let Some(e) = failed {
-            return Err(e.into());
-        }
         // What is whole needs no part of it.
         let _ = std::fs::remove_file(&part);
         progress.finish_and_clear();
@@ -180,11 +174,9 @@ pub fn run(options: &Options) -> Result<()> {
         spectrum.density = Some(density);
     }
     spectrum.seconds = began.elapsed().as_secs_f64();
-    save(&path, &spectrum)?;
-    let drawn = draw(&s.title, options, &spectrum);
-    if let Some(figure) = drawn {
-        write_atomically(&s.out.join("spectrum.svg"), figure.svg().as_bytes())?;
-        write_atomically(&s.out.join("spectrum.png"), &figure.png())?;
+    write_json(&s.out.join("spectrum.json"), &spectrum)?;
+    if let Some(figure) = draw(&s.title, options, &spectrum) {
+        write_figure(&s.out, "spectrum", &figure)?;
     }
     report(options, &s.out, &spectrum)
 }
@@ -203,7 +195,7 @@ fn draw(title: &str, options: &Options, spectrum: &Spectrum) -> Option<plot::Fig
     )];
     if let Some(trace) = &spectrum.trace {
         let products = density.products + trace.products + spectrum.eigenvalues.as_ref().map_or(0, |e| e.products);
-        notes.push(format!("trace {:.4} ± {:.2}, {products} products", trace.value, trace.standard_error));
+        notes.push(format!("trace {}, {products} products", with_error(trace.value, trace.standard_error)));
     }
     let figure = plot::Density {
         title: &format!("Spectrum of {title}"),
@@ -219,22 +211,22 @@ fn draw(title: &str, options: &Options, spectrum: &Spectrum) -> Option<plot::Fig
 
 fn report(options: &Options, out: &Path, spectrum: &Spectrum) -> Result<()> {
     if options.subject.json {
-        return print(serde_json::to_string(spectrum).unwrap_or_default());
+        return print_json(spectrum);
     }
     print(format_args!("loss {:.6}, gradient norm {:.6}", spectrum.loss, spectrum.gradient_norm))?;
     if let Some(e) = &spectrum.eigenvalues {
         for (name, values) in [("top", &e.top), ("bottom", &e.bottom)] {
             for v in values {
                 let done = if v.converged { "" } else { "  (not converged: more --products)" };
-                print(format_args!("{name:<7} {:>14.6} ± {:.1e}{done}", v.value, v.residual))?;
+                print(format_args!("{name:<7} {:>20}{done}", with_error(v.value, v.residual)))?;
             }
         }
     }
     if let Some(t) = &spectrum.trace {
-        print(format_args!("trace   {:>14.6} ± {:.1e}  ({} probes)", t.value, t.standard_error, t.samples))?;
+        print(format_args!("trace   {:>20}  ({} probes)", with_error(t.value, t.standard_error), t.samples))?;
     }
     for (name, e) in spectrum.summary.iter().skip(1) {
-        print(format_args!("{name}: {:.6} ± {:.1e}", e.value, e.standard_error))?;
+        print(format_args!("{name}: {}", with_error(e.value, e.standard_error)))?;
     }
     say(format_args!("{:.1} s; spectrum.json, .svg and .png in {}", spectrum.seconds, out.display()));
     Ok(())

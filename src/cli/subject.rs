@@ -60,7 +60,8 @@ pub struct Options {
     /// for verify full.
     #[arg(long, value_parser = Statistics::from_str)]
     batch_norm: Option<Statistics>,
-    /// Samples that pass through the network at once, in eval mode and in full; in full all by default, if they fit.
+    /// Micro-batch: samples that pass through the network at once, in eval mode and in full; in full all by default, if
+    /// they fit.
     #[arg(long)]
     micro_batch: Option<usize>,
     /// Seed of random directions.
@@ -167,7 +168,7 @@ impl Options {
         let weights = import(&weights, &params, &mut session, self.weights.wanted())?;
         let out = match &self.out {
             Some(out) => out.clone(),
-            None if is_file => self.subject.parent().map(Path::to_path_buf).unwrap_or_default(),
+            None if is_file => self.subject.parent().expect("a file is in a folder").into(),
             None => self.subject.clone(),
         };
         std::fs::create_dir_all(&out).map_err(|source| Error::Io { what: "write", path: out.clone(), source })?;

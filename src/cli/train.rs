@@ -179,7 +179,7 @@ impl Run {
 
     /// The end of an epoch that is tested: score, metrics, checkpoint, curves.
     fn record(&mut self, per_second: f64) -> Result<()> {
-        let train = block_on(self.trainer.score())?.unwrap_or(Score { loss: 0.0, accuracy: 0.0 });
+        let train = block_on(self.trainer.score())?.expect("an epoch that is over has had steps");
         let test = block_on(self.trainer.test())?;
         if !test.loss.is_finite() {
             return Err(self.trainer.diverged(test.loss).into());
@@ -207,7 +207,7 @@ impl Run {
             test.loss,
             100.0 * test.accuracy,
             line.bits_per_character.map_or(String::new(), |bits| format!("  {bits:.4} bits per character")),
-            line.skipped.filter(|&n| n > 0).map_or(String::new(), |n| format!("  {n} steps left out")),
+            line.skipped.filter(|&n| n > 0).map_or(String::new(), |n| format!("  {n} steps skipped")),
             self.trainer.task().units(),
         ));
         self.trainer.next_epoch()?;

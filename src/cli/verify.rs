@@ -1,9 +1,22 @@
 //! `hillshade verify`.
 
-use hillshade::lab::{BatchNorm, Check, Status, Verify, verify};
-use serde_json::json;
+use hillshade::{
+    lab::{BatchNorm, Check, Status, Verified, Verify, verify},
+    models::Weights,
+};
+use serde::Serialize;
 
-use super::{Error, Result, print, subject};
+use super::{Error, Result, print, results::print_json, subject};
+
+/// The result as JSON.
+#[derive(Serialize)]
+struct Measured<'a> {
+    #[serde(flatten)]
+    done: &'a Verified,
+    subject: &'a str,
+    weights: Option<Weights>,
+    passed: bool,
+}
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -24,11 +37,7 @@ pub fn run(options: &Options) -> Result<()> {
     done.checks.sort_by(|a, b| rank(a).cmp(&rank(b)).then(far(b).total_cmp(&far(a))));
     let failed = done.checks.iter().filter(|c| c.status == Status::Fail).count();
     if options.subject.json {
-        let mut line = serde_json::to_value(&done).unwrap_or_default();
-        line["subject"] = json!(s.title);
-        line["weights"] = json!(s.weights);
-        line["passed"] = json!(done.passed());
-        print(line)?;
+        print_json(&Measured { done: &done, subject: &s.title, weights: s.weights, passed: done.passed() })?;
     } else {
         let setting = &done.setting;
         print(format_args!(
@@ -45,9 +54,9 @@ pub fn run(options: &Options) -> Result<()> {
 
 fn table(checks: &[Check]) -> Result<()> {
     let wide = |of: fn(&Check) -> &str| checks.iter().map(|c| of(c).chars().count()).max().unwrap_or(0);
-    let layer = |c: &Check| c.layer.clone().unwrap_or_default();
-    let (names, formulas) = (wide(|c| &c.name), wide(|c| &c.what));
-    let layers = wide(|c| c.layer.as_deref().unwrap_or_default());
+    // A check of the whole network has no layer.
+    let layer: fn(&Check) -> &str = |c| c.layer.as_deref().unwrap_or("");
+    let (names, layers, formulas) = (wide(|c| &c.name), wide(layer), wide(|c| &c.what));
     for c in checks {
         let residual = c.residual.map_or("-".into(), |r| format!("{r:.1e}"));
         let status = match &c.status {

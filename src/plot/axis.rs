@@ -1,4 +1,4 @@
-//! Axes: from numbers to places, and which numbers are written.
+//! Axes: from values to positions, and which ticks are labelled.
 
 use std::f64::consts::LN_10;
 

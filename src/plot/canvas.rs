@@ -1,4 +1,4 @@
-//! Pixels to draw on.
+//! The raster canvas: pixels to draw on.
 
 use std::{
     convert::Infallible,

@@ -1,4 +1,4 @@
-//! Colours that are told apart with every kind of colour vision.
+//! A palette that is told apart with every kind of colour vision.
 
 use plotters::style::RGBAColor;
 

@@ -1,4 +1,4 @@
-//! Lines of equal height.
+//! Contour lines.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The curves of a run.
+//! Training curves of a run.
 
 use hillshade_models::Score;
 
@@ -6,7 +6,7 @@ use super::{
     axis::{Axis, Scale},
     color::{RED, SOFT},
     figure::{Figure, Rect},
-    page::{Generator, page},
+    page::{Marker, page},
     panel::{Panel, Pen},
 };
 
@@ -34,14 +34,14 @@ impl Curves<'_> {
     /// Draws the curves.
     pub fn figure(&self) -> Figure {
         let (train, test) = (Pen::new(SOFT, 1.9), Pen::new(RED, 1.9));
-        let key = [(Generator::Line(train), "training".into()), (Generator::Line(test), "test".into())];
+        let key = [(Marker::Line(train), "training".into()), (Marker::Line(test), "test".into())];
         let (mut figure, room) = page((900, 340), "", &key, &[]);
         let half = 0.5 * (room.width() - 24.0);
         let left = Rect { right: room.left + half, ..room };
         let right = Rect { left: room.right - half, ..room };
         let loss = |s: &Score| s.loss;
         let error = |s: &Score| 1.0 - s.accuracy;
-        let name = "share of errors (0 drawn at 0.0001)";
+        let name = "error rate (0 drawn at 0.0001)";
         self.panel(&mut figure, left, self.loss, loss, [train, test]);
         self.panel(&mut figure, right, name, error, [train, test]);
         figure

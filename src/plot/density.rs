@@ -5,7 +5,7 @@ use super::{
     color::{BLUE, FAINT, INK, RED, sheer},
     figure::{Anchor, Figure, Rect},
     font,
-    page::{Generator, page},
+    page::{Marker, page},
     panel::{Panel, Pen, TICK, crisp, words},
     quadrature::{Node, Quadrature, Spread},
 };
@@ -28,9 +28,9 @@ pub struct Density<'a> {
     /// the axis's range by `(m - 1) √(8 ln 1.5)` for `m` nodes to a probe, which is Papyan's choice (2019) with somewhat
     /// more overlap, or, of a node that stands for many eigenvalues, 0.6 of the distance to the next one, if that is more.
     pub sigma: Option<f64>,
-    /// The greatest eigenvalues, with residuals.
+    /// The largest eigenvalues, with residuals.
     pub top: &'a [(f64, f64)],
-    /// The least eigenvalues, with residuals.
+    /// The smallest eigenvalues, with residuals.
     pub bottom: &'a [(f64, f64)],
     /// What stands below, as in `trace 638 ± 12`.
     pub notes: &'a [String],
@@ -53,7 +53,7 @@ impl Density<'_> {
         let least = self.floor(&quadrature, &curve);
         let most = curve.iter().map(|c| c.mean).fold(0.0, f64::max);
         let density = Axis::new(Scale::Log, least, 3.0 * most, "density");
-        let share = Axis::new(Scale::Linear, 0.0, 1.0, "share below");
+        let share = Axis::new(Scale::Linear, 0.0, 1.0, "cumulative");
 
         // A strip for the labels of eigenvalues, the density, a gap, the cumulative density.
         let strip = if outer().next().is_some() { 1.5 * TICK } else { 0.0 };
@@ -102,27 +102,27 @@ impl Density<'_> {
         figure
     }
 
-    fn key(&self, quadrature: &Quadrature) -> Vec<(Generator, String)> {
+    fn key(&self, quadrature: &Quadrature) -> Vec<(Marker, String)> {
         let mut key = Vec::new();
         let probes = quadrature.probes.len();
         if probes > 0 {
             let nodes = quadrature.probes.iter().map(Vec::len).max().unwrap_or(0);
             let probe = if probes == 1 { "1 probe".into() } else { format!("mean of {probes} probes") };
             let nodes = if nodes == 1 { "1 node".into() } else { format!("{nodes} nodes") };
-            key.push((Generator::Line(Pen::new(BLUE, 1.6)), format!("{probe} with {nodes}")));
+            key.push((Marker::Line(Pen::new(BLUE, 1.6)), format!("{probe} with {nodes}")));
         }
         if probes > 1 {
-            key.push((Generator::Band(sheer(BLUE, 0.3)), "least to greatest probe".into()));
+            key.push((Marker::Band(sheer(BLUE, 0.3)), "range over the probes".into()));
         }
         let (top, bottom) = (self.top.len(), self.bottom.len());
         if top + bottom > 0 {
             let residual = self.top.iter().chain(self.bottom).map(|t| t.1).fold(0.0, f64::max);
             let which = match (top, bottom) {
-                (_, 0) => format!("{top} greatest eigenvalues"),
-                (0, _) => format!("{bottom} least eigenvalues"),
-                _ => format!("{top} greatest and {bottom} least eigenvalues"),
+                (_, 0) => format!("{top} largest eigenvalues"),
+                (0, _) => format!("{bottom} smallest eigenvalues"),
+                _ => format!("{top} largest and {bottom} smallest eigenvalues"),
             };
-            key.push((Generator::Tick(RED), format!("{which}, residuals ≤ {}", number(round_up(residual)))));
+            key.push((Marker::Tick(RED), format!("{which}, residuals ≤ {}", number(round_up(residual)))));
         }
         key
     }

@@ -145,7 +145,7 @@ impl Figure {
             drop(backend);
             // Without the first line and the last, which open and close a picture of its own.
             let lines: Vec<&str> = part.lines().collect();
-            for line in lines.get(1..lines.len().saturating_sub(1)).unwrap_or_default() {
+            for line in &lines[1..lines.len() - 1] {
                 svg.push_str(line);
                 svg.push('\n');
             }

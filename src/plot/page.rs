@@ -1,4 +1,4 @@
-//! What stands around the panels of a figure: title, key, notes.
+//! The page of a figure: title, legend and notes around the panels.
 
 use plotters::style::RGBAColor;
 
@@ -18,7 +18,7 @@ const SAMPLE: f64 = 22.0;
 
 /// What a key shows beside a name.
 #[derive(Debug, Clone, Copy)]
-pub enum Generator {
+pub enum Marker {
     Line(Pen),
     Band(RGBAColor),
     /// A short upright line.
@@ -27,7 +27,7 @@ pub enum Generator {
 }
 
 /// An empty page with title, key and notes, and the room that is left.
-pub fn page(size: (u32, u32), title: &str, key: &[(Generator, String)], notes: &[String]) -> (Figure, Rect) {
+pub fn page(size: (u32, u32), title: &str, key: &[(Marker, String)], notes: &[String]) -> (Figure, Rect) {
     let mut figure = Figure::new(size.0, size.1);
     let (width, height) = (f64::from(size.0), f64::from(size.1));
     let mut room = Rect { left: MARGIN, top: MARGIN, right: width - MARGIN, bottom: height - MARGIN };
@@ -58,23 +58,23 @@ pub fn page(size: (u32, u32), title: &str, key: &[(Generator, String)], notes: &
     (figure, room)
 }
 
-fn entry(figure: &mut Figure, (x, y): Point, sample: Generator, name: &str) {
+fn entry(figure: &mut Figure, (x, y): Point, sample: Marker, name: &str) {
     let middle = y - 0.3 * ENTRY;
     match sample {
-        Generator::Line(pen) => {
+        Marker::Line(pen) => {
             let ends = if pen.dashed { vec![(0.0, 6.0), (10.0, 16.0), (20.0, SAMPLE)] } else { vec![(0.0, SAMPLE)] };
             for (from, to) in ends {
                 figure.line(vec![(x + from, middle), (x + to, middle)], pen.color, pen.width);
             }
         }
-        Generator::Band(color) => {
+        Marker::Band(color) => {
             let (top, bottom) = (middle - 4.5, middle + 4.5);
             figure.area(vec![(x, top), (x + SAMPLE, top), (x + SAMPLE, bottom), (x, bottom)], color);
         }
-        Generator::Tick(color) => {
+        Marker::Tick(color) => {
             figure.line(vec![(x + 0.5 * SAMPLE, middle - 4.5), (x + 0.5 * SAMPLE, middle + 4.5)], color, 1.4);
         }
-        Generator::Dot(color) => {
+        Marker::Dot(color) => {
             figure.dot((x + 0.5 * SAMPLE, middle), 4.2, sheer(INK, 0.8));
             figure.dot((x + 0.5 * SAMPLE, middle), 3.2, color);
         }

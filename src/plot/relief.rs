@@ -1,4 +1,4 @@
-//! A surface over a grid: smooth in between, lit from the north-west.
+//! Shaded relief: a surface over a grid, smooth in between, lit from the north-west.
 
 use super::{
     color::{BLANK, height},

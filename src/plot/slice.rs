@@ -4,7 +4,7 @@ use super::{
     axis::{Axis, Scale},
     color::{FAINT, LINES, SOFT},
     figure::Figure,
-    page::{Generator, page},
+    page::{Marker, page},
     panel::{Panel, Pen},
 };
 
@@ -50,7 +50,7 @@ impl Slice<'_> {
                 false => Pen::new(*colors.next().unwrap_or(&SOFT), 1.9),
             })
             .collect();
-        let key: Vec<_> = self.lines.iter().zip(&pens).map(|(l, p)| (Generator::Line(*p), l.name.to_owned())).collect();
+        let key: Vec<_> = self.lines.iter().zip(&pens).map(|(l, p)| (Marker::Line(*p), l.name.to_owned())).collect();
         let (mut figure, room) = page((900, 420), self.title, &key, self.notes);
         let scale = if self.log { Scale::Log } else { Scale::Linear };
         let x = Axis::of(Scale::Linear, self.x.iter().copied(), 0.0, self.x_label);

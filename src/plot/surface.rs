@@ -8,7 +8,7 @@ use super::{
     contour::contours,
     figure::{Anchor, Figure, Point, Rect, Text},
     font,
-    page::{Generator, page},
+    page::{Marker, page},
     panel::{NAME, Panel, Pen, TICK, crisp, words},
     relief::Relief,
 };
@@ -48,9 +48,9 @@ impl Surface<'_> {
     pub fn figure(&self) -> Figure {
         let mut key = Vec::new();
         if !self.path.is_empty() {
-            key.push((Generator::Line(Pen::new(RED, 2.0)), "path".to_owned()));
-            key.push((Generator::Dot(WHITE), "its start".to_owned()));
-            key.push((Generator::Dot(RED), "its end".to_owned()));
+            key.push((Marker::Line(Pen::new(RED, 2.0)), "path".to_owned()));
+            key.push((Marker::Dot(WHITE), "its start".to_owned()));
+            key.push((Marker::Dot(RED), "its end".to_owned()));
         }
         let (mut figure, room) = page((820, 720), self.title, &key, self.notes);
         let scale =

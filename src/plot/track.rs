@@ -1,10 +1,10 @@
-//! Sharpness in the course of training.
+//! Sharpness during training.
 
 use super::{
     axis::{Axis, Scale},
     color::{INK, LINES, SOFT},
     figure::{Figure, Rect},
-    page::{Generator, page},
+    page::{Marker, page},
     panel::{Panel, Pen},
 };
 
@@ -15,14 +15,14 @@ pub struct TrackPoint {
     pub step: u64,
     /// The loss.
     pub loss: f64,
-    /// The greatest eigenvalues of the Hessian, the greatest first.
+    /// The largest eigenvalues of the Hessian, the largest first.
     pub sharpness: Vec<f64>,
     /// The sharpness beyond which steps of this size diverge on a quadratic: 2/η for gradient descent, other values for
     /// other optimizers. Not drawn where it is not finite.
     pub threshold: f64,
 }
 
-/// The loss, and below it the greatest eigenvalues of its Hessian with the edge of stability, by step.
+/// The loss, and below it the largest eigenvalues of its Hessian with the edge of stability, by step.
 #[derive(Debug, Clone, Copy)]
 pub struct Track<'a> {
     /// What stands above.
@@ -42,11 +42,11 @@ impl Track<'_> {
         let edge = Pen::new(INK, 1.3).dashed();
         let sharpness = self.sharpness_axis();
         let mut key: Vec<_> =
-            (0..count.min(9)).map(|k| (Generator::Line(pen(k)), format!("λ{}", lowered(k + 1)))).collect();
+            (0..count.min(9)).map(|k| (Marker::Line(pen(k)), format!("λ{}", lowered(k + 1)))).collect();
         let thresholds = || self.points.iter().map(|p| p.threshold).filter(|t| t.is_finite());
         if thresholds().next().is_some() {
             let far = if thresholds().any(|t| sharpness.holds(t)) { "" } else { ", off the scale" };
-            key.push((Generator::Line(edge), format!("{}{far}", self.threshold_label)));
+            key.push((Marker::Line(edge), format!("{}{far}", self.threshold_label)));
         }
         let (mut figure, room) = page((900, 560), self.title, &key, self.notes);
 

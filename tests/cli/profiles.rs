@@ -6,6 +6,12 @@ use serde_json::Value;
 
 use crate::program::Home;
 
+/// The shares of the roof, in percent.
+fn shares(text: &str) -> Vec<f64> {
+    let table = text.lines().skip_while(|l| !l.trim_start().starts_with("calls")).skip(1);
+    table.filter_map(|line| line.split_whitespace().nth(5)?.strip_suffix('%')?.parse().ok()).collect()
+}
+
 /// The rows of the table: calls, milliseconds, name.
 fn rows(text: &str) -> Vec<(u64, f64, String)> {
     let table = text.lines().skip_while(|l| !l.trim_start().starts_with("calls")).skip(1);
@@ -21,6 +27,10 @@ fn a_step_and_a_product_are_timed_by_kernel() {
     let home = Home::new();
     let text = home.run("profile cnn --size 8x8x1 --batch 5 --rounds 1 --rows 0 --trace t.json").ok().out;
     assert!(text.contains("cnn, batch 5, on host") && text.contains("ceilings, measured now:"), "{text}");
+    // Small operands stay in caches, which move more than a copy.
+    let shares = shares(&text);
+    assert!(shares.len() > 5 && shares.iter().all(|s| *s <= 100.0), "{text}");
+    assert!(!text.contains("the roof was raised to the best rate of a row:") || shares.contains(&100.0), "{text}");
     let rows = rows(&text);
     let calls = |name: &str| rows.iter().find(|r| r.2 == name).map_or(0, |r| r.0);
     // Three convolutions with batch norm and one dense layer: forward, and back but for the images' gradient.
@@ -56,7 +66,7 @@ fn a_device_stamps_its_dispatches() {
     }
     let profile = |option| format!("profile cnn --size 8x8x1 --batch 5 --rounds 1 --rows 0 --adapter 0 {option}");
     let [usual, first] = ["", "--first"].map(|option| home.run(&profile(option)).ok().out);
-    assert!(first.contains("first run done "), "{first}");
+    assert!(first.contains("first run done after "), "{first}");
     let [usual, first] = [usual, first].map(|text| rows(&text));
     assert!(
         usual.iter().any(|r| r.2.starts_with("conv2d_weight_grad")) && usual.iter().any(|r| r.1 > 0.0),

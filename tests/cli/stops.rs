@@ -32,7 +32,7 @@ fn ctrl_c_costs_nothing() {
         if done.code == Some(0) {
             break;
         }
-        done.failed(130, &["stopped; go on with: hillshade train --resume run"]);
+        done.failed(130, &["stopped; resume with: hillshade train --resume run"]);
         let progress = load(&home, "run").expect("a checkpoint").progress;
         middles += usize::from(progress.batch > 0 && progress.batch < 359);
         command = "train --resume run".into();

@@ -20,7 +20,7 @@ pub struct Golden {
 }
 
 /// The bound on the reference.
-const TWIN: f64 = 2e-7;
+const REFERENCE: f64 = 2e-7;
 
 impl Golden {
     pub fn read(name: &str) -> Self {
@@ -59,7 +59,7 @@ impl Golden {
 
 /// Calls `f` with each executor and what makes its bound from that in f32.
 pub fn each_executor(mut f: impl FnMut(&str, &mut Session, &dyn Fn(f64) -> f64)) {
-    let (single, wide) = (|tolerance: f64| tolerance, |_: f64| TWIN);
+    let (single, wide) = (|tolerance: f64| tolerance, |_: f64| REFERENCE);
     f("device", &mut Session::device(gpu(false)), &single);
     f("host", &mut Session::host(), &single);
     f("reference", &mut Session::reference(), &wide);

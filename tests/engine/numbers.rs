@@ -177,6 +177,18 @@ fn the_slower_of_computing_and_moving_counts() {
     assert_eq!([(8e9, 1e9), (8e9, 4e9)].map(|(flops, bytes)| ceilings.seconds(flops, bytes)), [1.0, 2.0]);
 }
 
+/// The roof is the best of what was seen: no row of a report is above it.
+#[test]
+fn ceilings_are_raised_to_what_was_reached() {
+    let ceilings = Ceilings { fma: 4e9, matmul: 8e9, copy: 2e9 };
+    let none: [f64; 0] = [];
+    assert_eq!(ceilings.raised(none, none), ceilings);
+    assert_eq!(ceilings.raised([7e9, f64::INFINITY], [1e9, f64::NAN]), ceilings);
+    let raised = ceilings.raised([1e9, 9e9], [5e9, 3e9]);
+    assert_eq!(raised, Ceilings { fma: 9e9, copy: 5e9, ..ceilings });
+    assert_eq!([(9e9, 0.0), (9e9, 5e9), (0.0, 5e9)].map(|(flops, bytes)| raised.seconds(flops, bytes)), [1.0; 3]);
+}
+
 #[test]
 fn what_is_measured_leaves_no_state() {
     let mut session = Session::host();

@@ -43,7 +43,7 @@ fn checked_kernels_agree() {
     for &class in &classes {
         let (mut unchecked, mut checked) =
             (Session::device(gpu_as(Some(class), false)), Session::device(gpu_as(Some(class), true)));
-        each_case(|case| {
+        each_case_of(6, |case| {
             let b = Bench::new(case);
             if !is_first(&b, &classes, class) {
                 return;

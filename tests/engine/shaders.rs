@@ -100,7 +100,7 @@ fn capabilities(kernel: &str) -> Capabilities {
         k if k.contains("_cooperative") => {
             Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX
         }
-        k if k.ends_with("_subgroups") || k.ends_with("_lanes") => Capabilities::SUBGROUP,
+        k if k.ends_with("_subgroups") || k.ends_with("_subgroup") => Capabilities::SUBGROUP,
         _ => Capabilities::empty(),
     }
 }

@@ -89,5 +89,5 @@ fn stacks_of_other_shapes_are_refused() {
     let x = g.input("x", &[2, 3]);
     let tall = g.input("tall", &[4, 3, 2]);
     let error = g.vmap(&[-x], &[x], &[tall]).expect_err("the members are transposed").to_string();
-    assert!(error.contains("stacks of one height of f32[2, 3]") && error.contains("f32[4, 3, 2]"), "{error}");
+    assert!(error.contains("stacks of one batch size of f32[2, 3]") && error.contains("f32[4, 3, 2]"), "{error}");
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use hillshade::{
-    engine::{Data, Graph, Session, block_on},
+    engine::{Data, Graph, Session, Tensor, block_on},
     models::{
-        Builder, Checkpoint, Config, Loss, LossScale, Mode, Optimizer, Schedule, ScheduleShape, Trainer,
+        Builder, Checkpoint, Config, Init, Intervention, Loss, LossScale, Mode, Optimizer, Pass, Result, Schedule,
+        ScheduleShape, Step, Trainer, Values,
         data::{Dataset, Images, Mixup},
     },
 };
@@ -340,6 +341,92 @@ fn all_of_it_is_the_same_on_all_executors_and_when_a_run_goes_on() {
         let mut second = Trainer::resume(&stored, &path, dataset(), Session::host()).expect("the same run");
         run(&mut second, 4);
         assert_eq!(states(&second), straight, "{model}");
+    }
+}
+
+/// Normal noise on every gradient, of a standard deviation that falls with the steps that a state counts, times a share
+/// that the host gives; and the square of the first bias's noise, for the log.
+#[derive(Debug)]
+struct Noise(f64);
+
+impl Intervention for Noise {
+    fn gradient<'g>(
+        &self, _: Tensor<'g>, gradients: Vec<Tensor<'g>>, step: &mut Step<'_, 'g>,
+    ) -> Result<Vec<Tensor<'g>>> {
+        let (count, share) = (step.state("noise/steps", &[1], Init::Zeros), step.input("noise/share", &[1]));
+        let size = share / (count + 1.0) * self.0;
+        step.graph().assign(count, count + 1.0);
+        let mut noisy = Vec::new();
+        for gradient in gradients {
+            let (seed, stream) = step.draw();
+            let noise = seed.normal(stream, gradient.shape()?) * size;
+            if gradient.shape()?.len() == 1 && noisy.len() < 2 {
+                step.log("noise/square", (noise * noise).sum_all());
+            }
+            noisy.push(gradient + noise);
+        }
+        Ok(noisy)
+    }
+
+    fn inputs(&self, pass: &mut Pass) -> Vec<(&str, Values)> {
+        vec![("noise/share", Values::F32(vec![1.0 - 0.01 * pass.step as f32]))]
+    }
+
+    /// On the host, a state of its own is halved every third step.
+    fn after(&self, session: &mut Session, step: u64) -> Result<()> {
+        let count = block_on(session.get("noise/steps"))?[0];
+        Ok(session.set("noise/steps", &[1], &[if step.is_multiple_of(3) { count / 2.0 } else { count }])?)
+    }
+}
+
+/// One's own intervention is drawn by the seed, logs its numbers, and goes on where a checkpoint left it, to the bit.
+#[test]
+fn one_s_own_intervention_is_as_good_as_any() {
+    let own = |loss_scale| {
+        let own = Config {
+            model: "mlp:widths=20,dropout=0.3".into(),
+            accumulate: 2,
+            average: Some(0.9),
+            ..Config::default()
+        };
+        config(Config { clip: Some(0.3), loss_scale, ..own })
+    };
+    for scale in [None, Some(LossScale::Dynamic)] {
+        let noisy = |size| trainer(Session::host(), own(scale)).with(Noise(size)).expect("a fitting intervention");
+        let mut straight = noisy(0.1);
+        run(&mut straight, 10);
+        assert_eq!(number(&straight, "noise/steps"), 3.625);
+        let log = block_on(straight.log()).expect("a session");
+        assert!(log.iter().any(|&(name, square)| name == "noise/square" && square > 0.0), "{log:?}");
+        assert_eq!(block_on(straight.skipped()).expect("a session"), scale.map(|_| 0));
+
+        let (mut plain, mut silent, mut other) = (trainer(Session::host(), own(scale)), noisy(0.0), noisy(0.2));
+        [&mut plain, &mut silent, &mut other].into_iter().for_each(|t| run(t, 10));
+        let mut left = states(&silent);
+        left.retain(|name, _| !name.starts_with("noise/"));
+        assert!(left == states(&plain), "no noise is no change");
+        assert_ne!(states(&other)["head.weight"], states(&straight)["head.weight"]);
+
+        let mut first = noisy(0.1);
+        run(&mut first, 5);
+        let stored = block_on(first.checkpoint()).expect("finite states");
+        let path = std::path::Path::new("nowhere");
+        let mut second = noisy(0.1);
+        second.restore(&stored, path).expect("the same run");
+        run(&mut second, 5);
+        assert!(states(&second) == states(&straight), "it went on otherwise");
+        let told = Trainer::resume(&stored, path, dataset(), Session::host()).expect_err("without it").to_string();
+        assert!(told.contains("\"noise/square\" too"), "{told}");
+
+        // Added to a run at work, it changes what comes after.
+        let mut late = trainer(Session::host(), own(scale));
+        run(&mut late, 3);
+        let before = states(&late);
+        let mut late = late.with(Noise(0.1)).expect("a fitting intervention");
+        assert!(before.iter().all(|(name, data)| states(&late)[name] == *data), "a state was begun again");
+        assert_eq!((late.progress().step, number(&late, "noise/steps")), (3, 0.0));
+        run(&mut late, 1);
+        assert_eq!(number(&late, "noise/steps"), 1.0);
     }
 }
 

@@ -1,9 +1,9 @@
 //! Whole networks: loss, gradient and Hessian-vector product on device and host against the reference; training steps.
 
 use hillshade::{
-    engine::{Data, Gpu, Graph, Session, Source, Tensor, block_on},
+    engine::{Class, Data, Gpu, Graph, Plan, Session, Source, Target, Tensor, block_on},
     models::{
-        Builder, Config, Mode, Network, Optimizer, Schedule, ScheduleShape, Trainer,
+        Builder, Config, Mode, Network, Optimizer, Schedule, ScheduleShape, Sgd, Trainer,
         data::{self, Dataset, Images},
     },
 };
@@ -253,4 +253,19 @@ fn ten_steps_give_the_same_bits_again() {
         assert_eq!(device(), device());
         assert_eq!(host(), host());
     }
+}
+
+/// A training step of ResNet-20 on a GPU that binds many buffers: most dispatches are the network's, updates of parameters and
+/// of running statistics are few.
+#[test]
+fn a_step_of_resnet20_is_few_dispatches() {
+    let (g, size) = (Graph::new(), [32, 32, 32, 3]);
+    let mut b = Builder::new(&g, Mode::Train);
+    let (x, labels) = (g.input("x", &size), g.input_u32("labels", &size[..1]));
+    let logits = Network::parse("resnet20").and_then(|n| n.build(&mut b, x, 10)).expect("a known network");
+    let loss = logits.cross_entropy(labels)[0].mean_all();
+    b.minimize(loss, Sgd::new(0.1).momentum(0.9).decay(5e-4)).expect("it is differentiable");
+    let target = Target::Device { class: Class::GPU, storage_buffers: 30 };
+    let dispatches = Plan::new(target, &g, &[loss]).expect("it can be planned").dispatches();
+    assert!((200..=360).contains(&dispatches), "{dispatches} dispatches");
 }

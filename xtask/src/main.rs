@@ -20,7 +20,7 @@ cargo xtask run [ARGS…]    build Hillshade and train; ARGS as in `hillshade tr
 cargo xtask test [ARGS…]   the tests; ARGS go to `cargo test`
 cargo xtask test --all     the same, with every case in every class of kernels: much longer
 cargo xtask test SUITE     one suite: engine, models, lab, cli, or doc for the programs in the documentation
-cargo xtask bench [ARGS…]  the benchmarks, one table of their medians, rates and shares of the measured ceilings, and a
+cargo xtask bench [ARGS…]  the benchmarks, one table of their medians, rates and shares of the roofline, and a
                            line of JSON each in target/bench.jsonl; ARGS go to `cargo bench`
 cargo xtask report [DIR]   that table and those lines again, of what was measured last, here or in DIR's folder `target`
 cargo xtask peers [ARGS…]  `bench --bench steps`, then PyTorch where it is installed, candle and burn where they are built

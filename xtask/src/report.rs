@@ -32,8 +32,22 @@ pub struct Facts {
     bytes: f64,
     /// Rates by name, in operations and bytes a second; null where none were measured.
     ceilings: Value,
-    /// Milliseconds at the ceilings.
-    ideal: Option<f64>,
+}
+
+/// The best rates of an executor in a report, in operations and bytes a second: the larger of a measured ceiling and of the
+/// best rate of a row, which a convolution or an op in caches may have.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Roof {
+    flops: f64,
+    bytes: f64,
+}
+
+impl Roof {
+    fn of(rates: impl IntoIterator<Item = Roof>) -> Self {
+        rates
+            .into_iter()
+            .fold(Roof::default(), |a, b| Roof { flops: a.flops.max(b.flops), bytes: a.bytes.max(b.bytes) })
+    }
 }
 
 /// Facts by row and function.
@@ -53,7 +67,6 @@ fn known(line: &str) -> Option<((String, String), Facts)> {
         flops: v["flops"].as_f64()?,
         bytes: v["bytes"].as_f64()?,
         ceilings: v["ceilings"].clone(),
-        ideal: v["at_ceilings"].as_f64().map(|seconds| seconds * 1e3),
     };
     Some(((format!("{} {}", facts.op, facts.shape), text("function")?), facts))
 }
@@ -99,22 +112,55 @@ pub fn commit(root: &Path) -> String {
     std::env::var("HILLSHADE_COMMIT").unwrap_or_else(|_| asked())
 }
 
+impl Facts {
+    /// The measured ceilings, if any.
+    fn measured(&self) -> Option<Roof> {
+        let rate = |key: &str| self.ceilings[key].as_f64();
+        Some(Roof { flops: rate("fma")?.max(rate("matmul")?), bytes: rate("copy")? })
+    }
+
+    /// Whether two rows are of the same executor.
+    fn beside(&self, other: &Facts) -> bool {
+        (&self.by, &self.adapter, &self.driver) == (&other.by, &other.adapter, &other.driver)
+    }
+}
+
+/// The roof of an executor in a report, if its ceilings were measured.
+fn roof(all: &[Measured], executor: &Facts) -> Option<Roof> {
+    let own = || all.iter().filter_map(|m| Some((m, m.facts.as_ref().filter(|facts| facts.beside(executor))?)));
+    let ceilings = Roof::of(own().filter_map(|(_, facts)| facts.measured()));
+    let reached = own().filter(|(m, _)| m.ms > 0.0).map(|(m, facts)| m.rates(facts));
+    (ceilings != Roof::default()).then(|| Roof::of(reached.chain([ceilings])))
+}
+
 impl Measured {
+    /// The rates of the row.
+    fn rates(&self, facts: &Facts) -> Roof {
+        Roof { flops: 1e3 * facts.flops / self.ms, bytes: 1e3 * facts.bytes / self.ms }
+    }
+
+    /// Its time at the roof as a share of its own, the roofline's (Williams et al. 2009).
+    fn share(&self, all: &[Measured]) -> Option<f64> {
+        let facts = self.facts.as_ref()?;
+        let (own, roof) = (self.rates(facts), roof(all, facts)?);
+        Some((own.flops / roof.flops).max(own.bytes / roof.bytes))
+    }
+
     /// A line of the table.
-    fn line(&self) -> String {
+    fn line(&self, all: &[Measured]) -> String {
         let start = format!("{:<64} {:<16} {:>10.3} {:>8.3}", self.row, self.by, self.ms, self.spread);
         match &self.facts {
             Some(facts) => {
-                let share = facts.ideal.map_or("-".into(), |ideal| format!("{:.0}%", 100.0 * ideal / self.ms));
-                let rate = |work: f64| work / self.ms / 1e6;
-                format!("{start} {:>9.1} {:>8.1} {share:>8}", rate(facts.flops), rate(facts.bytes))
+                let share = self.share(all).map_or("-".into(), |share| format!("{:.0}%", 100.0 * share));
+                let Roof { flops, bytes } = self.rates(facts);
+                format!("{start} {:>9.1} {:>8.1} {share:>8}", flops / 1e9, bytes / 1e9)
             }
             None => start,
         }
     }
 
     /// A line of JSON.
-    fn json(&self, commit: &str) -> Value {
+    fn json(&self, commit: &str, all: &[Measured]) -> Value {
         let mut line = json!({ "commit": commit, "row": self.row, "ms": self.ms, "spread": self.spread });
         match &self.facts {
             Some(facts) => {
@@ -127,7 +173,7 @@ impl Measured {
                 line["work"] = json!(facts.flops);
                 line["bytes"] = json!(facts.bytes);
                 line["ceilings"] = facts.ceilings.clone();
-                line["share"] = json!(facts.ideal.map(|ideal| ideal / self.ms));
+                line["share"] = json!(self.share(all));
             }
             None => line["by"] = json!(self.by),
         }
@@ -140,7 +186,7 @@ fn executors(all: &[Measured]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for facts in all.iter().filter_map(|m| m.facts.as_ref()) {
         let rate = |key: &str| facts.ceilings[key].as_f64().map_or("-".into(), |rate| format!("{:.1}", rate / 1e9));
-        let line = format!(
+        let mut line = format!(
             "{}: {}, {}\n  ceilings, measured in this run: {} GFLOP/s (multiply-adds), {} GFLOP/s (matmul), {} GB/s (copy)",
             facts.by,
             facts.adapter,
@@ -149,6 +195,14 @@ fn executors(all: &[Measured]) -> Vec<String> {
             rate("matmul"),
             rate("copy")
         );
+        if let (Some(measured), Some(roof)) = (facts.measured(), roof(all, facts)) {
+            let rates = [(measured.flops, roof.flops, "GFLOP/s"), (measured.bytes, roof.bytes, "GB/s")];
+            let above = rates.iter().filter(|(measured, roof, _)| roof > measured);
+            let raised: Vec<String> = above.map(|(_, roof, unit)| format!("{:.1} {unit}", roof / 1e9)).collect();
+            if !raised.is_empty() {
+                line += &format!("\n  the roof was raised to the best rate seen: {}", raised.join(", "));
+            }
+        }
         if !lines.contains(&line) {
             lines.push(line);
         }
@@ -162,7 +216,7 @@ pub fn results_since(root: &Path, since: SystemTime) -> (Vec<Measured>, Vec<Stri
     results(&target.join("criterion"), since, &all_known(&target.join("bench")), &mut all);
     all.sort_by(|a, b| (&a.row, &a.by).cmp(&(&b.row, &b.by)));
     let commit = commit(root);
-    let lines = all.iter().map(|m| m.json(&commit).to_string()).collect();
+    let lines = all.iter().map(|m| m.json(&commit, &all).to_string()).collect();
     (all, lines)
 }
 
@@ -170,7 +224,7 @@ pub fn results_since(root: &Path, since: SystemTime) -> (Vec<Measured>, Vec<Stri
 pub fn table(all: &[Measured]) -> String {
     let head =
         format!("{:<64} {:<16} {:>10} {:>8} {:>9} {:>8} {:>8}", "row", "by", "ms", "±", "GFLOP/s", "GB/s", "of roof");
-    let lines = executors(all).into_iter().chain([String::new(), head]).chain(all.iter().map(Measured::line));
+    let lines = executors(all).into_iter().chain([String::new(), head]).chain(all.iter().map(|m| m.line(all)));
     lines.map(|line| line + "\n").collect()
 }
 
@@ -191,8 +245,7 @@ mod tests {
     use super::*;
 
     const FACTS: &str = r#"{"op":"matmul","shape":"[2, 3]","function":"device, GPU time","by":"device","clock":"GPU",
-        "adapter":"A","driver":"D","flops":4e6,"bytes":3e6,"ceilings":{"fma":8e9,"matmul":4e9,"copy":1e9},
-        "at_ceilings":3e-3}"#;
+        "adapter":"A","driver":"D","flops":4e6,"bytes":3e6,"ceilings":{"fma":8e9,"matmul":4e9,"copy":1e9}}"#;
 
     /// A folder as criterion leaves it.
     fn left(folder: &Path, function: &str, ns: f64) {
@@ -220,16 +273,32 @@ mod tests {
         fs::remove_dir_all(&root).expect("our own folder");
         let [wall, stamped] = all.as_slice() else { panic!("{all:?}") };
         assert_eq!((wall.by.as_str(), &wall.facts, wall.ms), ("device", &None, 9.0));
-        let line = stamped.json("c");
+        let line = stamped.json("c", &all);
         let expected = json!({
             "commit": "c", "row": "matmul [2, 3]", "ms": 6.0, "spread": 0.1, "by": "device", "clock": "GPU",
             "adapter": "A", "driver": "D", "op": "matmul", "shape": "[2, 3]", "work": 4e6, "bytes": 3e6, "share": 0.5,
             "ceilings": { "fma": 8e9, "matmul": 4e9, "copy": 1e9 },
         });
         assert_eq!(line, expected);
-        let words: Vec<String> = stamped.line().split_whitespace().rev().take(3).map(String::from).collect();
+        let words: Vec<String> = stamped.line(&all).split_whitespace().rev().take(3).map(String::from).collect();
         assert_eq!(words, ["50%", "0.5", "0.7"], "share, GB/s, GFLOP/s");
         assert_eq!(table(&all).lines().count(), 6, "two of an executor, a space, a head, two rows");
+    }
+
+    /// An op in caches moves more than the copy that was measured: it is the roof then, and no share is above 1.
+    #[test]
+    fn the_roof_is_the_best_that_was_seen() {
+        let row = |row: &str, ms, by: &str| {
+            let (_, facts) = known(&FACTS.replace('\n', "")).expect("facts");
+            Measured { row: row.into(), by: by.into(), ms, spread: 0.0, facts: Some(Facts { by: by.into(), ..facts }) }
+        };
+        let all = [row("in caches", 1.0, "device"), row("beside it", 2.0, "device"), row("elsewhere", 6.0, "host")];
+        assert_eq!(all.each_ref().map(|m| m.share(&all)), [Some(1.0), Some(0.5), Some(0.5)]);
+        let text = table(&all);
+        assert_eq!(text.matches("the roof was raised to the best rate seen: 3.0 GB/s").count(), 1, "{text}");
+        let facts = all[0].facts.clone().map(|facts| Facts { ceilings: Value::Null, ..facts });
+        let unknown = [Measured { facts, ..all[0].clone() }];
+        assert_eq!(unknown[0].share(&unknown), None);
     }
 
     #[test]

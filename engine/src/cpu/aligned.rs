@@ -1,4 +1,4 @@
-//! Memory of the CPU executors' arrays.
+//! Aligned buffers of the CPU executors, long ones in large pages.
 
 use std::{
     fmt,

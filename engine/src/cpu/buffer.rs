@@ -1,4 +1,4 @@
-//! Buffers of the CPU executors, and operands and results of ops in them.
+//! Buffers of the CPU executors, and ops' operands and results as slices of them.
 
 use crate::{
     cpu::{aligned::AlignedBuf, float::Real},

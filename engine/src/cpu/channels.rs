@@ -1,5 +1,5 @@
-//! Loops over arrays whose last axis is channels, on the CPU: numbers of channels are repeated to the length of vectors,
-//! so that few channels are as fast as many. Arrays may be stacks, whose items share the others while these are in the cache.
+//! Loops over arrays whose last axis is channels, on the CPU. Per-channel numbers are repeated up to the SIMD width, so that
+//! few channels are as fast as many. Arrays may be stacks; their items share what is one for all while it is in the cache.
 
 use std::ops::Range;
 

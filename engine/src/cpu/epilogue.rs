@@ -1,4 +1,4 @@
-//! The epilogue of convolutions while their results are at hand: an array that is added, a ReLU mask, a ReLU.
+//! The epilogue of convolutions, while results are in the cache: a residual, a ReLU mask, a ReLU.
 
 use pulp::{Simd, WithSimd};
 
@@ -14,7 +14,7 @@ pub struct Epilogue<'a, F> {
 }
 
 impl<F: Real> Epilogue<'_, F> {
-    /// Applies it to a item's results from element `start` on.
+    /// Applies it to an item's results from element `start` on.
     pub(crate) fn apply(&self, item: usize, start: usize, y: &mut [F]) {
         let range = start..start + y.len();
         let residual = self.residual.map(|residual| &residual.item(item)[range.clone()]);

@@ -1,4 +1,4 @@
-//! Functions of f32 without branches and calls, so that compilers make vectors of the loops around them. Polynomials are
+//! Elementary functions of f32 without branches and calls, so that loops around them vectorize. Polynomials are
 //! the best of their degree on their range, by iterated weights (Lawson 1961).
 
 /// A float below 2²² added to this is rounded to a whole number, which the sum's last bits hold.

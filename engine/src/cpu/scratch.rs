@@ -1,5 +1,5 @@
-//! Buffers that a thread keeps from one loop to the next: new memory costs a fault for every page of it, which can take longer
-//! than the loop.
+//! Scratch buffers that a thread keeps from one loop to the next: new memory costs a page fault for every page of it, which
+//! can take longer than the loop.
 
 use std::{
     cell::RefCell,

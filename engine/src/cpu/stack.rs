@@ -1,4 +1,4 @@
-//! Operands that may be stacks: several values of one type along a leading axis, where others have one for all.
+//! Operands that `vmap` may stack: several values of one type along a leading axis, where others have one for all.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub struct Stack<'a, F> {
     data: &'a [F],
-    /// Elements of a item.
+    /// Elements of an item.
     len: usize,
 }
 

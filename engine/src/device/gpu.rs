@@ -1,4 +1,4 @@
-//! The device: adapters listed and chosen, opened with its limits, its faults turned into our errors.
+//! Devices: adapters listed and chosen, one opened with its limits, wgpu's faults turned into our errors.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! From a kernel's text to a pipeline, once for each device, text and choice of constants.
+//! Compute pipelines, compiled once for each device, kernel text and choice of constants.
 
 use crate::{
     device::gpu::{Gpu, Key, lock},

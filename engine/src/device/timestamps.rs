@@ -1,4 +1,4 @@
-//! Timestamps around the dispatches of a run.
+//! Timestamp queries around the dispatches of a run.
 
 use crate::{
     device::gpu::Gpu,

@@ -1,4 +1,4 @@
-//! What reverse mode reads of the values before it, stored as 16-bit floats until then.
+//! f16 activations: what the backward pass reads of the forward pass, stored as 16-bit floats in between.
 
 use crate::{
     error::Result,

@@ -1,4 +1,4 @@
-//! A graph divided in two: what depends on some of its values, and what does not and can be kept.
+//! Partial evaluation: a graph divided into what depends on some of its values, and what does not and can be kept.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! Values for several values of an operand at once, stacked along a new first axis.
+//! `vmap`: a graph for several values of some operands at once, stacked along a new first axis.
 
 use std::collections::HashMap;
 

@@ -23,7 +23,7 @@ pub enum Generator {
     Words(Vec<u32>),
 }
 
-/// OperandData operands: floats rounded to f32, or indices.
+/// The data of an operand: floats rounded to f32, or indices.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OperandData {
     /// For an f32 operand.

@@ -1,4 +1,4 @@
-//! A program as data: nodes in single assignment order.
+//! The graph: a program as data, nodes in single-assignment form, operands before results.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},

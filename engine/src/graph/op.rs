@@ -1,4 +1,4 @@
-//! What an op is: a shape rule, kernels, a CPU evaluation, derivative rules, cases.
+//! The trait of an op: shape rule, kernel launches, CPU evaluation, derivative rules.
 
 use std::{any::Any, fmt, sync::Arc};
 

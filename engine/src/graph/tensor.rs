@@ -1,4 +1,4 @@
-//! Handles on the values of a graph, by which formulas are written.
+//! `Tensor`: a copyable handle on a value of a graph, with ops as methods and operators.
 
 use std::fmt;
 

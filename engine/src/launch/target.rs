@@ -1,4 +1,4 @@
-//! What kernels are chosen for: tiers and classes of devices, variants of matrix products.
+//! What graphs are compiled for: the CPU or a device, tiers and classes of devices, GEMM variants.
 
 use std::fmt;
 

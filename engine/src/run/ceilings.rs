@@ -1,4 +1,4 @@
-//! What an executor reaches at best, measured.
+//! The measured peak of an executor: a copy, chains of multiply-adds, matrix products.
 
 use crate::{
     error::Result,
@@ -83,6 +83,17 @@ impl Ceilings {
         let products = async |n| shortest(session, &[n as usize; 2], |x| x.matmul(x)).await;
         let matmul = best(&[512, 1024, 2048, 4096], products).await?;
         Ok(Ceilings { fma, matmul, copy: copy.map_or(0.0, |s| s.bytes as f64 / s.seconds()) })
+    }
+
+    /// These ceilings raised to rates that other work reached, in operations and in bytes a second: caches move more than
+    /// the copy, and a convolution may compute faster than square matrix products. Of work at these rates no
+    /// [share](Ceilings::seconds) is above 1. The raised ceilings are [`Ceilings::fma`] and [`Ceilings::copy`]; rates that
+    /// are not finite are left out.
+    pub fn raised(self, flops_rates: impl IntoIterator<Item = f64>, byte_rates: impl IntoIterator<Item = f64>) -> Self {
+        let most = |rates: &mut dyn Iterator<Item = f64>| rates.filter(|r| r.is_finite()).fold(0.0, f64::max);
+        let (flops, bytes) = (most(&mut flops_rates.into_iter()), most(&mut byte_rates.into_iter()));
+        let fma = if flops > self.flops() { flops } else { self.fma };
+        Ceilings { fma, copy: self.copy.max(bytes), ..self }
     }
 
     /// Floating-point operations in a second: the larger of the two rates.

@@ -1,4 +1,4 @@
-//! What goes into a program from outside: data for its inputs, states of its session, and what does not fit.
+//! Inputs of a program, by name or by handle, and the errors of what does not fit.
 
 use crate::{
     compile::Named,

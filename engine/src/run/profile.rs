@@ -1,4 +1,4 @@
-//! When the parts of a run began and ended.
+//! Profiles: when each dispatch, or each step on the CPU, began and ended.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Places of their own among a session's states.
+//! Scopes: states of a session under names of their own, which go together.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! Whether an adapter's cooperative matrices are right: tried before a session takes them.
+//! A test of an adapter's cooperative matrices, before a session takes them.
 
 use crate::{device::Gpu, error::Result, graph::Graph, run::session::Session};
 

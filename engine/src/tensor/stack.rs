@@ -5,12 +5,12 @@ use crate::{
     tensor::dtype::{Type, shape_error},
 };
 
-/// Extents of a item, of `rank` axes.
+/// Extents of an item, of `rank` axes.
 pub(crate) fn item(shape: &[usize], rank: usize) -> &[usize] {
     &shape[shape.len().saturating_sub(rank)..]
 }
 
-/// Height of the stack that an op's results are: that of the operands with an axis more than `rank`, if there are any.
+/// Batch size of the stack that an op's results are: that of the operands with an axis more than `rank`, if there are any.
 pub(crate) fn batch_size(op: &'static str, x: &[&Type], rank: usize) -> Result<Option<usize>> {
     let mut sizes = x.iter().filter(|x| x.shape.len() > rank).map(|x| x.shape[0]);
     let batch = sizes.next();

@@ -1,4 +1,4 @@
-//! Directions in which a loss is looked at, as vectors of all parameters.
+//! Directions in parameter space along which a loss is looked at.
 
 use hillshade_engine::{Scope, Session, block_on};
 use nalgebra::DMatrix;
@@ -127,12 +127,15 @@ impl Direction {
     ///
     /// [`Error::Argument`] where the block has no such row, and those of [`Direction::new`].
     pub fn of_block(session: &Session, kind: &str, block: &str, row: usize) -> Result<Self> {
-        let shape = session.shape_of(block).unwrap_or_default();
-        match shape[..] {
-            [rows, n] if row < rows => {
+        let shape = session.shape_of(block);
+        match shape.as_deref() {
+            Some(&[rows, n]) if row < rows => {
                 Direction::unit(kind, &block_on(session.get_wide(block))?[row * n..(row + 1) * n])
             }
-            _ => Err(argument(&format!("direction {kind}"), format!("row {row} of \"{block}\""), format!("{shape:?}"))),
+            _ => {
+                let found = shape.map_or("no such block".into(), |shape| format!("a block {shape:?}"));
+                Err(argument(&format!("direction {kind}"), format!("row {row} of \"{block}\""), found))
+            }
         }
     }
 
@@ -217,7 +220,7 @@ impl Directions {
             let along = dot(&first.vector, &second.vector) / (first.norm * first.norm);
             let found = along * first.norm / second.norm;
             let parallel = 1.0 - found.abs() < 1e-9;
-            refuse!(parallel, "directions", "two that are not parallel", format!("a cosine of {found}"));
+            refuse!(parallel, "directions", "two that are not parallel", format!("a cosine of {found:.3}"));
             let rest: Vec<f64> = second.vector.iter().zip(&first.vector).map(|(b, a)| b - along * a).collect();
             *second = Direction { seed: second.seed, ..Direction::new(&second.kind, &rest)? };
             cosine = Some(found);

@@ -1,4 +1,4 @@
-//! Kinks between two points.
+//! ReLU flips: kinks of the loss between two points.
 
 use hillshade_engine::{Node, Session, Source};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! How an operator's products are computed: what is kept for them, and how many go at once.
+//! What an operator's products keep in memory, and how many directions go at once.
 
 use std::collections::BTreeMap;
 
@@ -109,7 +109,7 @@ impl Prepared {
         }
         let keep = options.linearize.unwrap_or(warm <= available / 2 || cold > available);
         if keep && warm > available {
-            let fits = format!("without a linearization, or what is kept from pass to pass, it needs {cold}");
+            let fits = format!("without linearization it needs {cold}");
             return Err(Error::Memory { what: format!("{matrix} linearized"), needed: warm, available, fits });
         }
         let (chained, chains) = (keep && waits, BTreeMap::new());

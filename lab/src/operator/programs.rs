@@ -1,4 +1,4 @@
-//! Programs that pass all samples in micro-batches: one for each size.
+//! Programs that pass all samples in micro-batches: one for each size of those.
 
 use std::{collections::BTreeMap, ops::Range};
 

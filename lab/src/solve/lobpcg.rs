@@ -1,4 +1,4 @@
-//! The largest eigenvalues by a locally optimal block method that starts where it last stopped.
+//! LOBPCG: the largest eigenvalues by a locally optimal block method that starts where it last stopped.
 
 use hillshade_engine::{Scope, Session};
 use nalgebra::{DMatrix, SymmetricEigen};

@@ -1,4 +1,4 @@
-//! Sharpness during training.
+//! Sharpness during training: the largest eigenvalues of the Hessian as the parameters move.
 
 use hillshade_engine::Session;
 use serde::{Deserialize, Serialize};

@@ -41,7 +41,7 @@ pub(crate) struct Structure {
 
 /// Ops whose slopes jump.
 const KINKS: [&str; 11] =
-    ["relu", "leaky_relu", "max_pool", "max_over", "abs", "max", "min", "clamp", "sign", "select", "gate"];
+    ["relu", "leaky_relu", "max_pool", "max_over", "abs", "max", "min", "clamp", "sign", "select", "relu_mask"];
 
 /// A graph as far as a loss depends on it.
 struct Walk<'a> {

@@ -96,7 +96,7 @@ fn second_difference(
     let difference = line.second_derivative(session, 0.1 * length.max(1.0))?;
     let mut check = Check::new(name, what, None, share((difference - curvature).abs(), curvature.abs()), DIFFERENCE);
     if !kinks.is_empty() {
-        check.status = Status::Skipped(format!("kinks: {}", kinks.join(", ")));
+        check.status = Status::Skipped(format!("non-smooth ops: {}", kinks.join(", ")));
     }
     Ok(check)
 }

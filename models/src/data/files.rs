@@ -1,4 +1,4 @@
-//! Files as bytes.
+//! Reading files, gzip among them.
 
 use std::{fs, io::Read, path::Path};
 

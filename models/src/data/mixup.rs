@@ -1,4 +1,4 @@
-//! Images mixed in pairs.
+//! Mixup: images mixed in pairs.
 
 use crate::data::batch::Draws;
 

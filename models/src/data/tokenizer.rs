@@ -1,6 +1,7 @@
 //! Text as numbers and back: by bytes, by characters, or by the tokenizer of a file.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,7 +16,7 @@ use crate::{data::files::there, error::*};
 pub enum Vocabulary {
     /// The 256 bytes of UTF-8.
     Bytes,
-    /// These characters, in this order.
+    /// These characters, whose tokens are their places in this order.
     Characters(String),
     /// What a file `tokenizer.json` of Hugging Face's library says.
     File(PathBuf),
@@ -37,6 +38,8 @@ pub struct Tokenizer {
     vocabulary: Vocabulary,
     /// The characters by token.
     characters: Vec<char>,
+    /// The tokens by character: the first one of a character that is there twice.
+    tokens: HashMap<char, u32>,
     file: Option<Arc<tokenizers::Tokenizer>>,
 }
 
@@ -53,7 +56,11 @@ impl Tokenizer {
             Vocabulary::Characters(all) => characters.extend(all.chars()),
             Vocabulary::File(path) => file = Some(Arc::new(read(path)?)),
         }
-        Ok(Tokenizer { vocabulary, characters, file })
+        let mut tokens = HashMap::new();
+        for (&c, token) in characters.iter().zip(0..) {
+            tokens.entry(c).or_insert(token);
+        }
+        Ok(Tokenizer { vocabulary, characters, tokens, file })
     }
 
     /// What its tokens stand for.
@@ -88,9 +95,8 @@ impl Tokenizer {
         if self.vocabulary == Vocabulary::Bytes {
             return Ok(text.bytes().map(u32::from).collect());
         }
-        let token = |c: char| self.characters.binary_search(&c).map(|token| token as u32);
         let none = |c| refuse(&format!("characters among the {} of the vocabulary", self.len()), format!("{c:?}"));
-        text.chars().map(|c| token(c).map_err(|_| none(c))).collect()
+        text.chars().map(|c| self.tokens.get(&c).copied().ok_or_else(|| none(c))).collect()
     }
 
     /// The text of tokens. What is no whole character is `U+FFFD`; tokens that there are not are left out.
@@ -135,6 +141,15 @@ mod tests {
         assert_eq!(Tokenizer::new(Vocabulary::of("abca")).map(|t| t.len()).ok(), Some(3));
         let part = Tokenizer::new(Vocabulary::Bytes).and_then(|t| t.decode(&[0xc3, 0x41, 999]));
         assert_eq!(part.ok().as_deref(), Some("\u{fffd}A"));
+    }
+
+    #[test]
+    fn characters_may_be_in_any_order() {
+        let tokenizer = Tokenizer::new(Vocabulary::Characters("cabé".into())).expect("no file");
+        assert_eq!(tokenizer.encode("abcé", false).expect("its characters"), [1, 2, 0, 3]);
+        assert_eq!(tokenizer.decode(&[1, 2, 0, 3]).expect("its tokens"), "abcé");
+        let twice = Tokenizer::new(Vocabulary::Characters("bab".into())).expect("no file");
+        assert_eq!((twice.encode("ab", false).expect("its characters"), twice.len()), (vec![1, 0], 3));
     }
 
     #[test]

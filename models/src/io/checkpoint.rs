@@ -45,7 +45,8 @@ impl Checkpoint {
         let mut states = BTreeMap::new();
         for name in names {
             let data = session.get(name).await?;
-            states.insert(name.clone(), (session.shape_of(name).unwrap_or_default(), data));
+            let shape = session.shape_of(name).expect("a state that was read is there");
+            states.insert(name.clone(), (shape, data));
         }
         Ok(Checkpoint { config: config.clone(), progress, states })
     }
@@ -102,7 +103,9 @@ impl Checkpoint {
             return Err(Error::format(path, format!("the tensors of {model} alone"), format!("\"{name}\" too")));
         }
         for (name, (shape, _)) in &self.states {
-            let own = session.shape_of(name).unwrap_or_default();
+            let Some(own) = session.shape_of(name) else {
+                return Err(Error::format(path, "the session's states alone", format!("\"{name}\" too")));
+            };
             if own != *shape {
                 return Err(Error::format(path, format!("\"{name}\" of shape {own:?}"), format!("{shape:?}")));
             }
@@ -122,9 +125,19 @@ impl Trainer {
     /// [`Error::Format`] when the checkpoint is not one of this network and optimizer, and those of [`Trainer::new`].
     pub fn resume(checkpoint: &Checkpoint, path: &Path, task: impl Into<Task>, session: Session) -> Result<Self> {
         let mut trainer = Self::new(checkpoint.config.clone(), task, session)?;
-        checkpoint.restore(&mut trainer.session, &trainer.own, path)?;
-        trainer.go_on(checkpoint.progress);
+        trainer.restore(checkpoint, path)?;
         Ok(trainer)
+    }
+
+    /// Goes on from a checkpoint of the same run, which had the same interventions [added](Trainer::with).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Format`] when the checkpoint is not one of this network, optimizer and interventions.
+    pub fn restore(&mut self, checkpoint: &Checkpoint, path: &Path) -> Result<()> {
+        checkpoint.restore(&mut self.session, &self.own, path)?;
+        self.go_on(checkpoint.progress);
+        Ok(())
     }
 
     /// Everything that is needed to go on from here.

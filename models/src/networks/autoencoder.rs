@@ -1,4 +1,4 @@
-//! A network that learns to give back what it is given.
+//! Autoencoders: networks that predict their own input.
 
 use hillshade_engine::{Conv, Tensor};
 

@@ -1,4 +1,4 @@
-//! What several networks let one choose.
+//! Options that several networks have: activations, initializers, normalizations.
 
 use hillshade_engine::Tensor;
 

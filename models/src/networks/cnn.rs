@@ -1,4 +1,4 @@
-//! Convolutions, with or without normalization, for small images.
+//! Small convolutional networks, with or without normalization.
 
 use hillshade_engine::{Conv, Tensor};
 

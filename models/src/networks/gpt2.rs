@@ -1,4 +1,4 @@
-//! Decoders of the shape of GPT-2.
+//! GPT-2 and decoders of its shape.
 
 use hillshade_engine::Tensor;
 

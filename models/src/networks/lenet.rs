@@ -1,4 +1,4 @@
-//! The first convolutional network.
+//! LeNet-5.
 
 use hillshade_engine::{Conv, Tensor};
 

@@ -1,4 +1,4 @@
-//! Decoders of the shape of Llama.
+//! Llama and decoders of its shape.
 
 use std::sync::Arc;
 

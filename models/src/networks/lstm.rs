@@ -1,4 +1,4 @@
-//! Recurrent language models.
+//! LSTM language models.
 
 use hillshade_engine::Tensor;
 

@@ -1,4 +1,4 @@
-//! Dense layers with an activation between them.
+//! Multilayer perceptrons: dense layers with an activation between them.
 
 use hillshade_engine::Tensor;
 

@@ -1,4 +1,4 @@
-//! Deep stacks of equal dense layers.
+//! Deep plain networks: equal dense layers without skip connections.
 
 use hillshade_engine::Tensor;
 

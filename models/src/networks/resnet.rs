@@ -1,4 +1,4 @@
-//! Residual networks, for small images and for large ones.
+//! Residual networks, those for small images and those for ImageNet.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub(crate) const IMAGENET: Family = Family {
         [vec![stem], settings("64")].concat()
     },
     make: |name, values| {
-        let (blocks, bottleneck) = imagenet(name).unwrap_or_default();
+        let (blocks, bottleneck) = imagenet(name).expect("the family's names are those with stages");
         let (stem, branch, width) = (values.read("stem")?, Branch::read(values)?, values.read("width")?);
         Ok(Arc::new(ResNet { blocks, bottleneck, stem, head: None, branch, width }))
     },

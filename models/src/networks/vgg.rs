@@ -1,4 +1,4 @@
-//! Deep stacks of 3×3 convolutions.
+//! VGG: deep stacks of 3×3 convolutions.
 
 use std::sync::Arc;
 
@@ -16,7 +16,10 @@ pub(crate) const FAMILY: Family = Family {
     classes: 1000,
     has: |_| false,
     settings: Parts::settings,
-    make: |name, values| Ok(Arc::new(Vgg { stages: stages(name).unwrap_or_default(), parts: Parts::read(values)? })),
+    make: |name, values| {
+        let stages = stages(name).expect("the family's names are those with stages");
+        Ok(Arc::new(Vgg { stages, parts: Parts::read(values)? }))
+    },
 };
 
 /// Convolutions in each of the five stages.

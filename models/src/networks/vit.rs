@@ -1,4 +1,4 @@
-//! Vision transformers.
+//! Vision transformers (ViT).
 
 use hillshade_engine::{Conv, Tensor};
 

@@ -17,7 +17,7 @@ pub(crate) const FAMILY: Family = Family {
     has: |name| size(name).is_some(),
     settings: Parts::settings,
     make: |name, values| {
-        let [blocks, wide] = size(name).unwrap_or_default();
+        let [blocks, wide] = size(name).expect("a family makes the names that it has");
         Ok(Arc::new(WideResNet { blocks, wide, parts: Parts::read(values)? }))
     },
 };

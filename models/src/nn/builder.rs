@@ -1,4 +1,4 @@
-//! Networks under construction: a graph, and the parameters and layers met so far.
+//! `Builder`: a network under construction: its graph, and the parameters and layers so far.
 
 use hillshade_engine::{Graph, Node, Result as EngineResult, Session, Source, Tensor, Type, Var};
 

@@ -1,4 +1,4 @@
-//! Normalizations.
+//! Normalization layers: batch, group, instance, layer, RMS.
 
 use hillshade_engine::{Result, Tensor};
 

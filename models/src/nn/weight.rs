@@ -1,4 +1,4 @@
-//! What may stand for weights.
+//! Reparametrizations of weights: weight normalization, weight standardization.
 
 /// How the weights of dense layers and convolutions come from parameters; a *filter* is what leads to one output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

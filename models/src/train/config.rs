@@ -1,10 +1,10 @@
-//! What a run is, where it stands, and how it scores.
+//! A run's configuration, progress and score.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::train::interventions::{loss_scale::LossScale, sam::Perturbation};
+use crate::train::{intervention::Intervention, interventions::*};
 use crate::{data::Vocabulary, nn::Loss, optim::*};
 
 /// How the values that a step's second pass reads of its first are stored between them.
@@ -19,69 +19,88 @@ pub enum Precision {
     F16,
 }
 
-/// What is trained, and how: everything that a run's numbers depend on beside the executor.
-///
-/// The default is what `hillshade train` does without options. Parts that configurations of earlier versions lack are
-/// read as the default's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Config {
-    /// The network: [`Network::parse`](crate::Network::parse).
-    pub model: String,
-    /// The data: [`Task::open`](crate::Task::open).
-    pub data: String,
-    /// What the tokens of a text stand for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokenizer: Option<Vocabulary>,
-    /// Its folder, where it does not have a usual one.
-    pub folder: Option<PathBuf>,
-    /// How many of the first training samples there are; all where it is not said. The scale of pixels stays that of all.
-    pub limit: Option<usize>,
-    /// Passes over the training samples.
-    pub epochs: u32,
-    /// Samples of a step; the rest of an epoch is left to other shuffles. A step on all samples takes them in their order.
-    pub batch: usize,
-    /// The loss.
-    #[serde(default)]
-    pub loss: Loss,
-    /// The share of each label that goes to all classes alike, in training: [`Loss::smoothed`].
-    #[serde(default)]
-    pub smoothing: f64,
-    /// The parameter of the distribution with which images are [mixed](crate::data::Mixup) in pairs, at most 4; 0 mixes none.
-    #[serde(default)]
-    pub mixup: f64,
-    /// The update rule.
-    pub optimizer: Optimizer,
-    /// Where the gradient is taken, if not at the parameters.
-    pub perturbation: Option<Perturbation>,
-    /// The length to which longer gradients, of all parameters together, are shortened.
-    pub clip: Option<f64>,
-    /// Passes in which the images of a step go through the network, each with an equal part of them; the gradient is the
-    /// mean over all. Batch normalization sees a part alone, and so does a [`Perturbation`]. 0 counts as 1.
-    #[serde(default = "one")]
-    pub accumulate: u32,
-    /// How much of the running averages of parameters and statistics stays in a step, from 0 to below 1. It is
-    /// `min(d, (1 + t)/(10 + t))` in step `t`, so that the first ones are soon forgotten. Tests are of the averages.
-    pub average: Option<f64>,
-    /// How activations are stored from the forward to the backward pass.
-    #[serde(default)]
-    pub precision: Precision,
-    /// What the loss is multiplied by while its gradient is taken; steps whose gradient is not finite are left out.
-    pub loss_scale: Option<LossScale>,
-    /// The learning rate over the run.
-    pub schedule: Schedule,
-    /// Seed of parameters, shuffles, augmentation and dropout.
-    pub seed: u64,
-    /// Zero margin in pixels for random crops.
-    pub crop: usize,
-    /// Whether images are mirrored at random.
-    pub flip: bool,
-    /// After how many epochs what is held out is scored again; they are after the last one, too. 0 counts as 1.
-    #[serde(default = "one")]
-    pub test_every: u32,
+/// Declares [`Config`]: its parts, each with its default, and what each makes that changes a step, in the order in which
+/// these act.
+macro_rules! config {
+    ($($(#[$attribute:meta])* $name:ident: $type:ty = $default:expr $(=> $makes:expr)?;)+) => {
+        /// What is trained, and how: everything that a run's numbers depend on beside the executor.
+        ///
+        /// The default is what `hillshade train` does without options. Parts that configurations of earlier versions lack
+        /// are read as the default's.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct Config {
+            $($(#[$attribute])* pub $name: $type,)+
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Config { $($name: $default,)+ }
+            }
+        }
+
+        impl Config {
+            /// What changes a step, in order.
+            pub(crate) fn interventions(&self) -> Vec<Box<dyn Intervention>> {
+                let mut all: Vec<Box<dyn Intervention>> = Vec::new();
+                $($(
+                    let makes: fn($type) -> Option<_> = $makes;
+                    all.extend(makes(self.$name).map(|how| Box::new(how) as Box<dyn Intervention>));
+                )?)+
+                all
+            }
+        }
+    };
 }
 
-fn one() -> u32 {
-    1
+config! {
+    /// The network: [`Network::parse`](crate::Network::parse).
+    model: String = "cnn".into();
+    /// The data: [`Task::open`](crate::Task::open).
+    data: String = "digits".into();
+    /// What the tokens of a text stand for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokenizer: Option<Vocabulary> = None;
+    /// Its folder, where it does not have a usual one.
+    folder: Option<PathBuf> = None;
+    /// How many of the first training samples there are; all where it is not said. The scale of pixels stays that of all.
+    limit: Option<usize> = None;
+    /// Passes over the training samples.
+    epochs: u32 = 15;
+    /// Samples of a step; the rest of an epoch is left to other shuffles. A step on all samples takes them in their order.
+    batch: usize = 64;
+    /// The loss.
+    loss: Loss = Loss::default();
+    /// The share of each label that goes to all classes alike, in training: [`Loss::smoothed`].
+    smoothing: f64 = 0.0 => |share| (share != 0.0).then_some(Smoothing(share));
+    /// The parameter of the distribution with which images are [mixed](crate::data::Mixup) in pairs, at most 4; 0 mixes none.
+    mixup: f64 = 0.0 => |alpha| (alpha != 0.0).then_some(Mixing(alpha));
+    /// The update rule.
+    optimizer: Optimizer = Optimizer::Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 };
+    /// Where the gradient is taken, if not at the parameters.
+    perturbation: Option<Perturbation> = None => |how| how;
+    /// Passes in which the images of a step go through the network, each with an equal part of them; the gradient is the
+    /// mean over all. Batch normalization sees a part alone, and so does a [`Perturbation`]. 0 counts as 1.
+    accumulate: u32 = 1 => |passes| (passes > 1).then_some(Accumulate(passes));
+    /// What the loss is multiplied by while its gradient is taken; steps whose gradient is not finite are left out.
+    loss_scale: Option<LossScale> = None => |scale| scale;
+    /// The length to which longer gradients, of all parameters together, are shortened.
+    clip: Option<f64> = None => |most| most.map(Clip);
+    /// How much of the running averages of parameters and statistics stays in a step, from 0 to below 1. It is
+    /// `min(d, (1 + t)/(10 + t))` in step `t`, so that the first ones are soon forgotten. Tests are of the averages.
+    average: Option<f64> = None => |stays| stays.map(Average);
+    /// How activations are stored from the forward to the backward pass.
+    precision: Precision = Precision::F32;
+    /// The learning rate over the run.
+    schedule: Schedule = Schedule { rate: 0.05, shape: Shape::Cosine, warmup: 20 };
+    /// Seed of parameters, shuffles, augmentation and dropout.
+    seed: u64 = 0;
+    /// Zero margin in pixels for random crops.
+    crop: usize = 0;
+    /// Whether images are mirrored at random.
+    flip: bool = false;
+    /// After how many epochs what is held out is scored again; they are after the last one, too. 0 counts as 1.
+    test_every: u32 = 1;
 }
 
 impl Config {
@@ -93,35 +112,6 @@ impl Config {
     /// Samples of a pass.
     pub(crate) fn pass_samples(&self) -> usize {
         self.batch / self.passes()
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            model: "cnn".into(),
-            data: "digits".into(),
-            tokenizer: None,
-            folder: None,
-            limit: None,
-            epochs: 15,
-            batch: 64,
-            loss: Loss::default(),
-            optimizer: Optimizer::Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 },
-            perturbation: None,
-            smoothing: 0.0,
-            mixup: 0.0,
-            clip: None,
-            accumulate: 1,
-            average: None,
-            precision: Precision::F32,
-            loss_scale: None,
-            schedule: Schedule { rate: 0.05, shape: Shape::Cosine, warmup: 20 },
-            seed: 0,
-            crop: 0,
-            flip: false,
-            test_every: 1,
-        }
     }
 }
 

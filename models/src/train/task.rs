@@ -1,4 +1,4 @@
-//! What a run is to learn: the classes of images, or the next tokens of a text.
+//! Tasks: the classes of images, or the next tokens of a text, and the inputs that hold them.
 
 use std::path::Path;
 

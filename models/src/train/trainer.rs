@@ -4,7 +4,7 @@ use hillshade_engine::{Data, Graph, Program, Session, Var};
 #[cfg(not(target_arch = "wasm32"))]
 use hillshade_engine::{Profile, block_on};
 
-use crate::train::{check::*, config::*, interventions::loss_scale::SKIPPED, step::*, task::*};
+use crate::train::{check::*, config::*, intervention::*, interventions::*, step::*, task::*};
 use crate::{data::*, error::*, networks::Network, optim::RATES};
 
 /// A training run: data, session, programs.
@@ -18,6 +18,7 @@ pub struct Trainer {
     task: Task,
     pub(crate) session: Session,
     progress: Progress,
+    interventions: Vec<Box<dyn Intervention>>,
     /// All passes of a step but the last, where there are several.
     part: Option<Program>,
     step: Program,
@@ -26,6 +27,8 @@ pub struct Trainer {
     order: Vec<u32>,
     /// Names of the states that make up the run.
     pub(crate) own: Vec<String>,
+    /// Those of them that hold a number for the log.
+    logged: Vec<String>,
     /// The labels of a step whose images stay in the session.
     resident: Option<Vec<u32>>,
 }
@@ -60,7 +63,7 @@ impl Trainer {
     /// [`Error::Argument`] for a batch or limit of fewer than 2 samples or more than there are, for numbers out of their
     /// ranges, for a network that takes other samples and for one that is too large, [`Error::Name`] for an unknown one, and
     /// the engine's.
-    pub fn new(config: Config, task: impl Into<Task>, mut session: Session) -> Result<Self> {
+    pub fn new(config: Config, task: impl Into<Task>, session: Session) -> Result<Self> {
         let (mut task, network) = (task.into(), Network::parse(&config.model)?);
         task.suit(&network)?;
         if let Some(limit) = config.limit {
@@ -68,38 +71,99 @@ impl Trainer {
             task.limit(limit);
         }
         within("batch", &task, config.batch)?;
-        check(&config, &task)?;
+        let interventions = config.interventions();
+        Self::assemble(config, network, task, session, interventions, Vec::new())
+    }
+
+    /// The run with one more [`Intervention`], which acts after the others but before averages are taken. A run that goes on
+    /// from a checkpoint has it again before [`Trainer::restore`].
+    ///
+    /// ```
+    /// use hillshade_engine::{Session, Tensor};
+    /// use hillshade_models::{Config, Intervention, Result, Step, Task, Trainer};
+    ///
+    /// /// Normal noise of a standard deviation, added to every gradient.
+    /// #[derive(Debug)]
+    /// struct Noise(f64);
+    ///
+    /// impl Intervention for Noise {
+    ///     fn gradient<'g>(
+    ///         &self, _: Tensor<'g>, gradients: Vec<Tensor<'g>>, step: &mut Step<'_, 'g>,
+    ///     ) -> Result<Vec<Tensor<'g>>> {
+    ///         let mut noisy = Vec::new();
+    ///         for gradient in gradients {
+    ///             let (seed, stream) = step.draw();
+    ///             noisy.push(gradient + seed.normal(stream, gradient.shape()?) * self.0);
+    ///         }
+    ///         Ok(noisy)
+    ///     }
+    /// }
+    ///
+    /// let task = Task::open("digits", None, None)?;
+    /// let mut trainer = Trainer::new(Config::default(), task, Session::host())?.with(Noise(1e-3))?;
+    /// trainer.step()?;
+    /// # Ok::<(), hillshade_models::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the intervention, and the engine's.
+    pub fn with(self, intervention: impl Intervention + 'static) -> Result<Self> {
+        let Trainer { config, network, task, session, progress, mut interventions, own, .. } = self;
+        interventions.insert(interventions.len() - usize::from(config.average.is_some()), Box::new(intervention));
+        let mut trainer = Self::assemble(config, network, task, session, interventions, own)?;
+        trainer.go_on(progress);
+        Ok(trainer)
+    }
+
+    /// Builds and compiles a run, and initializes what is not its own yet.
+    fn assemble(
+        config: Config, network: Network, task: Task, mut session: Session, interventions: Vec<Box<dyn Intervention>>,
+        mut own: Vec<String>,
+    ) -> Result<Self> {
+        interventions.iter().try_for_each(|how| how.check(&task, config.batch))?;
         let samples = task.len(Part::Train);
-        let graphs = Graphs { config: &config, network: &network, task: &task };
-        let still = drawn(&config, &task, 0).is_none() && config.mixup == 0.0 && config.passes() == 1;
-        let resident = config.batch == samples && task.images().is_some() && still;
-        let (g, part_g) = (Graph::new(), Graph::new());
-        let (b, averages) = graphs.step(&g, resident)?;
-        fits(&g, &b, &session, &config)?;
-        let part = (config.passes() > 1).then(|| graphs.part(&part_g)).transpose()?;
-        for s in b.states.iter().chain(part.iter().flat_map(|part| &part.states)) {
-            session.set(&s.name, &s.shape, &s.init.draw(&s.shape, config.seed, &s.name))?;
+        let graphs = Graphs { config: &config, network: &network, task: &task, interventions: &interventions };
+        let is_still = drawn(&config, &task, 0).is_none() && !interventions.iter().any(|how| how.changes_samples());
+        let stays = is_still && config.batch == samples && task.images().is_some() && config.passes() == 1;
+        let (g, part_g, test_g) = (Graph::new(), Graph::new(), Graph::new());
+        let Step { builder, states, logged, tested, .. } = graphs.pass(&g, stays, true)?;
+        fits(&g, &builder, &session, &config)?;
+        let part = (config.passes() > 1).then(|| graphs.pass(&part_g, false, false)).transpose()?;
+        for (s, name) in states.iter().filter(|(s, _)| !own.contains(&s.name)) {
+            session.set(&s.name, &s.shape, &s.init.draw(&s.shape, config.seed, name))?;
         }
-        b.initialize(&mut session, config.seed)?;
-        for (average, p) in averages.iter().zip(&b.params) {
-            session.set(&average.name, &p.shape, &p.init.draw(&p.shape, config.seed, &p.name))?;
+        builder.initialize(&mut session, config.seed)?;
+        if own.is_empty() {
+            session.set(TOTALS, &[2], &[0.0; 2])?;
         }
-        session.set(TOTALS, &[2], &[0.0; 2])?;
-        let order = order(&config, 0, samples);
-        let mut labels = None;
-        if let Some(Fed { x: Values::F32(x), labels: all }) = resident.then(|| task.batch(Part::Train, &order, None)) {
+        let (order, mut resident) = (order(&config, 0, samples), None);
+        if let Some(Fed { x: Values::F32(x), labels }) = stays.then(|| task.batch(Part::Train, &order, None)) {
             session.set(RESIDENT, &task.input(samples).1, &x)?;
-            labels = Some(all);
+            resident = Some(labels);
         }
         let step = session.compile(&g, &[])?;
         let part = part.map(|_| session.compile(&part_g, &[])).transpose()?;
-        let names = b.params.iter().chain(&b.states).chain(&averages).map(|p| p.name.clone());
-        let own = names.chain([TOTALS.into()]).collect();
-        let g = Graph::new();
-        let totals = graphs.test(&g, task.test_batch(config.batch))?;
-        let (test, test_totals) = (session.compile(&g, &[totals])?, totals.var());
-        let (progress, resident) = (Progress::default(), labels);
-        Ok(Trainer { config, network, task, session, progress, part, step, test, test_totals, order, own, resident })
+        let names = builder.params.iter().chain(states.iter().map(|(s, _)| s)).map(|p| p.name.clone());
+        own = names.chain([TOTALS.into()]).collect();
+        let totals = graphs.test(&test_g, task.test_batch(config.batch), tested)?;
+        let (test, test_totals, progress) = (session.compile(&test_g, &[totals])?, totals.var(), Progress::default());
+        Ok(Trainer {
+            config,
+            network,
+            task,
+            session,
+            progress,
+            interventions,
+            part,
+            step,
+            test,
+            test_totals,
+            order,
+            own,
+            logged,
+            resident,
+        })
     }
 
     /// Goes on from where a run stood, with its states.
@@ -204,46 +268,34 @@ impl Trainer {
     fn each_pass(
         &mut self, mut run: impl FnMut(&mut Program, &mut Session, &[(&str, Data)]) -> Result<()>,
     ) -> Result<()> {
-        let (passes, step) = (self.config.passes(), self.progress.step);
+        let (passes, seed, step) = (self.config.passes(), self.config.seed, self.progress.step);
         let rates = self.config.optimizer.rates(self.rate(), step + 1);
-        let t = (step + 1) as f64;
-        let share = [self.config.average.map_or(0.0, |d| 1.0 - d.min((1.0 + t) / (10.0 + t))) as f32];
         for pass in 0..passes {
             // What a pass draws depends on its place in the run.
             let place = step * passes as u64 + pass as u64;
-            let seed = self.config.seed;
             let words = [seed as u32, (seed >> 32) as u32, place as u32];
-            let taken = self.samples(pass, place);
-            let labels = taken.as_ref().map(|(samples, ..)| &samples.labels).or(self.resident.as_ref());
-            let mut inputs = vec![(RATES, Data::F32(&rates)), ("seed", Data::U32(&words)), (SHARE, Data::F32(&share))];
+            let mut taken = Pass { seed, step, place, samples: self.samples(pass) };
+            let more: Vec<(&str, Values)> = self.interventions.iter().flat_map(|how| how.inputs(&mut taken)).collect();
+            let labels = taken.samples.as_ref().map(|samples| &samples.labels).or(self.resident.as_ref());
+            let mut inputs = vec![(RATES, Data::F32(&rates)), ("seed", Data::U32(&words))];
             inputs.extend(labels.map(|labels| (LABELS, Data::U32(labels))));
-            if let Some((samples, others, kept)) = &taken {
-                let input = self.task.input(samples.labels.len()).0;
-                inputs.extend([(input, samples.x.data()), ("others", Data::U32(others)), ("kept", Data::F32(kept))]);
-            }
+            inputs.extend(taken.samples.as_ref().map(|Fed { x, labels }| (self.task.input(labels.len()).0, x.data())));
+            inputs.extend(more.iter().map(|(name, values)| (*name, values.data())));
             let program = self.part.as_mut().filter(|_| pass + 1 < passes).unwrap_or(&mut self.step);
             run(program, &mut self.session, &inputs)?;
         }
         self.progress.batch += 1;
         self.progress.step += 1;
-        Ok(())
+        self.interventions.iter().try_for_each(|how| how.after(&mut self.session, self.progress.step))
     }
 
-    /// What a pass takes, unless it is in the session: samples, of images mixed in the labels, and the share of the others.
-    fn samples(&self, pass: usize, place: u64) -> Option<(Fed, Vec<u32>, [f32; 1])> {
-        if self.resident.is_some() {
-            return None;
-        }
+    /// The samples of a pass, unless they are in the session.
+    fn samples(&self, pass: usize) -> Option<Fed> {
         let (config, size) = (&self.config, self.config.pass_samples());
         let first = self.progress.batch as usize * config.batch + pass * size;
         let drawn = drawn(config, &self.task, self.progress.epoch);
-        let mut samples = self.task.batch(Part::Train, &self.order[first..first + size], drawn);
-        let mixup = (config.mixup > 0.0).then(|| Mixup::draw(config.mixup, config.seed, place, size));
-        let others = match (&mixup, &mut samples) {
-            (Some(mixup), Fed { x: Values::F32(images), labels }) => mixup.mix(images, labels),
-            _ => Vec::new(),
-        };
-        Some((samples, others, [mixup.map_or(1.0, |mixup| mixup.kept)]))
+        let batch = || self.task.batch(Part::Train, &self.order[first..first + size], drawn);
+        self.resident.is_none().then(batch)
     }
 
     /// Whether the current epoch has no step left.
@@ -269,12 +321,18 @@ impl Trainer {
         Ok(Some(Score { loss, accuracy: f64::from(totals[1]) / labels as f64 }))
     }
 
+    /// What interventions keep for the log, as the last step left it, by name.
+    pub async fn log(&self) -> Result<Vec<(&str, f32)>> {
+        let mut log = Vec::new();
+        for name in &self.logged {
+            log.push((name.as_str(), self.session.get(name).await?[0]));
+        }
+        Ok(log)
+    }
+
     /// Steps of the run that were left out, their gradients not being finite, where that is watched.
     pub async fn skipped(&self) -> Result<Option<u64>> {
-        if self.config.loss_scale.is_none() {
-            return Ok(None);
-        }
-        Ok(self.session.get(SKIPPED).await?.first().map(|&steps| steps as u64))
+        Ok(self.log().await?.iter().find(|(name, _)| *name == SKIPPED).map(|&(_, steps)| steps as u64))
     }
 
     /// Ends the epoch: the next step begins another, with the samples in another order.

@@ -1,7 +1,7 @@
-// The frame of attention's kernels: a workgroup makes ROWS queries (or keys) of one head, eight lanes to four of them, and
-// goes over COLUMNS keys (or queries) at a time. A lane makes the weights of its four rows with every eighth column and
-// shares them, then sums every eighth four of its rows' outputs. The kernel defines its bindings, load (four neighbouring
-// numbers of an array), save, and main.
+// The frame of attention's kernels: a workgroup computes ROWS queries (or keys) of one head, eight lanes to four of
+// them, and goes over COLUMNS keys (or queries) at a time. A lane computes the weights of its four rows with every
+// eighth column and shares them, then sums every eighth four of its rows' outputs. The kernel defines its bindings,
+// load (four neighbouring numbers of an array), save, and main.
 
 #import index
 #import math

@@ -1,5 +1,5 @@
 // Extents of a two-dimensional convolution, channels last. m, n, k, batches, splits and k_chunk are those of the
-// matrix product that it is seen as; a batch is a group of channels of a item of the stack. ci and co count the channels
+// matrix product that it is seen as; a batch is a group of channels of an item of the stack. ci and co count the channels
 // of one group; taps and pixels are explained in phase; steps are from one item of a factor to the next, 0 where there is
 // one for all.
 

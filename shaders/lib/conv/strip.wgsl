@@ -1,4 +1,4 @@
-// The loop of depthwise convolutions and their input gradients: an invocation makes RUN neighbouring results of a row, of
+// The loop of depthwise convolutions and their input gradients: an invocation computes RUN neighbouring results of a row, of
 // four channels, or of one where these do not come in vec4s. Each tap meets windows `step` columns apart in a row of
 // the source; where the next tap's are the same moved by one result, it loads one pixel for all of them.
 // The kernel defines load and load_w (of a term, four channels or one at an offset), put, and compute.

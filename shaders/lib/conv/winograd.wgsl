@@ -1,4 +1,4 @@
-// The maps of Winograd's F(4×4, 3×3), for polynomials that meet at 0, ±a, ±b and ∞, where a = √½ and b = √2. Those of
+// The transforms of Winograd's F(4×4, 3×3), with interpolation points 0, ±a, ±b and ∞, where a = √½ and b = √2. Those of
 // tiles map columns, then rows; here for four channels at once.
 
 const A: f32 = 0.70710678118654752;

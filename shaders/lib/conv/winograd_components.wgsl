@@ -1,5 +1,5 @@
-// How Winograd's kernels store components, six rows of six. The kernel defines Columns and row_of(columns, r), and params with
-// the step from one component to the next.
+// How Winograd's kernels store components, six rows of six. The kernel defines Columns and row_of(columns, r), and
+// params with the step from one component to the next.
 
 @group(0) @binding(2) var<storage, read_write> components: array<vec4f>;
 

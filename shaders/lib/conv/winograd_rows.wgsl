@@ -1,6 +1,6 @@
-// Products of Winograd's components: y[i, j] = Σ a[i, k] b[k, j] for each batch, which is a component of a item, summed over
-// one or two terms, which are the segments. Rows lie together; a factor may be shared by so many batches that follow one
-// another.
+// The matrix products of Winograd's components: y[i, j] = Σ a[i, k] b[k, j] for each batch, which is a component of an
+// item, summed over one or two terms, which are the segments. Rows lie together; a factor may be shared by so many
+// batches that follow one another.
 
 #import factors
 #import segments

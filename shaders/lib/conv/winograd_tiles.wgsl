@@ -1,4 +1,4 @@
-// What the kernels of Winograd convolutions share that go through an image's tiles: an invocation has a tile of a item of
+// What the kernels of Winograd convolutions share that go through an image's tiles: an invocation has a tile of an item of
 // a stack, and four of its channels. Components begin at begin and lie part_step apart; both are in vec4s, as are steps. The
 // kernel defines compute(tile).
 
@@ -8,12 +8,12 @@
 override LANES: u32 = 64;
 
 struct Params {
-    // The first tile of each item and how many; how many images a item has, and tiles an image.
+    // The first tile of each item and how many; how many images an item has, and tiles an image.
     first: u32, tiles: u32, images: u32, down: u32, across: u32, items: u32,
-    // Fours of channels, and the image's extents.
+    // vec4s of channels, and the image's extents.
     vec4s: u32, height: u32, width: u32, pad_y: u32, pad_x: u32,
     begin: u32, part_step: u32, tile_step: u32, member_step: u32,
-    // Whether items of a tile lie together, or else tiles of a item: neighbours take what lies together.
+    // Whether items of a tile lie together, or else tiles of an item: neighbours take what lies together.
     inside: u32,
 }
 

@@ -1,6 +1,6 @@
 // The loop of a matrix product in cooperative matrices: factors are rounded to 16-bit floats where they are shared,
 // sums are f32. A number that f16 does not hold becomes infinite, and what is made of it infinite or not a number.
-// Four subgroups make SPAN × SPAN matrices each; further ones do the same again, since all must take part, and write
+// Four subgroups compute SPAN × SPAN matrices each; further ones do the same again, since all must take part, and write
 // it where nobody reads.
 
 #import blocks

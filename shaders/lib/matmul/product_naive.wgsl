@@ -1,5 +1,4 @@
-// The loop of a matrix product, one output for each invocation and nothing shared: what faster ones are measured
-// against.
+// The naive loop of a matrix product, one output for each invocation and nothing shared: the baseline of the faster ones.
 
 #import index
 #import terms

@@ -1,4 +1,4 @@
-// The loop of a matrix product in tiles of 4 ROWS DOWN × 4 COLUMNS ACROSS that a workgroup makes from shared memory,
+// The loop of a matrix product in tiles of 4 ROWS DOWN × 4 COLUMNS ACROSS that a workgroup computes from shared memory,
 // up to 8 × 8 in the registers of an invocation. Both tiles are stored with k outside, so that vec4s of rows and of
 // columns are read at once; an invocation loads one block of a or of b while it multiplies the last ones, which with
 // two buffers takes one barrier for STEP k.
@@ -6,7 +6,7 @@
 #import blocks
 #import tile
 
-// Fours of rows and of columns that an invocation makes, 1 or 2.
+// vec4s of rows and of columns that an invocation makes, 1 or 2.
 override ROWS: u32 = 2;
 override COLUMNS: u32 = 2;
 // Invocations along rows and columns; blocks of both tiles together are at most all of them.

@@ -1,5 +1,5 @@
 // The loop of a matrix product: y[i, j] = Σ over terms and k of a[i, k] b[k, j], for each batch, in tiles of
-// 4 DOWN × 4 ACROSS that a workgroup makes from shared memory, 4 × 4 to an invocation. The summed axis may be split:
+// 4 DOWN × 4 ACROSS that a workgroup computes from shared memory, 4 × 4 to an invocation. The summed axis may be split:
 // every split writes its own partial result.
 
 #import index

@@ -1,4 +1,4 @@
-// The loop of a matrix product with few rows or few columns: invocations make 4 × 4 outputs each, DOWN × ACROSS of
+// The loop of a matrix product with few rows or few columns: invocations compute 4 × 4 outputs each, DOWN × ACROSS of
 // them, and ALONG of them the same ones from their share of the summed axis. Partial sums are added in a tree.
 
 #import blocks

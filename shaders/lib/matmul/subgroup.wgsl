@@ -1,8 +1,8 @@
 // The loop of a matrix product for software adapters with subgroups: y[i, j] = Σₖ a[i, k] b[k, j], for each batch.
-// Eight invocations of one subgroup make 32 × 16 or 32 × 32 outputs in registers, four rows each. Rows of a are loaded by
+// Eight invocations of one subgroup compute 32 × 16 or 32 × 32 outputs in registers, four rows each. Rows of a are loaded by
 // the one that has them; b is loaded once by all together, each a piece, and goes around. Sums are added up in the order
 // of tiles.wgsl, which says what the kernel defines. Segments are multiples of four long, or gone through by vec4s where the
-// kernel imports singles in place of runs, and a is loaded by vec4s.
+// kernel imports single_elements in place of segments, and a is loaded by vec4s.
 
 #import four_rows
 

@@ -1,4 +1,4 @@
-// The tile of y that a workgroup makes, of a batch, from a piece of the summed axis.
+// The tile of y that a workgroup computes, of a batch, from a piece of the summed axis.
 
 #import index
 

@@ -1,9 +1,10 @@
 // The loop of a matrix product for software adapters: y[i, j] = Σₖ a[i, k] b[k, j], for each batch.
-// An invocation makes 8 × 4 VEC4S outputs in registers: nothing is shared, nothing in the loops divides, and the loops
+// An invocation computes 8 × 4 VEC4S outputs in registers: nothing is shared, nothing in the loops divides, and the loops
 // over a tile are written out, since arrays of registers are not. The summed axis is a list of segments, along each of
 // which the factors have constant strides; the splits divide the segments, and every split writes its own partial result.
 //
-// The kernel imports factors and runs, and defines Params (with m, n, k, batches, splits, k_chunk), the strides a_k, b_k, b_j,
+// The kernel imports factors and segments, and defines Params (with m, n, k, batches, splits, k_chunk), the strides a_k,
+// b_k, b_j,
 //   row_extents, segment_extents   the inner two extents of the three coordinates of rows and segments
 //   run                            elements of a segment
 //   place_a, place_b               where a segment begins: for a row, or OUTSIDE; for column 0
@@ -12,7 +13,7 @@
 
 #import four_rows
 
-// Fours of columns in a tile, 1, 2 or 4.
+// vec4s of columns in a tile, 1, 2 or 4.
 override VEC4S: u32 = 4;
 override LANES: u32 = 8;
 

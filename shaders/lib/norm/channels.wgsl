@@ -1,7 +1,7 @@
-// The loop of sums over the rows of arrays [rows, channels], in chunks. A workgroup makes ACROSS neighbouring channels of one
-// chunk, in a fixed order. The kernel defines its bindings, Acc (its sums), identity, combine and put, Own and own (what a
-// channel's rows share) and add_row. Of stacks each item has chunks of its own, all_chunks() of them, and begins at
-// stack_at; a kernel that takes stacks takes them in pairs too.
+// The loop of sums over the rows of arrays [rows, channels], in chunks. A workgroup computes ACROSS neighbouring
+// channels of one chunk, in a fixed order. The kernel defines its bindings, Acc (its sums), identity, combine and put,
+// Own and own (what a channel's rows share) and add_row. Of stacks each item has chunks of its own, all_chunks() of
+// them, and begins at stack_at; a kernel that takes stacks takes them in pairs too.
 
 #import index
 

@@ -1,8 +1,8 @@
-// The loop of a pointwise kernel on arrays [rows, channels]: an invocation makes four neighbours in each of DOWN rows,
-// where DOWN is 1 unless channels come in vec4s. The kernel defines its bindings, Own (what elements of four channels
-// share), own(c), and f(i, own), which makes elements 4 i to 4 i + 3. Of stacks, whose items are of len elements, in
-// vec4s, f makes those from stack_at on, with the channels from stack_channel on; a kernel that takes stacks takes them in
-// pairs too.
+// The loop of a pointwise kernel on arrays [rows, channels]: an invocation computes four neighbours in each of DOWN
+// rows, where DOWN is 1 unless channels come in vec4s. The kernel defines its bindings, Own (what elements of four
+// channels share), own(c), and f(i, own), which computes elements 4 i to 4 i + 3. Of stacks, whose items are of len
+// elements, in vec4s, f makes those from stack_at on, with the channels from stack_channel on; a kernel that takes
+// stacks takes them in pairs too.
 
 #import index
 

@@ -1,4 +1,4 @@
-// The frame of kernels on arrays [rows, n] that need sums over each row: WIDTH lanes share a row, a workgroup makes
+// The frame of kernels on arrays [rows, n] that need sums over each row: WIDTH lanes share a row, a workgroup computes
 // LANES / WIDTH of them. The kernel defines its bindings, x among them, and compute, in which every lane takes part.
 
 #import index

@@ -1,5 +1,5 @@
 // The loop of a reduction over the middle axis of x [outer, n, inner], in chunks: y [outer, chunks, inner].
-// A workgroup makes ACROSS neighbouring columns of one chunk; the order of summation is fixed by the extents.
+// A workgroup computes ACROSS neighbouring columns of one chunk; the order of summation is fixed by the extents.
 // The kernel defines Acc, Out, identity, lift, combine and finish.
 
 #import index

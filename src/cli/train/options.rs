@@ -110,82 +110,82 @@ pub struct Options {
     /// Folder of the data; by default $HILLSHADE_DATA/<data> or data/<data>.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
-    /// Use the first N training images, or sequences of a text, alone.
+    /// Train on the first N images, or sequences of a text, only.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Network: cnn, mlp, resnet20, gpt2 …, with options as in mlp:widths=512-256,activation=tanh,dropout=0.5 or
     /// resnet20:norm=none; `hillshade models` lists them.
     #[arg(long, default_value = "cnn")]
     model: String,
-    /// Passes over the training images, or over the text; 15 by default.
+    /// Epochs: passes over the training images, or over the text; 15 by default.
     #[arg(long)]
     pub epochs: Option<u32>,
-    /// Images or sequences of a step, or full: all of them in every step, in the order of the data.
+    /// Batch size, in images or sequences, or full: full-batch training, in the order of the data.
     #[arg(long, default_value = "64", value_parser = batch)]
     batch: Batch,
-    /// What is made small: cross-entropy, or half the squared distance of the logits to the label's unit vector.
+    /// Loss: cross-entropy, or half the squared distance of the logits to the one-hot label.
     #[arg(long, value_enum, default_value = "cross-entropy")]
     loss: Goal,
-    /// Give the share A of each label to all classes alike, in training.
+    /// Label smoothing: spread the share A of each label evenly over all classes, in training.
     #[arg(long, value_name = "A", default_value_t = 0.0, allow_negative_numbers = true)]
     label_smoothing: f64,
-    /// Mix images and labels in pairs, with shares drawn from the beta distribution with parameters A.
+    /// Mixup: mix images and labels in pairs, with weights drawn from Beta(A, A).
     #[arg(long, value_name = "A", default_value_t = 0.0, allow_negative_numbers = true)]
     mixup: f64,
-    /// Shorten gradients that are longer than NORM, all parameters together.
+    /// Gradient clipping: the largest norm of the gradient, of all parameters together.
     #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
     clip: Option<f64>,
-    /// Take the images of a step in N passes of equal parts and the mean of their gradients.
+    /// Gradient accumulation: split the batch into N micro-batches of equal size and average their gradients.
     #[arg(long, value_name = "N", default_value_t = 1)]
     accumulate: u32,
-    /// Keep running averages of the weights, of which a step leaves the share D; they are tested and exported.
+    /// Keep an exponential moving average of the weights with decay D, which is tested and exported.
     #[arg(long, value_name = "D", allow_negative_numbers = true)]
     average: Option<f64>,
     /// How activations are stored from the forward to the backward pass: in f16 they take half the memory; parameters,
     /// gradients and sums stay f32.
     #[arg(long, value_enum, default_value = "f32")]
     precision: Stored,
-    /// Leave steps out whose gradients are not finite, and multiply the loss by N while they are taken, or dynamic: by a
-    /// power of two that goes up and down with them.
+    /// Loss scaling: multiply the loss by N for the backward pass, or dynamic: by a power of two that adapts; steps whose
+    /// gradients are not finite are skipped.
     #[arg(long, value_name = "N|dynamic", value_parser = loss_scale, allow_negative_numbers = true)]
     loss_scale: Option<LossScale>,
-    /// Update rule.
+    /// Optimizer.
     #[arg(long, value_enum, default_value = "sgd")]
     optimizer: Rule,
-    /// Highest learning rate; 0.05 for sgd, 0.001 for adam and adamw by default.
+    /// Peak learning rate; 0.05 for sgd, 0.001 for adam and adamw by default.
     #[arg(long, allow_negative_numbers = true)]
     lr: Option<f64>,
-    /// Momentum of sgd, with Nesterov's step.
+    /// Momentum of sgd, Nesterov's.
     #[arg(long, default_value_t = 0.9, allow_negative_numbers = true)]
     momentum: f64,
-    /// Momentum without Nesterov's step.
+    /// Heavy-ball momentum instead of Nesterov's.
     #[arg(long)]
     heavy_ball: bool,
     /// Weight decay; 5e-4 for sgd, 0 for adam, 0.01 for adamw by default.
     #[arg(long, allow_negative_numbers = true)]
     weight_decay: Option<f64>,
-    /// How the learning rate falls.
+    /// Learning-rate schedule.
     #[arg(long, value_enum, default_value = "cosine")]
     schedule: Fall,
-    /// Steps over which the learning rate rises first.
+    /// Warmup: steps over which the learning rate rises to its peak.
     #[arg(long, default_value_t = 20)]
     warmup: u64,
-    /// Seed of parameters, shuffles, augmentation and dropout.
+    /// Seed of initializers, shuffles, augmentation and dropout.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Pixels by which images are shifted at random, at most.
+    /// Random crops: the largest shift of an image in pixels.
     #[arg(long, default_value_t = 0)]
     crop: usize,
-    /// Mirror images at random.
+    /// Random horizontal flips of images.
     #[arg(long)]
     flip: bool,
-    /// Take gradients at a distance RHO uphill: sharpness-aware minimization, around any update rule.
+    /// Sharpness-aware minimization (SAM) of radius RHO, around any optimizer.
     #[arg(long, value_name = "RHO", allow_negative_numbers = true)]
     sam: Option<f64>,
-    /// The same at a distance in units of the weights: adaptive sharpness-aware minimization.
+    /// Adaptive SAM (ASAM), whose radius RHO is in units of the weights.
     #[arg(long, value_name = "RHO", allow_negative_numbers = true)]
     asam: Option<f64>,
-    /// Score what is held out, add to the metrics and save after every N epochs, and at the end.
+    /// Evaluate on the test set, add to the metrics and save a checkpoint after every N epochs, and at the end.
     #[arg(long, value_name = "N", default_value_t = 1)]
     test_every: u32,
     /// Keep the weights at the beginning and after every N epochs, in checkpoints/<epoch>.safetensors of the run's folder:
@@ -195,11 +195,11 @@ pub struct Options {
     /// Folder of the run; by default the first free runs/<number>.
     #[arg(long)]
     pub out: Option<PathBuf>,
-    /// Go on with the run in this folder, as it was begun; only --epochs, --keep, --track,
-    /// --data-dir, --adapter and --json go with this.
+    /// Resume the run in this folder with its own options; only --epochs, --keep, --track, --data-dir, --adapter and --json
+    /// go with this.
     #[arg(long, value_name = "RUN", conflicts_with_all = FIXED)]
     pub resume: Option<PathBuf>,
-    /// Follow the sharpness, the largest eigenvalues of the loss's Hessian, every so many steps: sharpness=50. They go to
+    /// Track the sharpness, the largest eigenvalues of the loss's Hessian, every so many steps: sharpness=50. They go to
     /// track.jsonl, and with the optimizer's stability threshold to track.svg and track.png.
     #[arg(long, value_name = "sharpness=STEPS", value_parser = Track::from_str)]
     pub track: Option<Track>,
@@ -269,11 +269,6 @@ impl Options {
         }
         if self.accumulate == 0 {
             return Err(argument("accumulate", "1 or more", "0".into()).into());
-        }
-        for (what, rho) in [("sam", self.sam), ("asam", self.asam)] {
-            if let Some(rho) = rho.filter(|&rho| !(rho > 0.0 && (rho as f32).is_normal())) {
-                return Err(argument(what, "a positive number from 1e-37 to 1e38", format!("{rho:?}")).into());
-            }
         }
         let perturbation = match (self.sam, self.asam) {
             (Some(_), Some(_)) => return Err(argument("asam", "one of --sam and --asam", "both".into()).into()),

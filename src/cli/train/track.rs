@@ -1,6 +1,11 @@
 //! `hillshade train --track`: sharpness every so many steps, in `track.jsonl` and a picture.
 
-use std::{fs, io::Write, path::PathBuf, str::FromStr};
+use std::{
+    fs,
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use hillshade::{
     lab::{BatchNorm, Options, Problem, Search, Tracked, Tracker},
@@ -8,7 +13,10 @@ use hillshade::{
     plot,
 };
 
-use crate::cli::Result;
+use crate::cli::{
+    Result,
+    results::{json_line, write_figure},
+};
 
 /// `sharpness=50`: what is tracked, and how often.
 #[derive(Clone, Copy)]
@@ -27,6 +35,28 @@ impl FromStr for Track {
 
 /// Eigenvalues that are followed.
 const COUNT: usize = 2;
+
+/// The file of what was measured, a line for each time.
+const FILE: &str = "track.jsonl";
+
+/// What was measured before a step, where a file has it. Half a line, which a stopped process leaves, is dropped.
+fn earlier(path: &Path, step: u64) -> Result<Vec<Tracked>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(Error::Io { what: "read", path: path.into(), source }.into()),
+    };
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let point = |(i, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|e| Error::Format {
+            path: path.into(),
+            expected: format!("a tracked step in line {}", i + 1),
+            found: e.to_string(),
+        })
+    };
+    let points: Vec<Tracked> = whole.lines().enumerate().map(point).collect::<std::result::Result<_, _>>()?;
+    Ok(points.into_iter().filter(|p| p.step < step).collect())
+}
 
 /// A tracker at work in a run's folder.
 pub struct Tracking {
@@ -52,9 +82,7 @@ impl Tracking {
         let title = format!("{} on {}", config.model, config.data);
         let step = trainer.progress().step;
         let tracker = Tracker::new(trainer.session_mut(), &problem, &options, search)?;
-        let text = fs::read_to_string(folder.join("track.jsonl")).unwrap_or_default();
-        let points =
-            text.lines().filter_map(|l| serde_json::from_str(l).ok()).filter(|p: &Tracked| p.step < step).collect();
+        let points = earlier(&folder.join(FILE), step)?;
         let mut tracking = Tracking { track, tracker, folder, title, points };
         tracking.rewrite()?;
         tracking.after_step(trainer)?;
@@ -62,8 +90,9 @@ impl Tracking {
     }
 
     fn rewrite(&self) -> Result<()> {
-        let lines = self.points.iter().map(|p| serde_json::to_string(p).unwrap_or_default() + "\n").collect::<String>();
-        Ok(write_atomically(&self.folder.join("track.jsonl"), lines.as_bytes())?)
+        let path = self.folder.join(FILE);
+        let lines: String = self.points.iter().map(|p| json_line(&path, p)).collect::<std::result::Result<_, _>>()?;
+        Ok(write_atomically(&path, lines.as_bytes())?)
     }
 
     /// Measures where the step is one of those asked for.
@@ -74,11 +103,11 @@ impl Tracking {
         }
         let threshold = trainer.config().optimizer.stability_threshold(trainer.rate());
         let point = self.tracker.measure(trainer.session_mut(), step, threshold)?;
-        let path = self.folder.join("track.jsonl");
-        let line = serde_json::to_string(&point).unwrap_or_default();
+        let path = self.folder.join(FILE);
+        let line = json_line(&path, &point)?;
         let io = |source| Error::Io { what: "write", path: path.clone(), source };
         let mut file = fs::OpenOptions::new().append(true).create(true).open(&path).map_err(io)?;
-        writeln!(file, "{line}").map_err(io)?;
+        file.write_all(line.as_bytes()).map_err(io)?;
         self.points.push(point);
         Ok(())
     }
@@ -98,7 +127,9 @@ impl Tracking {
         let notes: Vec<String> = self
             .points
             .last()
-            .map(|p| format!("hessian of {} samples, batch norm {}", p.setting.samples, p.setting.batch_norm))
+            .map(|p| {
+                format!("Hessian of the loss of {} samples, batch norm {}", p.setting.samples, p.setting.batch_norm)
+            })
             .into_iter()
             .collect();
         let figure = plot::Track {
@@ -108,8 +139,7 @@ impl Tracking {
             notes: &notes,
         }
         .figure();
-        write_atomically(&self.folder.join("track.svg"), figure.svg().as_bytes())?;
-        Ok(write_atomically(&self.folder.join("track.png"), &figure.png())?)
+        Ok(write_figure(&self.folder, "track", &figure)?)
     }
 
     /// The last sharpness, for the bar.

@@ -1,5 +1,5 @@
-//! Depthwise convolutions, and on the CPU grouped ones of few channels, directly. The CPU's are here, the launches in
-//! `launch.rs`.
+//! Depthwise convolutions, and on the CPU grouped ones of few channels, directly. The launches are in
+//! `ops/conv/depthwise.rs`.
 //!
 //! Rows of images are copied into lines in which each channel lies as often as it meets output channels, columns of equal
 //! remainders by the stride lie together, and zeros are on either side. A tap is then a product of neighbouring elements of

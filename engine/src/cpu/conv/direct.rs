@@ -27,7 +27,7 @@ use crate::{
 /// Numbers in a vector below which products of packed patches are faster.
 const LANES: usize = 8;
 
-/// Members of a stack whose weight gradients a task makes.
+/// Items of a stack whose weight gradients a task makes.
 const GROUP: usize = 4;
 
 /// Numbers that a vector of this CPU holds.

@@ -1,4 +1,4 @@
-//! Convolutions on the CPU as products with patches, in either float.
+//! Convolutions on the CPU by im2col: matrix products with patches, in f32 or f64.
 
 use std::ops::Range;
 

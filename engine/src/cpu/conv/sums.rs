@@ -1,4 +1,4 @@
-//! What the loops of convolutions share: where sums begin, and how those of tasks are added up.
+//! Sums of convolutions on the CPU: what they begin with, how they are divided into tasks and added up.
 
 use rayon::prelude::*;
 

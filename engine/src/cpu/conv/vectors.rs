@@ -1,4 +1,4 @@
-//! The loops of direct convolutions: a tile of neighbouring pixels, or weights, and vectors of channels in registers.
+//! The inner loops of direct convolutions: a register tile of neighbouring pixels, or weights, by SIMD vectors of channels.
 
 use std::array::from_fn;
 
@@ -18,7 +18,7 @@ pub struct Extents {
     pub rows: usize,
     /// A window's part of a row.
     pub run: usize,
-    /// Output channels of a item of the stack.
+    /// Output channels of an item of the stack.
     pub outs: usize,
     /// Pixels of an output row.
     pub width: usize,

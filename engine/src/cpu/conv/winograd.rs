@@ -3,7 +3,7 @@
 //!
 //! A tile of 6×6 pixels and a kernel are transformed to 36 components each, whose products, summed over channels and
 //! transformed back, are 4×4 results: `y = Aᵀ [(G w Gᵀ) ⊙ (Bᵀ x B)] A`. This is linear in the kernel, so its gradient needs
-//! no other transforms: `dw = Gᵀ [(A ct Aᵀ) ⊙ (Bᵀ x B)] G`. Members of a stack share the transform of what they have in common.
+//! no other transforms: `dw = Gᵀ [(A ct Aᵀ) ⊙ (Bᵀ x B)] G`. Items of a stack share the transform of what they have in common.
 
 pub mod tiles;
 

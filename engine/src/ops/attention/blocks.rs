@@ -1,4 +1,4 @@
-//! Attention on the CPU: blocks of queries against blocks of keys, of which only one product is held at a time.
+//! Blockwise attention on the CPU: scores of one block of queries against one block of keys are held at a time.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What the three directions of a convolution share. Their factors may be stacks, along an axis before four others.
+//! What a convolution and its two gradients share. Their factors may be stacks, along an axis before the other four.
 
 use crate::ops::{
     matmul::{
@@ -9,7 +9,7 @@ use crate::ops::{
 };
 use crate::{error::*, graph::*, launch::*, tensor::*};
 
-/// Members of the stack that a result is, of four axes each.
+/// Items of the stack that a result is, of four axes each.
 pub(crate) fn items(y: &Type) -> usize {
     if y.shape.len() > 4 { y.shape[0] } else { 1 }
 }

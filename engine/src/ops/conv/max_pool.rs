@@ -1,4 +1,4 @@
-//! The largest element of each window.
+//! Max pooling: the largest element of each window.
 
 use rayon::prelude::*;
 

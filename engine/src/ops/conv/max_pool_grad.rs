@@ -1,4 +1,4 @@
-//! The transpose of taking window maxima.
+//! The backward of max pooling.
 
 use crate::ops::conv::max_pool::{Pool, pools, timed_pools, words};
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};

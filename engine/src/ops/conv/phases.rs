@@ -1,4 +1,4 @@
-//! Input gradients of convolutions with a stride, in phases: pixels of equal remainders by the stride are met by the same taps,
+//! Input gradients of strided convolutions, by phases: pixels with equal remainders by the stride are met by the same taps,
 //! and are the input gradient of a convolution by these, without a stride. No product has inserted zeros.
 
 use crate::ops::conv::frame::{Direction, Window};

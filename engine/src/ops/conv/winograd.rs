@@ -43,12 +43,12 @@ struct Factor {
     rows: usize,
     columns: usize,
     inside: bool,
-    /// Elements after those of a item, or of all items that lie inside.
+    /// Elements after those of an item, or of all items that lie inside.
     gap: usize,
 }
 
 impl Factor {
-    /// Elements from a row and from a item to the next.
+    /// Elements from a row and from an item to the next.
     fn steps(self) -> [usize; 2] {
         match self.inside {
             true => [self.items * self.columns, self.columns],

@@ -1,4 +1,4 @@
-//! Rows by index.
+//! Gather: rows by index.
 
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 

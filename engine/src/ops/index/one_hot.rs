@@ -1,4 +1,4 @@
-//! Indices as unit vectors.
+//! One-hot encoding: indices as unit vectors.
 
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 

@@ -1,4 +1,4 @@
-//! Sums rows by index.
+//! Scatter-add: sums of rows by index.
 
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 

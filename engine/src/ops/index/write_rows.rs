@@ -1,4 +1,4 @@
-//! Rows written over others, in place.
+//! Rows written over others in place, as a key-value cache takes them.
 
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 

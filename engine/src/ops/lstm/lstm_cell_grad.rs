@@ -1,8 +1,8 @@
-//! The backward of an LSTM's cell.
+//! The backward of an LSTM cell.
 
 use crate::ops::{
     lstm::{
-        lstm_cell::{Like, bent, each_row, four, four_mut, launch, mixed, on_states, slopes, types, width},
+        frame::{Like, OPERANDS, bent, each_row, four, four_mut, grads, launch, on_states, types, width},
         lstm_cell_grad_tangent::LstmCellGradTangent,
     },
     norm::frame::all_or_zeros,
@@ -15,9 +15,6 @@ use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 /// ct_h t o (1 − o))`, `dc = d f`. A function of the gates as they are; derivatives go on through them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LstmCellGrad;
-
-/// What its operands are like.
-pub(crate) const OPERANDS: [Like; 4] = [Like::Gates, Like::State, Like::State, Like::State];
 
 impl LstmCellGrad {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
@@ -63,9 +60,7 @@ impl Op for LstmCellGrad {
     }
 
     fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
-        let y = mixed(x[0], x[1])?;
-        let d = x[0].graph().vjp(&y, &x[2..], &x[..2])?;
-        Ok(Some(vec![d[0] * slopes(x[0])?, d[1]]))
+        grads(x).map(Some)
     }
 
     fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {

@@ -1,9 +1,6 @@
-//! The tangent of the backward of an LSTM's cell.
+//! The tangent of the backward of an LSTM cell.
 
-use crate::ops::lstm::{
-    lstm_cell::{Like, bent, each_row, four, launch, on_states, types, width},
-    lstm_cell_grad::{LstmCellGrad, OPERANDS},
-};
+use crate::ops::lstm::frame::{Like, OPERANDS, bent, each_row, four, grads, launch, on_states, types, width};
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The tangents of the results of [`LstmCellGrad`]; operands its own and their tangents.
@@ -66,8 +63,7 @@ impl Op for LstmCellGradTangent {
     }
 
     fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
-        let y = LstmCellGrad.plain(&x[..4])?;
-        y.map(|y| x[0].graph().jvp(&y, &x[..4], &x[4..])).transpose()
+        x[0].graph().jvp(&grads(&x[..4])?, &x[..4], &x[4..]).map(Some)
     }
 }
 

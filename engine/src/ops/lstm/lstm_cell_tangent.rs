@@ -1,6 +1,6 @@
-//! The tangent of an LSTM's cell.
+//! The tangent of an LSTM cell.
 
-use crate::ops::lstm::lstm_cell::{Like, bent, each_row, four, launch, mixed, on_states, slopes, types, width};
+use crate::ops::lstm::frame::{Like, bent, each_row, four, launch, mixed, on_states, slopes, types, width};
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The tangents of `h`, `c'` and the gates in [`Tensor::lstm_cell`]; operands the gates, c, and the tangents of `x` and `c`.

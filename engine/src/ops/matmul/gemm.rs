@@ -1,4 +1,4 @@
-//! The launches of kernels that are matrix products, and their tiles.
+//! The launches of kernels that are matrix products (GEMM), and their tiles.
 
 use crate::ops::matmul::variants::{Along, Choice, Product};
 use crate::{error::*, launch::*, tensor::*};
@@ -123,7 +123,7 @@ impl Product {
         whole && vec4s && self.m >= 24 && self.n >= 12
     }
 
-    /// Fours of columns in a tile of one invocation. Short sums for few tiles are made in narrow ones: more invocations have
+    /// vec4s of columns in a tile of one invocation. Short sums for few tiles are made in narrow ones: more invocations have
     /// work, and a driver has less to compile.
     fn vec4_columns(self) -> usize {
         let widest = self.n.div_ceil(4).next_power_of_two().min(4);

@@ -58,7 +58,7 @@ const KERNELS: [[&str; 4]; 4] = [
 /// Workgroups from which tiles of 128 × 128 are worth it: with fewer, parts of a large GPU would be idle.
 const MANY: usize = 128;
 
-/// Fours that hold an extent, a power of two within bounds.
+/// vec4s that hold an extent, a power of two within bounds.
 fn vec4s(extent: usize, [least, most]: [usize; 2]) -> usize {
     extent.div_ceil(4).next_power_of_two().clamp(least, most)
 }

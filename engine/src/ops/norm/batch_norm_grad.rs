@@ -3,7 +3,7 @@
 use crate::ops::norm::{
     batch_norm::{SHAPES, operands, timed_family},
     batch_norm_grad_tangent::BatchNormGradTangent,
-    frame::{self, Normed, all_or_zeros},
+    frame::{self, Normed, WithDeviation, all_or_zeros},
 };
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
@@ -28,16 +28,6 @@ impl BatchNormGrad {
         channels::write(channels, self, arrays, &[[mean, &scale, &m1, &m2]], y[0].floats_mut());
         y[1].floats_mut().copy_from_slice(&dgamma);
         y[2].floats_mut().copy_from_slice(&dbeta);
-    }
-}
-
-/// `u` and `u (x − mean)`.
-pub(crate) struct WithDeviation;
-
-impl Formula<2, 1, 2> for WithDeviation {
-    #[inline(always)]
-    fn f<F: Real>(&self, [u, x]: [F; 2], [mean]: [F; 1]) -> [F; 2] {
-        [u, u * (x - mean)]
     }
 }
 

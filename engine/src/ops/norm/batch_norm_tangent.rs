@@ -2,8 +2,7 @@
 
 use crate::ops::norm::{
     batch_norm::{operands, timed_family},
-    batch_norm_grad::WithDeviation,
-    frame::{self, Normed},
+    frame::{self, Normed, WithDeviation},
     tangent::{self, items},
 };
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};

@@ -1,6 +1,6 @@
 //! What the batch-norm family shares: its launches over `[rows, channels]`, its shape rule, what its plain graphs begin with.
 
-use crate::{error::*, graph::*, launch::*, tensor::*};
+use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// Rows and channels of an array whose last axis is the channels.
 pub(crate) fn rows(x: &[usize]) -> [usize; 2] {
@@ -125,4 +125,14 @@ pub(crate) fn or_zeros<'g>(d: Option<Tensor<'g>>, like: Tensor<'g>) -> Tensor<'g
 /// [`or_zeros`] for several values.
 pub(crate) fn all_or_zeros<'g>(d: &[Option<Tensor<'g>>], like: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
     d.iter().zip(like).map(|(&d, &like)| or_zeros(d, like)).collect()
+}
+
+/// `u` and `u (x − mean)`.
+pub(crate) struct WithDeviation;
+
+impl Formula<2, 1, 2> for WithDeviation {
+    #[inline(always)]
+    fn f<F: Real>(&self, [u, x]: [F; 2], [mean]: [F; 1]) -> [F; 2] {
+        [u, u * (x - mean)]
+    }
 }

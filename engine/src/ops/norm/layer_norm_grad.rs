@@ -2,9 +2,8 @@
 
 use crate::ops::norm::{
     frame::{self, all_or_zeros},
-    layer_norm::{LayerNorm, on_rows, timed_rows},
     layer_norm_grad_tangent::LayerNormGradTangent,
-    rows::{self, mean_of},
+    rows::{self, LayerNorm, mean_of, on_rows, timed_rows},
 };
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
@@ -57,8 +56,7 @@ impl Op for LayerNormGrad {
     }
 
     fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
-        let [operands, y] = self.0.without_beta(x[0], x[1])?;
-        x[0].graph().vjp(&y[..1], &x[2..], &operands).map(Some)
+        self.0.grads(x).map(Some)
     }
 
     fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {

@@ -2,9 +2,7 @@
 
 use crate::ops::norm::{
     frame,
-    layer_norm::{LayerNorm, on_rows, timed_rows},
-    layer_norm_grad::LayerNormGrad,
-    rows::{self, mean_of},
+    rows::{self, LayerNorm, mean_of, on_rows, timed_rows},
 };
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
@@ -68,8 +66,7 @@ impl Op for LayerNormGradTangent {
     }
 
     fn plain<'g>(&self, x: &[Tensor<'g>]) -> Result<Option<Vec<Tensor<'g>>>> {
-        let y = LayerNormGrad(self.0).plain(&x[..3])?;
-        y.map(|y| x[0].graph().jvp(&y, &x[..3], &x[3..])).transpose()
+        x[0].graph().jvp(&self.0.grads(&x[..3])?, &x[..3], &x[3..]).map(Some)
     }
 }
 

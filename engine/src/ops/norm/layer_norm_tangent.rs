@@ -2,8 +2,7 @@
 
 use crate::ops::norm::{
     frame,
-    layer_norm::{LayerNorm, on_rows, timed_rows},
-    rows,
+    rows::{self, LayerNorm, on_rows, timed_rows},
 };
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 

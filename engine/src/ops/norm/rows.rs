@@ -2,8 +2,17 @@
 
 use rayon::prelude::*;
 
-use crate::ops::norm::{frame, layer_norm::LayerNorm};
+use crate::ops::norm::frame;
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
+
+/// The op of [`Tensor::layer_norm`] and, not centred, of [`Tensor::rms_norm`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerNorm {
+    /// Added to the variance, or to the mean square.
+    pub eps: f64,
+    /// Whether the mean is taken off, and `beta` added.
+    pub centred: bool,
+}
 
 /// A row's mean and rstd, and for a tangent `x'` the means of `x'` and of `x̂ x'`.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +113,12 @@ impl LayerNorm {
         Ok([Some(y), mean, Some(rstd)].into_iter().flatten().collect())
     }
 
+    /// The cotangents of x, gamma and, where it is centred, beta, from x, gamma and that of y.
+    pub(crate) fn grads<'g>(&self, x: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
+        let [operands, y] = self.without_beta(x[0], x[1])?;
+        x[0].graph().vjp(&y[..1], &x[2..], &operands)
+    }
+
     /// Operands, with zeros as `beta` where there is one, since no derivative depends on it; and the plain graph of them.
     pub(crate) fn without_beta<'g>(&self, x: Tensor<'g>, gamma: Tensor<'g>) -> Result<[Vec<Tensor<'g>>; 2]> {
         let mut operands = vec![x, gamma];
@@ -155,4 +170,40 @@ pub(crate) fn write_rows<F: Real>(
 fn halves<F>(x: &mut [F]) -> [&mut [F]; 2] {
     let (a, b) = x.split_at_mut(x.len() / 2);
     [a, b]
+}
+
+/// Shapes on which the family is tried.
+const ROWS: &[&[usize]] = &[&[3, 2], &[7], &[67, 5], &[3, 5, 33], &[2, 9, 64], &[131, 9], &[3, 1031]];
+
+/// Cases of one of the family's ops, centred and not. Behind x and gamma it has these operands: `a` like x, `c` like
+/// gamma, `b` like beta.
+pub(crate) fn on_rows<O: Op + Clone>(
+    name: &'static str, op: fn(LayerNorm) -> O, operands: &'static str, tolerance: f64,
+) -> Vec<TestCase> {
+    let all = ROWS.iter().flat_map(|shape| [(shape, true), (shape, false)]);
+    all.map(|(&shape, centred)| {
+        // Of two numbers little is left once mean and variance are taken out.
+        let tolerance = if shape[shape.len() - 1] < 3 { 2e-4 } else { tolerance };
+        let what = format!("{name} {shape:?} centred {centred}");
+        on_shape(what, op(LayerNorm { eps: 1e-2, centred }), shape, operands, centred).tolerance(tolerance)
+    })
+    .collect()
+}
+
+fn on_shape<O: Op + Clone>(what: String, op: O, shape: &[usize], operands: &'static str, centred: bool) -> TestCase {
+    let c = [shape[shape.len() - 1]];
+    let mut x = vec![range(shape, -2.0, 3.0), range(&c, 0.5, 1.5)];
+    x.extend(operands.chars().filter(|&o| centred || o != 'b').map(|o| unit(if o == 'a' { shape } else { &c })));
+    TestCase::new(what, x, move |x| x[0].graph().apply_all(op.clone(), x))
+}
+
+/// The timed cases of one of the family's ops: rows of a small transformer, and some off every tile.
+pub(crate) fn timed_rows<O: Op + Clone>(
+    op: fn(LayerNorm) -> O, operands: &'static str, tolerance: f64,
+) -> Vec<TestCase> {
+    let case = |shape: &[usize; 2]| {
+        let op = op(LayerNorm { eps: 1e-5, centred: true });
+        on_shape(format!("{shape:?}"), op, shape, operands, true).tolerance(tolerance)
+    };
+    [[2048, 256], [1031, 515]].iter().map(case).collect()
 }

@@ -1,4 +1,4 @@
-//! What the tangents of batch normalization share: stacks of them at one point.
+//! What the tangents of batch normalization share: several of them at one point, as stacks.
 
 use crate::ops::{
     norm::{batch_norm::SHAPES, frame},

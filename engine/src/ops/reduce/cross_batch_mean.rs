@@ -1,4 +1,4 @@
-//! The mean over the parts of a batch, each by its share of the samples.
+//! The cross-batch mean: over all micro-batches, each weighted by its share of the samples.
 
 use crate::ops::reduce::frame;
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};

@@ -1,4 +1,4 @@
-//! Repeats a value along axes.
+//! Broadcasting: a value repeated along axes.
 
 use crate::ops::shape::{
     stacks::align,

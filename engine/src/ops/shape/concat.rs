@@ -1,4 +1,4 @@
-//! Arrays one after the other along an axis.
+//! Concatenation along an axis.
 
 use crate::ops::shape::stacks::all_stacked;
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};

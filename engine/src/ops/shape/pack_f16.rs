@@ -1,4 +1,4 @@
-//! 16-bit floats, two to a word.
+//! Floats packed as 16-bit floats, two to a word.
 
 use half::f16;
 use rayon::prelude::*;

@@ -1,4 +1,4 @@
-//! A margin of one value around an array.
+//! Padding: a margin of one value around an array.
 
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 

@@ -1,4 +1,4 @@
-//! A stretch of one axis.
+//! Slicing: a stretch of one axis.
 
 use crate::ops::shape::strided::{Strided, strided};
 use crate::{error::*, graph::*, tensor::*};

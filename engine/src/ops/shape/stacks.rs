@@ -1,4 +1,4 @@
-//! Stacks of values as graphs of ops: items, repetition, and the axis of a stack merged with another.
+//! Stacks of values, as `vmap` takes them, by graphs of ops: items, repetition, the axis of a stack merged with another.
 
 use crate::{error::*, graph::*};
 

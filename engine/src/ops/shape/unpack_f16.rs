@@ -1,4 +1,4 @@
-//! Floats from 16-bit floats.
+//! Floats unpacked from 16-bit floats.
 
 use half::f16;
 use rayon::prelude::*;

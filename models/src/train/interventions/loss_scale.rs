@@ -1,9 +1,9 @@
-//! Gradients of a multiple of the loss, and steps that are left out because theirs is not finite.
+//! Loss scaling: gradients of a multiple of the loss; a step whose gradient is not finite is left out.
 
-use hillshade_engine::{Graph, Tensor};
+use hillshade_engine::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{error::*, nn::*, train::interventions::sam::norm};
+use crate::{error::*, nn::*, train::intervention::*, train::task::Task};
 
 /// What the loss is multiplied by before its gradient is taken, and the gradient divided by after (Micikevicius et al.
 /// 2018). A step whose gradient is not finite is left out: parameters and the optimizer's states stay as they are.
@@ -22,47 +22,37 @@ const PATIENCE: f64 = 2000.0;
 /// The state that counts steps that were left out.
 pub(crate) const SKIPPED: &str = "scale/skipped";
 
-/// A state of one number.
-fn state(g: &Graph, name: &str, value: f64) -> Param {
-    Param::state(g, name.into(), &[1], Init::Constant(value))
-}
-
-impl LossScale {
-    /// The state that holds the scale.
-    pub(crate) fn state(self, g: &Graph) -> Param {
-        let begin = match self {
-            LossScale::Static(scale) => scale,
-            LossScale::Dynamic => 65_536.0,
-        };
-        state(g, "scale/loss", begin)
+impl Intervention for LossScale {
+    fn check(&self, _: &Task, _: usize) -> Result<()> {
+        match *self {
+            LossScale::Static(scale) => expect_positive("loss-scale", scale, ", or dynamic"),
+            LossScale::Dynamic => Ok(()),
+        }
     }
 
-    /// The states as they are after a step, those that are `learned` as they were before where the gradient is not finite.
-    /// Returns its own states.
-    pub(crate) fn guard(self, g: &Graph, gradient: &[Tensor], learned: &[Tensor], scale: Param) -> Vec<Param> {
-        let finite = norm(g, gradient).le(g.fill(&[], f32::MAX.into()));
+    fn loss<'g>(&self, losses: Tensor<'g>, step: &mut Step<'_, 'g>) -> Result<Tensor<'g>> {
+        let begin = if let LossScale::Static(scale) = *self { scale } else { 65_536.0 };
+        step.scale = Some(step.state("scale/loss", &[1], Init::Constant(begin)));
+        Ok(losses)
+    }
+
+    fn update<'g>(&self, gradients: &[Tensor<'g>], step: &mut Step<'_, 'g>) -> Result<()> {
+        let g = step.graph();
+        let finite = norm(g, gradients).le(g.fill(&[], f32::MAX.into()));
         for (state, value) in g.take_assigns() {
-            let kept = if learned.contains(&state) { finite.select(value, state) } else { value };
+            let kept = if step.learned.contains(&state) { finite.select(value, state) } else { value };
             g.assign(state, kept);
         }
-        let (skipped, held) = (state(g, SKIPPED, 0.0), scale.value(g));
-        g.assign(skipped.value(g), skipped.value(g) + (1.0 - finite));
-        let mut states = vec![scale, skipped];
-        if self == LossScale::Dynamic {
-            states.push(state(g, "scale/good", 0.0));
-            let (good, zero) = (states[2].value(g), g.fill(&[], 0.0));
+        let skipped = step.state(SKIPPED, &[1], Init::Zeros);
+        step.log(SKIPPED, skipped + (1.0 - finite));
+        if let (LossScale::Dynamic, Some(held)) = (self, step.scale) {
+            let (good, zero) = (step.state("scale/good", &[1], Init::Zeros), g.fill(&[], 0.0));
             let more = good + 1.0;
             let due = more.ge(g.fill(&[], PATIENCE));
             let grown = (held * (due + 1.0)).clamp(0.0, 16_777_216.0);
             g.assign(held, finite.select(grown, held * 0.5));
             g.assign(good, finite.select(due.select(zero, more), zero));
         }
-        states
+        Ok(())
     }
-}
-
-/// The gradient of `scale · loss`, divided by the scale.
-pub(crate) fn gradient<'g>(loss: Tensor<'g>, wrt: &[Tensor<'g>], scale: Tensor<'g>) -> Result<Vec<Tensor<'g>>> {
-    let (scaled, inverse) = (loss.graph().vjp(&[loss], &[scale.reshape(&[])], wrt)?, scale.recip());
-    Ok(scaled.into_iter().map(|d| d * inverse).collect())
 }

@@ -1,9 +1,9 @@
-//! Sharpness-aware gradients: taken not where the parameters are but uphill of there.
+//! Sharpness-aware minimization: gradients taken uphill of the parameters.
 
-use hillshade_engine::{Graph, Tensor};
+use hillshade_engine::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{error::*, nn::Param};
+use crate::{error::*, nn::Param, train::intervention::*, train::task::Task};
 
 /// A step uphill from the parameters `θ` to `θ + e`, where the gradient is taken by which any optimizer then updates `θ`.
 ///
@@ -38,6 +38,12 @@ impl Perturbation {
     ///
     /// The engine's: an op without a derivative, or a loss that is no scalar.
     pub fn gradient<'g>(&self, loss: Tensor<'g>, params: &[&Param]) -> Result<Vec<Tensor<'g>>> {
+        let at: Vec<Tensor> = params.iter().map(|p| p.value(loss.graph())).collect();
+        self.uphill(loss, params, &loss.grad(&at)?)
+    }
+
+    /// The same from the gradient at `θ`.
+    fn uphill<'g>(&self, loss: Tensor<'g>, params: &[&Param], gradient: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
         let g = loss.graph();
         let (rho, least, adaptive) = match *self {
             Perturbation::Sam { rho } => (rho, 1e-12, false),
@@ -49,7 +55,7 @@ impl Perturbation {
         let scaled = |x: &[Tensor<'g>]| -> Vec<Tensor<'g>> {
             x.iter().zip(&scales).map(|(&x, scale)| scale.map_or(x, |scale| scale * x)).collect()
         };
-        let gradient = scaled(&loss.grad(&at)?);
+        let gradient = scaled(gradient);
         let factor = (norm(g, &gradient) + least).recip() * rho;
         let there: Vec<Tensor> = at.iter().zip(scaled(&gradient)).map(|(&p, uphill)| p + uphill * factor).collect();
         let perturbed = g.substitute(&[loss], &at, &there)?;
@@ -57,9 +63,18 @@ impl Perturbation {
     }
 }
 
-/// `‖x‖₂` over all tensors together, `[]`; of none, 0.
-#[track_caller]
-pub(crate) fn norm<'g>(g: &'g Graph, x: &[Tensor<'g>]) -> Tensor<'g> {
-    let total = x.iter().map(|&x| (x * x).sum_all()).reduce(|total, square| total + square);
-    total.map_or_else(|| g.fill(&[], 0.0), Tensor::sqrt)
+impl Intervention for Perturbation {
+    fn check(&self, _: &Task, _: usize) -> Result<()> {
+        match *self {
+            Perturbation::Sam { rho } => expect_positive("sam", rho, ""),
+            Perturbation::Asam { rho } => expect_positive("asam", rho, ""),
+        }
+    }
+
+    fn gradient<'g>(
+        &self, loss: Tensor<'g>, gradients: Vec<Tensor<'g>>, step: &mut Step<'_, 'g>,
+    ) -> Result<Vec<Tensor<'g>>> {
+        expect(step.scale.is_none(), "loss-scale", "no sharpness-aware steps beside it", "both")?;
+        self.uphill(loss, &step.builder.trained().collect::<Vec<_>>(), &gradients)
+    }
 }

@@ -1,4 +1,4 @@
-//! The loops of Winograd convolutions: transforms of tiles, and products of what they are transformed to.
+//! The inner loops of Winograd convolutions: transforms of tiles, and products of their components.
 
 use std::array::from_fn;
 

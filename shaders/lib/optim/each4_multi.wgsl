@@ -1,5 +1,6 @@
-// The loop over seven arrays of params.len0 … params.len6 elements, four to an invocation, each in workgroups of its own; the
-// kernel defines params and compute, which makes elements 4 i to 4 i + 3 of an array. Buffers end at multiples of four elements.
+// The loop over seven arrays of params.len0 … params.len6 elements, four to an invocation, each in workgroups of its
+// own; the kernel defines params and compute, which computes elements 4 i to 4 i + 3 of an array. Buffers end at
+// multiples of four elements.
 
 #import index
 
