@@ -120,10 +120,10 @@ fn full_batches_are_tested_now_and_then() {
     let config: Value = serde_json::from_slice(&home.read("straight/config.json")).expect("JSON");
     assert_eq!((&config["limit"], &config["batch"], &config["loss"]), (&100.into(), &100.into(), &"squared".into()));
     let svg = String::from_utf8(home.read("straight/curves.svg")).expect("text");
-    assert!(svg.contains("pack_f16 squared error") && !svg.contains("cross-entropy"), "{svg}");
+    assert!(svg.contains("half squared error") && !svg.contains("cross-entropy"), "{svg}");
     let eval = home.run("eval straight --json").ok().json();
     assert_eq!((&eval["loss"], &eval["test_loss"]), (&"squared".into(), &metrics[2]["test_loss"]));
-    assert!(home.run("eval straight").ok().out.contains("pack_f16 squared error"));
+    assert!(home.run("eval straight").ok().out.contains("half squared error"));
 
     home.run(&format!("train --epochs 16 --out parts {options}")).ok();
     home.run("train --resume parts --epochs 20").ok();

@@ -32,7 +32,7 @@ pub enum Part {
 
 /// What changes samples at random in training: how images are, in which epoch, by which seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OperandData {
+pub struct Augmentation {
     /// The changes of images.
     pub augment: Augment,
     /// The run's seed.
@@ -215,7 +215,7 @@ impl Task {
     /// # Panics
     ///
     /// As slices do, where there is no image at all.
-    pub fn batch(&self, part: Part, index: &[u32], drawn: Option<OperandData>) -> Fed {
+    pub fn batch(&self, part: Part, index: &[u32], drawn: Option<Augmentation>) -> Fed {
         match self {
             Task::Images(images) => {
                 let of = if part == Part::Train { &images.train } else { &images.test };

@@ -43,13 +43,13 @@ fn order(config: &Config, epoch: u32, samples: usize) -> Vec<u32> {
 
 /// How samples are changed at random in an epoch, if at all: images as they are asked to be, sequences by where they begin
 /// unless a step takes all of them.
-fn drawn(config: &Config, task: &Task, epoch: u32) -> Option<OperandData> {
+fn drawn(config: &Config, task: &Task, epoch: u32) -> Option<Augmentation> {
     let augment = Augment { crop: config.crop, flip: config.flip };
     let changed = match task {
         Task::Images(_) => augment != Augment::default(),
         Task::Text(_) => config.batch != task.len(Part::Train),
     };
-    changed.then_some(OperandData { augment, seed: config.seed, epoch })
+    changed.then_some(Augmentation { augment, seed: config.seed, epoch })
 }
 
 impl Trainer {
