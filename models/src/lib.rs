@@ -118,4 +118,4 @@ pub use nn::{Builder, Init, Layer, Loss, Mode, Norm, Param, Reparametrization, R
 pub use optim::{Adam, AdamW, Descent, Optimizer, Schedule, Sgd, Shape as ScheduleShape};
 pub use train::intervention::{Intervention, Pass, Step};
 pub use train::interventions::{LossScale, Perturbation};
-pub use train::{Config, Fed, LABELS, Augmentation, Part, Precision, Progress, Score, Task, Trainer, Values};
+pub use train::{Augmentation, Config, Fed, LABELS, Part, Precision, Progress, Score, Task, Trainer, Values};
