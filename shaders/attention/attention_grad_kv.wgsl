@@ -30,6 +30,11 @@ fn save(to: u32, i: u32, value: f32) {
     if to == K { dk[i] = value; } else { dv[i] = value; }
 }
 
+fn restore(source: u32, i: u32) -> f32 {
+    if source == K { return dk[i]; }
+    return dv[i];
+}
+
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -45,37 +50,42 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let step = params.heads * params.d;
     let all = params.n * params.t * params.heads;
     // The first query that sees a key of this tile.
-    var start = select(params.t, 0, mine.first < length);
+    var start = select(params.t, params.begin, mine.first < length);
     if params.causal != 0 { start = max(start, max(mine.first + params.t, params.s) - params.s); }
+    let end = min(params.t, params.end);
 
     var dk_sums = Sums();
     var dv_sums = Sums();
+    if !FIRST {
+        dk_sums = saved_sums(K, at, c);
+        dv_sums = saved_sums(V, at, c);
+    }
     let shared_by = params.heads / params.kv_heads;
     for (var h = mine.h * shared_by; h < (mine.h + 1) * shared_by; h++) {
         let queries = query_at(mine.n, vec4u(), h).x;
         let dqueries = queries + query_at(params.n, vec4u(), 0).x;
-        for (var first = start; first < params.t; first += COLUMNS) {
-            let count = present(first, params.t);
-            stage(CT, queries, step, first, params.t, lane);
+        for (var first = start; first < end; first += COLUMNS) {
+            let count = present(first, end);
+            stage(CT, queries, step, first, end, lane);
             let e = add_products(Block(), V, at, c);
             var de = Block();
             var ds = Block();
             if TANGENT {
                 de = add_products(de, V, dat, c);
-                stage(CT, dqueries, step, first, params.t, lane);
+                stage(CT, dqueries, step, first, end, lane);
                 de = add_products(de, V, at, c);
-                stage(Q, dqueries, step, first, params.t, lane);
+                stage(Q, dqueries, step, first, end, lane);
                 ds = add_products(ds, K, at, c);
             }
-            stage(Q, queries, step, first, params.t, lane);
+            stage(Q, queries, step, first, end, lane);
             let scores = add_products(Block(), K, at, c);
             if TANGENT { ds = add_products(ds, K, dat, c); }
             for (var slot = 0u; slot < SLOTS; slot++) {
                 let column = c + 8 * slot;
                 let i = min(first + column, params.t - 1);
                 let number = (mine.n * params.t + i) * params.heads + h;
-                let is_seen = j < select(vec4u(), visible(length, vec4u(i)), first + column < params.t);
-                var p = select(vec4f(), exp4(scores[slot] * params.scale - rows[number]), is_seen);
+                let is_seen = j < select(vec4u(), visible(length, vec4u(i)), first + column < end);
+                var p = select(vec4f(), exp4(scores[slot] * params.scale - rows[number] - rows[number + params.rest]), is_seen);
                 var w = p * (e[slot] - rows[number + all]) * params.scale;
                 if TANGENT {
                     weights[weights_at(2, quad) + column] = w;
@@ -90,13 +100,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             workgroupBarrier();
             weigh(&dk_sums, 0, quad, c, count);
             if TANGENT {
-                stage(Q, dqueries, step, first, params.t, lane);
+                stage(Q, dqueries, step, first, end, lane);
                 weigh(&dk_sums, 2, quad, c, count);
             }
-            stage(CT, queries, step, first, params.t, lane);
+            stage(CT, queries, step, first, end, lane);
             weigh(&dv_sums, 1, quad, c, count);
             if TANGENT {
-                stage(CT, dqueries, step, first, params.t, lane);
+                stage(CT, dqueries, step, first, end, lane);
                 weigh(&dv_sums, 3, quad, c, count);
             }
         }

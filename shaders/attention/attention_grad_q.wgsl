@@ -1,6 +1,6 @@
 // dq[i] = scale Σⱼ ds k[j] over the keys that query i sees, with p = e^(scale q[i]·k[j] - lse[i]) and
-// ds = p (ct[i]·v[j] - delta[i]); or its tangent, with q, k, v and ct followed by their tangents. rows holds lse and delta,
-// then theirs. Below, e is ct[i]·v[j] - delta[i] and a d leads what is a tangent.
+// ds = p (ct[i]·v[j] - delta[i]); or its tangent, with q, k, v and ct followed by their tangents. rows holds the first part of
+// lse, delta, then their tangents, and the second part of lse. Below, e is ct[i]·v[j] - delta[i] and a d leads what is a tangent.
 
 #import attend
 
@@ -28,6 +28,8 @@ fn load(source: u32, i: u32) -> vec4f {
 
 fn save(to: u32, i: u32, value: f32) { dq[i] = value; }
 
+fn restore(source: u32, i: u32) -> f32 { return dq[i]; }
+
 // Numbers of the lane's rows.
 fn of_rows(at: vec4u) -> vec4f { return vec4f(rows[at.x], rows[at.y], rows[at.z], rows[at.w]); }
 
@@ -43,13 +45,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let at = query_at(mine.n, i, mine.h);
     let dat = at + query_at(params.n, vec4u(), 0);
     let seen = visible(lengths[mine.n], i);
-    let end = visible(lengths[mine.n], vec4u(min(mine.first + ROWS, params.t) - 1)).x;
+    let end = min(visible(lengths[mine.n], vec4u(min(mine.first + ROWS, params.t) - 1)).x, params.end);
     let keys = key_at(mine.n, vec4u(), mine.h / (params.heads / params.kv_heads)).x;
     let dkeys = keys + key_at(params.n, vec4u(), 0).x;
     let step = params.kv_heads * params.d;
     let number = at / params.d;
     let all = params.n * params.t * params.heads;
     let lse = of_rows(number);
+    let rest = of_rows(number + params.rest);
     let delta = of_rows(number + all);
     var dlse = vec4f();
     var ddelta = vec4f();
@@ -59,7 +62,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
 
     var sums = Sums();
-    for (var first = 0u; first < end; first += COLUMNS) {
+    if !FIRST { sums = saved_sums(0, at, c); }
+    for (var first = params.begin; first < end; first += COLUMNS) {
         let count = present(first, end);
         stage(V, keys, step, first, end, lane);
         let e = add_products(Block(), CT, at, c);
@@ -78,7 +82,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         for (var slot = 0u; slot < SLOTS; slot++) {
             let column = c + 8 * slot;
             let is_seen = vec4u(first + column) < seen;
-            let p = select(vec4f(), exp4(scores[slot] * params.scale - lse), is_seen) * params.scale;
+            let p = select(vec4f(), exp4(scores[slot] * params.scale - lse - rest), is_seen) * params.scale;
             var w = p * (e[slot] - delta);
             if TANGENT {
                 weights[weights_at(1, quad) + column] = w;

@@ -3,6 +3,7 @@
 // those of a pixel's channels, params.k an item's images.
 
 #import conv
+#import nan
 #import strip
 
 override RESIDUAL: bool = false;
@@ -54,13 +55,13 @@ fn put(at: u32, sum: vec4f) {
     if VEC4 {
         var v = sum;
         if RESIDUAL { v += residual[at / 4]; }
-        if MASK { v = select(vec4f(), v, mask[g / 4] > vec4f()); }
+        if MASK { v = gate_4(mask[g / 4], v); }
         y[at / 4] = v;
         return;
     }
     var v = sum.x;
     if RESIDUAL { v += residual[at / 4][at % 4]; }
-    if MASK { v = select(0.0, v, mask[g / 4][g % 4] > 0.0); }
+    if MASK { v = gate_f32(mask[g / 4][g % 4], v); }
     y[at / 4][at % 4] = v;
 }
 

@@ -2,6 +2,7 @@
 // stacks.
 
 #import each4
+#import nan
 
 override RESIDUAL: bool = false;
 override MASK: bool = false;
@@ -20,7 +21,7 @@ fn compute(i: u32) {
     if RESIDUAL { v += residual[i]; }
     // Items of a stack come in whole vec4s; a single one ends within the last.
     let at = select(i, i % (params.item / 4), params.item < params.len);
-    if MASK { v = select(vec4f(), v, mask[at] > vec4f()); }
-    if RELU { v = select(v, vec4f(), v < vec4f()); }
+    if MASK { v = gate_4(mask[at], v); }
+    if RELU { v = relu_4(v); }
     y[i] = v;
 }

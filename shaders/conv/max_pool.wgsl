@@ -1,9 +1,12 @@
-// y = max of x over a window, and the flat index of the first maximum. One window and channel per invocation.
+// y = max of x over a window, and the flat index of the first maximum, or of the last NaN. One window and channel per
+// invocation; rows params.n to params.k - 1 of the window, after those before them.
 
-#import index
 #import conv
+#import nan
 
 override LANES: u32 = 64;
+// Whether there are no rows before.
+override FIRST: bool = true;
 
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
@@ -18,13 +21,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let pixel = i / params.batches;
     let pixels = params.out_width * params.out_height;
     var best = 0.0;
-    var at = 0xffffffffu;
-    for (var ky = 0u; ky < params.kernel_height; ky++) {
+    var at = OUTSIDE;
+    if !FIRST {
+        best = y[i];
+        at = argmax[i];
+    }
+    for (var ky = params.n; ky < params.k; ky++) {
         for (var kx = 0u; kx < params.kernel_width; kx++) {
             let p = place_x(pixel / pixels, pixel % pixels / params.out_width, pixel % params.out_width, ky, kx);
             if p != OUTSIDE {
                 let v = x[p + channel];
-                if at == 0xffffffffu || v > best || v != v {
+                if at == OUTSIDE || v > best || is_nan(v) {
                     best = v;
                     at = p + channel;
                 }

@@ -1,9 +1,12 @@
-// dx[i] = Σ ct over the windows whose maximum was found at i. One element of x per invocation, no atomics.
+// dx[i] = Σ ct over the windows whose maximum was found at i. One element of x per invocation, no atomics; rows params.n to
+// params.k - 1 of the windows, after those before them.
 
 #import index
 #import conv
 
 override LANES: u32 = 64;
+// Whether there are no rows before.
+override FIRST: bool = true;
 
 @group(0) @binding(1) var<storage, read> ct: array<f32>;
 @group(0) @binding(2) var<storage, read> argmax: array<u32>;
@@ -18,7 +21,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let pixel = i / params.batches;
     let pixels = params.width * params.height;
     var sum = 0.0;
-    for (var ky = 0u; ky < params.kernel_height; ky++) {
+    if !FIRST { sum = y[i]; }
+    for (var ky = params.n; ky < params.k; ky++) {
         for (var kx = 0u; kx < params.kernel_width; kx++) {
             let p = place_y(pixel / pixels, pixel % pixels / params.width, pixel % params.width, ky, kx);
             if p != OUTSIDE && argmax[p + channel] == i { sum += ct[p + channel]; }

@@ -2,6 +2,7 @@
 // (then 0 where mask ≤ 0, or where they are negative); the residual has the items of the results, the mask is one for all.
 
 #import winograd_tiles
+#import nan
 
 override BIAS: bool = false;
 override RESIDUAL: bool = false;
@@ -27,8 +28,8 @@ fn put(tile: Tile, row: u32, j: u32, v: vec4f) {
     let at = tile.image + row + column.at;
     var sum = v;
     if RESIDUAL { sum += residual[at]; }
-    if MASK { sum = select(vec4f(), sum, mask[tile.own + row + column.at] > vec4f()); }
-    if RELU { sum = select(sum, vec4f(), sum < vec4f()); }
+    if MASK { sum = gate_4(mask[tile.own + row + column.at], sum); }
+    if RELU { sum = relu_4(sum); }
     y[at] = sum;
 }
 

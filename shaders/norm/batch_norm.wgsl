@@ -1,6 +1,7 @@
 // y = γ (x - mean) rstd + β (+ residual) (then max(y, 0)), by channel.
 
 #import each_channel
+#import nan
 
 override RESIDUAL: bool = false;
 override RELU: bool = false;
@@ -23,6 +24,6 @@ fn own(c: vec4u) -> Own {
 fn f(i: u32, own: Own) {
     var v = (x[i] - own.mean) * own.rstd * own.gamma + own.beta;
     if RESIDUAL { v += residual[i]; }
-    if RELU { v = select(v, vec4f(), v < vec4f()); }
+    if RELU { v = relu_4(v); }
     y[i] = v;
 }

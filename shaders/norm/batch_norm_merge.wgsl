@@ -1,4 +1,5 @@
-// Mean and 1/√(variance + ε) of each channel from the moments of its chunks, in order. One channel per invocation.
+// Mean and 1/√(variance + ε) of each channel from the moments of its chunks, in order, whose means are
+// relative to a number that follows them. One channel per invocation.
 
 #import index
 #import moments
@@ -23,6 +24,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let at = chunk * 2 * params.channels + channel;
         m = union_of(m, Moments(n, x[at], x[at + params.channels]));
     }
-    mean[channel] = m.mean;
+    mean[channel] = x[params.chunks * 2 * params.channels + channel] + m.mean;
     rstd[channel] = 1.0 / sqrt(m.m2 / m.n + params.eps);
 }

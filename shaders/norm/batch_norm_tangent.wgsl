@@ -36,17 +36,17 @@ fn own(c: vec4u) -> Own {
     return Own(m, r, item, partner);
 }
 
-fn put(at: u32, normed: vec4f, open: vec4<bool>, s: Scales) {
+fn put(at: u32, normed: vec4f, shut: vec4<bool>, s: Scales) {
     var v = s.s0 * dx[at] + s.s1 * normed + s.s2;
     if RESIDUAL { v += residual[at]; }
-    if MASK { v = select(vec4f(), v, open); }
+    if MASK { v = select(v, vec4f(), shut); }
     y[at] = v;
 }
 
 fn f(i: u32, own: Own) {
     let normed = (x[i] - own.mean) * own.rstd;
-    var open: vec4<bool>;
-    if MASK { open = mask[i] > vec4f(); }
-    put(stack_at + i, normed, open, own.item);
-    if PAIRS { put(partner_at + i, normed, open, own.partner); }
+    var shut: vec4<bool>;
+    if MASK { shut = mask[i] <= vec4f(); }
+    put(stack_at + i, normed, shut, own.item);
+    if PAIRS { put(partner_at + i, normed, shut, own.partner); }
 }

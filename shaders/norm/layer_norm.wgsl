@@ -11,11 +11,16 @@
 
 fn compute(row: Row) {
     let s = statistics(row);
-    for (var i = row.first; i < row.end; i += WIDTH) {
-        let c = i - row.at;
-        var v = (x[i] - s.x) * s.y * gamma[c];
-        if CENTRED { v += beta[c]; }
-        y[i] = v;
+    for (var at = row.first; at < row.end; at += EACH * WIDTH) {
+        for (var e = 0u; e < EACH; e++) {
+            let i = at + e * WIDTH;
+            if EACH == 1 || i < row.end {
+                let c = i - row.at;
+                var v = (x[i] - s.x) * s.y * gamma[c];
+                if CENTRED { v += beta[c]; }
+                y[i] = v;
+            }
+        }
     }
     if leads(row) {
         mean[row.row] = s.x;

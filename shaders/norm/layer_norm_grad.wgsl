@@ -12,13 +12,23 @@ fn compute(row: Row) {
     let s = statistics(row);
     // Σ u and Σ u x̂.
     var sums = vec2f();
-    for (var i = row.first; i < row.end; i += WIDTH) {
-        sums += gamma[i - row.at] * ct[i] * vec2f(1.0, (x[i] - s.x) * s.y);
+    for (var at = row.first; at < row.end; at += EACH * WIDTH) {
+        for (var e = 0u; e < EACH; e++) {
+            let i = at + e * WIDTH;
+            if EACH == 1 || i < row.end {
+                sums += gamma[i - row.at] * ct[i] * vec2f(1.0, (x[i] - s.x) * s.y);
+            }
+        }
     }
     let means = total(vec4f(sums, 0.0, 0.0), row.lane).xy / f32(params.n);
     let centre = select(0.0, means.x, CENTRED);
-    for (var i = row.first; i < row.end; i += WIDTH) {
-        y[i] = s.y * (gamma[i - row.at] * ct[i] - centre - (x[i] - s.x) * s.y * means.y);
+    for (var at = row.first; at < row.end; at += EACH * WIDTH) {
+        for (var e = 0u; e < EACH; e++) {
+            let i = at + e * WIDTH;
+            if EACH == 1 || i < row.end {
+                y[i] = s.y * (gamma[i - row.at] * ct[i] - centre - (x[i] - s.x) * s.y * means.y);
+            }
+        }
     }
     if leads(row) { moments[row.row] = s; }
 }

@@ -2,6 +2,8 @@
 
 #import channels
 
+const BLOCK: u32 = 256;
+
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> moments: array<vec2f>;
 @group(0) @binding(3) var<storage, read> ct: array<f32>;
@@ -20,7 +22,9 @@ fn add_row(a: Acc, at: u32, own: Own) -> Acc {
     return a + ct[at] * vec2f(1.0, (x[at] - s.x) * s.y);
 }
 
-fn close(a: Acc) -> Acc { return a; }
+fn begin(a: Acc, own: Own) -> Acc { return identity(); }
+
+fn close(a: Acc, own: Own) -> Acc { return a; }
 
 fn combine(a: Acc, b: Acc) -> Acc { return a + b; }
 

@@ -15,15 +15,27 @@ fn compute(row: Row) {
     let s = statistics(row);
     // Σ dx and Σ x̂ dx.
     var sums = vec2f();
-    for (var i = row.first; i < row.end; i += WIDTH) { sums += dx[i] * vec2f(1.0, (x[i] - s.x) * s.y); }
+    for (var at = row.first; at < row.end; at += EACH * WIDTH) {
+        for (var e = 0u; e < EACH; e++) {
+            let i = at + e * WIDTH;
+            if EACH == 1 || i < row.end {
+                sums += dx[i] * vec2f(1.0, (x[i] - s.x) * s.y);
+            }
+        }
+    }
     let means = total(vec4f(sums, 0.0, 0.0), row.lane).xy / f32(params.n);
     let centre = select(0.0, means.x, CENTRED);
-    for (var i = row.first; i < row.end; i += WIDTH) {
-        let c = i - row.at;
-        let normed = (x[i] - s.x) * s.y;
-        var v = gamma[c] * s.y * (dx[i] - centre - normed * means.y) + dgamma[c] * normed;
-        if CENTRED { v += dbeta[c]; }
-        y[i] = v;
+    for (var at = row.first; at < row.end; at += EACH * WIDTH) {
+        for (var e = 0u; e < EACH; e++) {
+            let i = at + e * WIDTH;
+            if EACH == 1 || i < row.end {
+                let c = i - row.at;
+                let normed = (x[i] - s.x) * s.y;
+                var v = gamma[c] * s.y * (dx[i] - centre - normed * means.y) + dgamma[c] * normed;
+                if CENTRED { v += dbeta[c]; }
+                y[i] = v;
+            }
+        }
     }
     if leads(row) {
         dmean[row.row] = centre;

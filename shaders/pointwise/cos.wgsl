@@ -1,6 +1,6 @@
 // y = cos x, elementwise. Four elements per invocation.
 
 #import map1
-#import math
+#import sincos
 
-fn f(x: f32) -> f32 { return cos_f32(x); }
+fn f(x: f32) -> f32 { return sincos_f32(x).y; }

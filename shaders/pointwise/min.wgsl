@@ -1,5 +1,6 @@
-// y = min(a, b), elementwise. Four elements per invocation.
+// y = min(a, b), elementwise; NaN where one of them is. One invocation makes four elements.
 
 #import map2
+#import nan
 
-fn f(a: f32, b: f32) -> f32 { return min(a, b); }
+fn f(a: f32, b: f32) -> f32 { return min_f32(a, b); }

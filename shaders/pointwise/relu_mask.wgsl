@@ -1,5 +1,6 @@
-// y = b where a > 0, else 0, elementwise. Four elements per invocation.
+// y = b where a > 0 or a is NaN, else 0, elementwise. One invocation makes four elements.
 
 #import map2
+#import nan
 
-fn f(a: f32, b: f32) -> f32 { return select(0.0, b, a > 0.0); }
+fn f(a: f32, b: f32) -> f32 { return gate_f32(a, b); }

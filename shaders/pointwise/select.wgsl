@@ -1,5 +1,5 @@
-// y = a where m ≠ 0, else b, elementwise. Four elements per invocation.
+// y = a where m ≠ 0, NaN among these, else b, elementwise. One invocation makes four elements.
 
 #import map3
 
-fn f(m: f32, a: f32, b: f32) -> f32 { return select(b, a, m != 0.0); }
+fn f(m: f32, a: f32, b: f32) -> f32 { return select(a, b, m == 0.0); }

@@ -3,4 +3,4 @@
 #import map1
 #import math
 
-fn f(x: f32) -> f32 { return max(x, 0.0) + log_f32(1.0 + exp_f32(-abs(x))); }
+fn f(x: f32) -> f32 { return relu_f32(x) + log1p_f32(exp_f32(-abs(x))); }

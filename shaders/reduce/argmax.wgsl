@@ -1,15 +1,16 @@
-// y = the first index of the largest x over the middle axis.
+// y = the first index of the largest x over the middle axis, or of the first NaN.
 
 #import reduce
+#import order
 
-struct Acc { x: f32, i: u32 }
+struct Acc { order: u32, i: u32 }
 alias Out = u32;
 
-fn identity() -> Acc { return Acc(-3.4028235e38, 0xffffffffu); }
-fn lift(x: f32, i: u32) -> Acc { return Acc(x, i); }
+fn identity() -> Acc { return Acc(0, 0xffffffffu); }
+fn lift(x: f32, i: u32) -> Acc { return Acc(order_of(x), i); }
 
 fn combine(a: Acc, b: Acc) -> Acc {
-    if b.x > a.x || (b.x == a.x && b.i < a.i) { return b; }
+    if b.order > a.order || (b.order == a.order && b.i < a.i) { return b; }
     return a;
 }
 

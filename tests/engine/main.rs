@@ -8,6 +8,8 @@ mod writers;
 mod attention;
 mod compile;
 mod derivatives;
+mod edges_on_devices;
+mod edges_on_the_cpu;
 mod errors;
 mod execution;
 mod f16_storage;

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod edges_of_steps;
 mod examples;
 mod f16_training;
 mod golden;

@@ -205,7 +205,7 @@ pub(crate) fn sums<F: Real, M: Formula<X, C, Y>, const X: usize, const C: usize,
 }
 
 /// `x`.
-struct Same;
+pub(crate) struct Same;
 
 impl Formula<1, 0, 1> for Same {
     #[inline(always)]

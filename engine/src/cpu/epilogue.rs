@@ -4,7 +4,7 @@ use pulp::{Simd, WithSimd};
 
 use crate::cpu::{float::Real, stack::Stack};
 
-/// A residual, which may be a stack, the mask, one for all items, that makes results zero where it is not positive, or a
+/// A residual, which may be a stack, the mask, one for all items, that makes results zero where it is zero or less, or a
 /// ReLU in place of that.
 #[derive(Debug, Clone, Copy)]
 pub struct Epilogue<'a, F> {
@@ -50,7 +50,7 @@ impl<F: Real, const RESIDUAL: bool, const LAST: u8> WithSimd for Loop<'_, F, RES
         for ((y, &residual), &mask) in self.y.iter_mut().zip(residual).zip(mask) {
             let sum = if RESIDUAL { *y + residual } else { *y };
             let sum = if LAST == RELU && sum < F::zero() { F::zero() } else { sum };
-            *y = if LAST != MASK || mask > F::zero() { sum } else { F::zero() };
+            *y = if LAST == MASK && mask <= F::zero() { F::zero() } else { sum };
         }
     }
 }

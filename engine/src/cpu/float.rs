@@ -41,6 +41,18 @@ pub trait Real:
     /// The error function.
     fn erf(self) -> Self;
 
+    /// The larger one, and what is not a number rather than one: `max` passes it over.
+    #[inline(always)]
+    fn most(self, other: Self) -> Self {
+        if self > other || self.is_nan() { self } else { other }
+    }
+
+    /// The smaller one, and what is not a number rather than one: `min` passes it over.
+    #[inline(always)]
+    fn least(self, other: Self) -> Self {
+        if self < other || self.is_nan() { self } else { other }
+    }
+
     /// Runs a loop by the widest vectors of the CPU at hand in f32; in f64, where nothing waits for it, as it is, since each
     /// width is compiled by itself.
     fn vectorize<W: WithSimd>(work: W) -> W::Output;

@@ -188,11 +188,14 @@ impl<'g> Step<'_, 'g> {
     }
 }
 
-/// `‖x‖₂` over all tensors together, `[]`; of none, 0.
+/// `‖x‖₂` over all tensors together, `[]`; of none, 0. Where all are 0 its slope is 0, the least of its subgradients, as
+/// PyTorch has it.
 #[track_caller]
 pub(crate) fn norm<'g>(g: &'g Graph, x: &[Tensor<'g>]) -> Tensor<'g> {
+    let [zero, one] = [0.0, 1.0].map(|v| g.fill(&[], v));
     let total = x.iter().map(|&x| (x * x).sum_all()).reduce(|total, square| total + square);
-    total.map_or_else(|| g.fill(&[], 0.0), Tensor::sqrt)
+    // The root is taken of 1 there, whose slope is finite.
+    total.map_or(zero, |total| total.select(total.select(total, one).sqrt(), zero))
 }
 
 /// Refuses what does not hold.

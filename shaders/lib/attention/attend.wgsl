@@ -1,7 +1,8 @@
-// The frame of attention's kernels: a workgroup computes ROWS queries (or keys) of one head, eight lanes to four of
-// them, and goes over COLUMNS keys (or queries) at a time. A lane computes the weights of its four rows with every
-// eighth column and shares them, then sums every eighth four of its rows' outputs. The kernel defines its bindings,
-// load (four neighbouring numbers of an array), save, and main.
+// The frame of attention's kernels: a workgroup makes ROWS queries (or keys) of one head, eight lanes to four of them, and
+// goes over COLUMNS keys (or queries) at a time. A lane makes the weights of its four rows with every eighth column and
+// shares them, then sums every eighth four of its rows' outputs. A launch goes over the columns from params.begin to
+// params.end - 1, after those before them: software adapters end an invocation's loops after 65,535 passes in all. The kernel
+// defines its bindings, load (four neighbouring numbers of an array), save, restore (what was saved), and main.
 
 #import index
 #import math
@@ -13,6 +14,9 @@ override VEC4: u32 = 8;
 override EVEN: bool = true;
 // Weights of a pair that are held at once.
 override PLANES: u32 = 1;
+// Whether a launch is the first over columns, and the last.
+override FIRST: bool = true;
+override LAST: bool = true;
 
 override LANES: u32 = ROWS * 2;
 override SLOTS: u32 = COLUMNS / 8;
@@ -20,7 +24,12 @@ override SLOTS: u32 = COLUMNS / 8;
 override TILE: u32 = COLUMNS * (VEC4 + 1);
 override WEIGHTS: u32 = PLANES * (ROWS / 4) * (COLUMNS + 1);
 
-struct Params { n: u32, t: u32, s: u32, heads: u32, kv_heads: u32, d: u32, causal: u32, scale: f32 }
+struct Params {
+    n: u32, t: u32, s: u32, heads: u32, kv_heads: u32, d: u32, causal: u32, scale: f32,
+    begin: u32, end: u32,
+    // Where the second parts of logarithms are among rows' numbers.
+    rest: u32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 
@@ -33,8 +42,6 @@ alias Block = array<vec4f, 4>;
 
 // For each of the lane's vec4s those of each row.
 alias Sums = array<mat4x4f, 8>;
-
-const LOWEST: f32 = -3.4028235e38;
 
 // The head, its item of n, and the first row; beyond the last tile, n is too large.
 struct Own { n: u32, h: u32, first: u32 }
@@ -114,6 +121,26 @@ fn weigh(sums: ptr<function, Sums>, plane: u32, quad: u32, c: u32, count: u32) {
             (*sums)[u] += mat4x4f(v * w.x, v * w.y, v * w.z, v * w.w);
         }
     }
+}
+
+// The lane's sums as they were saved by the launch before; rows begin at `at`.
+fn saved_sums(source: u32, at: vec4u, c: u32) -> Sums {
+    var all = Sums();
+    for (var u = 0u; u < (VEC4 + 7) / 8; u++) {
+        let i = 4 * (c + 8 * u);
+        all[u] = mat4x4f(saved_four(source, at.x, i), saved_four(source, at.y, i),
+                         saved_four(source, at.z, i), saved_four(source, at.w, i));
+    }
+    return all;
+}
+
+fn saved_four(source: u32, at: u32, i: u32) -> vec4f {
+    var v = vec4f();
+    if i < params.d { v.x = restore(source, at + i); }
+    if i + 1 < params.d { v.y = restore(source, at + i + 1); }
+    if i + 2 < params.d { v.z = restore(source, at + i + 2); }
+    if i + 3 < params.d { v.w = restore(source, at + i + 3); }
+    return v;
 }
 
 // Writes the lane's sums, times a factor for each row; rows begin at `at`, `left` of them exist.

@@ -96,7 +96,8 @@ fn sum_tile(tile: Tile, lane: u32) -> Sums {
         acc.d2 = begun(tile, tile.j + 24);
         acc.d3 = begun(tile, tile.j + 28);
     }
-    let rows = rows_from(unfold(min(tile.i, params.m - 1), row_extents()), tile.i);
+    let i = tile.i + 4 * lane;
+    let rows = rows_from(unfold(min(i, params.m - 1), row_extents()), i);
     let c = place_columns(lane, tile.j);
     let d = place_columns(lane, tile.j + 16);
     let from_k = tile.split * params.k_chunk;
@@ -134,10 +135,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let t = flat_group(group, groups);
     let rest = t / tiles.x;
     let pieces = rest / tiles.y;
-    let i = t % tiles.x * 32 + lane * 4;
-    let tile = Tile(pieces / params.splits, pieces % params.splits, i, rest % tiles.y * columns);
+    // Of all eight: with a lane's own row in it control would not be uniform, which Tint asks for where numbers go around.
+    let tile = Tile(pieces / params.splits, pieces % params.splits, t % tiles.x * 32, rest % tiles.y * columns);
     if tile.batch >= params.batches { return; }
     let acc = sum_tile(tile, lane);
+    let i = tile.i + 4 * lane;
     let end = min(i + 4, params.m);
     for (var row = i; row < end; row++) {
         let r = row - i;

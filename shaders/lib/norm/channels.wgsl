@@ -1,7 +1,8 @@
-// The loop of sums over the rows of arrays [rows, channels], in chunks. A workgroup computes ACROSS neighbouring
-// channels of one chunk, in a fixed order. The kernel defines its bindings, Acc (its sums), identity, combine and put,
-// Own and own (what a channel's rows share) and add_row. Of stacks each item has chunks of its own, all_chunks() of
-// them, and begins at stack_at; a kernel that takes stacks takes them in pairs too.
+// The loop of sums over the rows of arrays [rows, channels], in chunks. A workgroup makes ACROSS neighbouring channels of one
+// chunk, in a fixed order: a lane adds up blocks of rows, and then these, so that errors do not grow with the chunk. The kernel
+// defines its bindings, BLOCK (rows of a block), Acc (its sums), identity, begin (a block, after the sums so far), close (a
+// block), combine and put, Own and own (what a channel's rows share) and add_row. Of stacks each item has chunks of its own,
+// all_chunks() of them, and begins at stack_at; a kernel that takes stacks takes them in pairs too.
 
 #import index
 
@@ -40,10 +41,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if mine {
         let shared_by_rows = own(channel);
         let end = min((chunk + 1) * params.chunk, params.rows);
-        for (var r = chunk * params.chunk + row; r < end; r += LANES / ACROSS) {
-            acc = add_row(acc, r * params.channels + channel, shared_by_rows);
+        let step = LANES / ACROSS;
+        for (var first = chunk * params.chunk + row; first < end; first += BLOCK * step) {
+            var part = begin(acc, shared_by_rows);
+            let block_end = min(first + BLOCK * step, end);
+            for (var r = first; r < block_end; r += step) {
+                part = add_row(part, r * params.channels + channel, shared_by_rows);
+            }
+            acc = combine(acc, close(part, shared_by_rows));
         }
-        acc = close(acc);
     }
     by_lane[lane] = acc;
     workgroupBarrier();

@@ -2,11 +2,15 @@
 // LANES / WIDTH of them. The kernel defines its bindings, x among them, and compute, in which every lane takes part.
 
 #import index
+#import nan
 
 override LANES: u32 = 256;
 override WIDTH: u32 = 64;
 // Whether the mean is taken off: layer normalization, else that by the root of the mean square.
 override CENTRED: bool = true;
+// How many elements a lane goes through in one pass; more than one in long rows, since software adapters end the loops of an
+// invocation after 65,535 passes in all.
+override EACH: u32 = 1;
 
 struct Params { rows: u32, n: u32, eps: f32 }
 
@@ -31,17 +35,37 @@ fn total(part: vec4f, lane: u32) -> vec4f {
 }
 
 // Mean and 1/√(variance + ε) of a row; 0 and 1/√(mean square + ε) where the mean stays.
+// Deviations from a mean that was rounded add up to what it lacks (Chan, Golub and LeVeque 1983).
 fn statistics(row: Row) -> vec2f {
     let n = f32(params.n);
     var mean = 0.0;
     if CENTRED {
         var sum = 0.0;
-        for (var i = row.first; i < row.end; i += WIDTH) { sum += x[i]; }
+        for (var at = row.first; at < row.end; at += EACH * WIDTH) {
+            var part = 0.0;
+            for (var e = 0u; e < EACH; e++) {
+                let i = at + e * WIDTH;
+                if EACH == 1 || i < row.end { part += x[i]; }
+            }
+            sum += part;
+        }
         mean = total(vec4f(sum), row.lane).x / n;
     }
-    var square = 0.0;
-    for (var i = row.first; i < row.end; i += WIDTH) { square += (x[i] - mean) * (x[i] - mean); }
-    return vec2f(mean, 1.0 / sqrt(total(vec4f(square), row.lane).x / n + params.eps));
+    var sums = vec2f();
+    for (var at = row.first; at < row.end; at += EACH * WIDTH) {
+        var part = vec2f();
+        for (var e = 0u; e < EACH; e++) {
+            let i = at + e * WIDTH;
+            if EACH == 1 || i < row.end {
+                let d = x[i] - mean;
+                part += vec2f(d, d * d);
+            }
+        }
+        sums += part;
+    }
+    let means = total(vec4f(sums, 0.0, 0.0), row.lane).xy / n;
+    let lacks = select(0.0, means.x, CENTRED);
+    return vec2f(mean + lacks, 1.0 / sqrt(relu_f32(means.y - lacks * lacks) + params.eps));
 }
 
 fn leads(row: Row) -> bool { return row.first == row.at && row.row < params.rows; }

@@ -1,5 +1,7 @@
 // Elementary functions to about two units in the last place: WGSL leaves the accuracy of its own to the driver
-// (sin and cos to 2^-11). Coefficients: fdlibm (Sun 1993) and Cephes (Moshier 1992).
+// (sin and cos to 2^-11). Coefficients: fdlibm (Sun 1993) and Cephes (Moshier 1992). NaN gives NaN.
+
+#import nan
 
 fn exp_f32(x: f32) -> f32 {
     let c = clamp(x, -150.0, 130.0);
@@ -13,23 +15,40 @@ fn exp_f32(x: f32) -> f32 {
     p = p * r + 5.0000001201e-1;
     p = p * r * r + r + 1.0;
     // In two steps, so that neither power of two leaves the range before the product does.
-    let half = i32(n) / 2;
+    let half = i32(n) >> 1;
     let first = bitcast<f32>(u32(half + 127) << 23);
     let second = bitcast<f32>(u32(i32(n) - half + 127) << 23);
-    return select(p * first * second, x, x != x);
+    return select(p * first * second, x, is_nan(x));
 }
 
-fn log_f32(x: f32) -> f32 {
-    if !(x > 0.0) { return log(x); }
-    let shifted = bitcast<u32>(x) + (0x3f800000u - 0x3f3504f3u);
-    let e = f32(i32(shifted >> 23) - 127);
-    let f = bitcast<f32>((shifted & 0x007fffffu) + 0x3f3504f3u) - 1.0;
+// log(1 + f) + e log 2 for f from √½ − 1 to √2 − 1.
+fn log_near(f: f32, e: f32) -> f32 {
     let s = f / (2.0 + f);
     let z = s * s;
     let w = z * z;
     let r = z * (0.66666662693 + w * 0.28498786688) + w * (0.40000972152 + w * 0.24279078841);
     let h = 0.5 * f * f;
     return s * (h + r) + e * 9.0580006145e-6 - h + f + e * 0.69313812256;
+}
+
+fn log_f32(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    // Below 2^-126 multiples of 2^-149, which drivers may take for 0.
+    let small = bits < 0x00800000u;
+    let scaled = select(bits, bitcast<u32>(f32(bits)), small);
+    let shifted = scaled + (0x3f800000u - 0x3f3504f3u);
+    let e = f32(i32(shifted >> 23) - select(127, 276, small));
+    let f = bitcast<f32>((shifted & 0x007fffffu) + 0x3f3504f3u) - 1.0;
+    // Of ±0, of ∞, and of what is negative or NaN.
+    let known = select(bits | 0x7fc00000u, bits, bits == 0x7f800000u);
+    let other = select(known, 0xff800000u, (bits & 0x7fffffffu) == 0u);
+    return select(log_near(f, e), bitcast<f32>(other), bits - 1u >= 0x7f7fffffu);
+}
+
+// log(1 + x) for x from 0 to 1.
+fn log1p_f32(x: f32) -> f32 {
+    let high = x > 0.41421356;
+    return log_near(select(x, 0.5 * x - 0.5, high), select(0.0, 1.0, high));
 }
 
 // (sin, cos) of r in ±π/4.
@@ -46,16 +65,6 @@ fn sincos_turned(r: f32, n: i32) -> vec2f {
     let turned = select(sc, sc.yx, (n & 1) != 0);
     return vec2f(select(turned.x, -turned.x, (n & 2) != 0), select(turned.y, -turned.y, ((n + 1) & 2) != 0));
 }
-
-fn sincos_f32(x: f32) -> vec2f {
-    let n = round(x * 0.636619772);
-    let r = ((x - n * 1.5703125) - n * 4.8351287842e-4) - n * 3.13855707645e-7 - n * 6.0771005065e-11;
-    return sincos_turned(r, i32(n));
-}
-
-fn sin_f32(x: f32) -> f32 { return sincos_f32(x).x; }
-
-fn cos_f32(x: f32) -> f32 { return sincos_f32(x).y; }
 
 fn tanh_f32(x: f32) -> f32 {
     let z = x * x;

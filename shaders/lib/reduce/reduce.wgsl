@@ -1,6 +1,7 @@
 // The loop of a reduction over the middle axis of x [outer, n, inner], in chunks: y [outer, chunks, inner].
-// A workgroup computes ACROSS neighbouring columns of one chunk; the order of summation is fixed by the extents.
-// The kernel defines Acc, Out, identity, lift, combine and finish.
+// A workgroup makes ACROSS neighbouring columns of one chunk; the order of summation is fixed by the extents: a lane takes
+// four rows at a time, in pairs.
+// The kernel defines Acc, Out, identity, lift (a number of a row), combine and finish.
 
 #import index
 
@@ -28,10 +29,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
     var acc = identity();
     if mine {
+        let step = LANES / ACROSS;
         let end = min((chunk + 1) * params.chunk, params.n);
-        for (var r = chunk * params.chunk + row; r < end; r += LANES / ACROSS) {
-            acc = combine(acc, lift(x[params.start + (outer * params.n + r) * params.inner + column], r));
+        let at = params.start + outer * params.n * params.inner + column;
+        var r = chunk * params.chunk + row;
+        for (; r + 3 * step < end; r += 4 * step) {
+            let a = at + r * params.inner;
+            let b = step * params.inner;
+            let first = combine(lift(x[a], r), lift(x[a + b], r + step));
+            let second = combine(lift(x[a + 2 * b], r + 2 * step), lift(x[a + 3 * b], r + 3 * step));
+            acc = combine(acc, combine(first, second));
         }
+        for (; r < end; r += step) { acc = combine(acc, lift(x[at + r * params.inner], r)); }
     }
     by_lane[lane] = acc;
     workgroupBarrier();

@@ -4,8 +4,8 @@ use crate::ops::{
     attention::{
         attention_grad::AttentionGrad,
         attention_tangent::AttentionTangent,
-        blocks::{BLOCK, Blocks, seen_row},
-        heads::{Attention, Like, OPERANDS, Scores, infer, on_stacks},
+        blocks::{BLOCK, Blocks, powers, seen_row},
+        heads::{Attention, Like, OPERANDS, Scores, Work, infer, on_stacks},
         trials::{on_sizes, timed_sizes},
     },
     norm::frame::{all_or_zeros, or_zeros},
@@ -24,17 +24,13 @@ impl Attention {
                 b.products(&mut p, b.queries(q, n, h, rows), b.keys(k, n, h, &columns), false);
                 for (r, i) in rows.clone().enumerate() {
                     let p = seen_row(&mut p, r, b.seen(n, i, &columns));
-                    let next = p.iter().fold(most[r], |most, &p| most.max(p * scale));
-                    exponentials(p, scale, next);
-                    let kept = (most[r] - next).exponential();
-                    sum[r] = sum[r] * kept + p.iter().copied().sum();
+                    let kept = powers(p, scale, F::zero(), &mut most[r], &mut sum[r]);
                     y[r * d..][..d].iter_mut().for_each(|y| *y *= kept);
-                    most[r] = next;
                 }
                 b.weigh(&mut y, rows.len(), &p, b.keys(v, n, h, &columns));
             }
-            for ((y, lse), sum) in y.chunks_mut(d).zip(&mut most).zip(sum) {
-                let (norm, log) = if sum > F::zero() { (sum.recip(), *lse + sum.ln()) } else { (sum, sum) };
+            for ((i, y), (lse, sum)) in rows.clone().zip(y.chunks_mut(d)).zip(most.iter_mut().zip(sum)) {
+                let (norm, log) = if b.sees(n, i) { (sum.recip(), *lse + sum.ln()) } else { (sum, sum) };
                 y.iter_mut().for_each(|y| *y *= norm);
                 *lse = log;
             }
@@ -55,8 +51,12 @@ impl Op for Attention {
     }
 
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
-        let bind = [Bind::In(0), Bind::In(1), Bind::In(2), Bind::In(3), Bind::Out(0), Bind::Out(1)];
-        self.launch_tiles(class, "attention", x, (Like::Query, 2), &bind).into()
+        let (operands, work) = ([0, 1, 2, 3].map(Bind::In), Work { over: Like::Query, planes: 2, steps: [2, 1, 1, 2] });
+        let bind = [&operands[..], &[Bind::Out(0), Bind::Out(1), Bind::Scratch(0)]].concat();
+        let list = self.launch_tiles(class, "attention", x, work, 0, &bind);
+        // A single launch leaves nothing to the next.
+        let rows = if list.len() > 1 { x[0].count() / x[0].shape[3] } else { 1 };
+        Launches { scratch: vec![2 * rows], list }
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {

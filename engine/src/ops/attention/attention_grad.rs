@@ -40,7 +40,7 @@ impl Op for AttentionGrad {
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let [q, k, v, lengths, ct] = [0, 1, 2, 3, 6].map(Bind::In);
         let mut launches = Launches::default();
-        let rows = launches.pack(x, &[4, 5]);
+        let (rows, _) = self.0.pack_rows(class, x, &mut launches, 4, &[5]);
         self.0.launch_backward(class, x, launches, [q, k, v, lengths, rows, ct], false)
     }
 

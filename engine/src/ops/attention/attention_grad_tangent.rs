@@ -37,7 +37,7 @@ impl Op for AttentionGradTangent {
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let mut launches = Launches::default();
         let [q, k, v] = [[0, 7], [1, 8], [2, 9]].map(|pair| launches.pack(x, &pair));
-        let rows = launches.pack(x, &[4, 5, 10, 11]);
+        let (rows, _) = self.0.pack_rows(class, x, &mut launches, 4, &[5, 10, 11]);
         let ct = launches.pack(x, &[6, 12]);
         self.0.launch_backward(class, x, launches, [q, k, v, Bind::In(3), rows, ct], true)
     }

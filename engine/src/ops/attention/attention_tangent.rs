@@ -2,7 +2,7 @@
 
 use crate::ops::attention::{
     blocks::{BLOCK, Blocks, seen_row},
-    heads::{Attention, Like, Scores, infer, on_stacks},
+    heads::{Attention, Like, Scores, Work, infer, on_stacks},
     trials::{on_sizes, timed_sizes},
 };
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
@@ -26,6 +26,7 @@ impl AttentionTangent {
         b.each_query_block(out, |n, h, rows| {
             let (mut dy, mut dlse) = (vec![F::zero(); rows.len() * d], vec![F::zero(); rows.len()]);
             let (mut p, mut ds) = (vec![F::zero(); BLOCK * BLOCK], vec![F::zero(); BLOCK * BLOCK]);
+            let rests = b.rests((n, h, rows), q, k, lse, &mut p);
             for columns in b.key_blocks(n, rows) {
                 let [q, dq] = [q, dq].map(|x| b.queries(x, n, h, rows));
                 let [k, v, dk, dv] = [k, v, dk, dv].map(|x| b.keys(x, n, h, &columns));
@@ -35,7 +36,7 @@ impl AttentionTangent {
                 for (r, i) in rows.clone().enumerate() {
                     let (at, seen) = (b.row(n, h, i), b.seen(n, i, &columns));
                     let [p, ds] = [&mut p, &mut ds].map(|tile| seen_row(tile, r, seen));
-                    exponentials(p, scale, lse[at]);
+                    exponentials(p, scale, [lse[at], rests[r]]);
                     ds.iter_mut().zip(p).for_each(|(ds, &mut p)| *ds *= p * scale);
                     dlse[r] += ds.iter().copied().sum();
                 }
@@ -65,8 +66,10 @@ impl Op for AttentionTangent {
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
         let mut launches = Launches::default();
         let [q, k, v] = [[0, 6], [1, 7], [2, 8]].map(|pair| launches.pack(x, &pair));
-        let bind = [q, k, v, Bind::In(3), Bind::In(4), Bind::In(5), Bind::Out(0), Bind::Out(1)];
-        launches.list.push(self.0.launch_tiles(class, "attention_tangent", x, (Like::Query, 2), &bind));
+        let (rows, rest) = self.0.pack_rows(class, x, &mut launches, 5, &[]);
+        let bind = [q, k, v, Bind::In(3), Bind::In(4), rows, Bind::Out(0), Bind::Out(1)];
+        let work = Work { over: Like::Query, planes: 2, steps: [4, 3, 2, 1] };
+        launches.list.extend(self.0.launch_tiles(class, "attention_tangent", x, work, rest, &bind));
         launches
     }
 

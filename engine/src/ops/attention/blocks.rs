@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::cpu::*;
-use crate::ops::attention::heads::{Attention, Extents};
+use crate::ops::attention::heads::{Attention, Extents, LOST, SMALL};
 
 /// Queries, and keys, of a block.
 pub(crate) const BLOCK: usize = 64;
@@ -38,6 +38,17 @@ pub(crate) fn seen_row<F: Real>(tile: &mut [F], r: usize, seen: usize) -> &mut [
     row
 }
 
+/// Scores `scale x − shift` less the largest so far, as powers of e, in their place. Adds them to the sum of those before,
+/// which are to be multiplied by what this returns.
+pub(crate) fn powers<F: Real>(x: &mut [F], scale: F, shift: F, most: &mut F, sum: &mut F) -> F {
+    let next = x.iter().fold(*most, |most, &x| most.max(x * scale - shift));
+    exponentials(x, scale, [shift, next]);
+    let kept = (*most - next).exponential();
+    *sum = *sum * kept + F::of(total(x));
+    *most = next;
+    kept
+}
+
 fn ranges(len: usize) -> impl Iterator<Item = Range<usize>> {
     (0..len).step_by(BLOCK).map(move |from| from..(from + BLOCK).min(len))
 }
@@ -56,6 +67,39 @@ impl<'a> Blocks<'a> {
     /// How many of these keys the query sees: they are the first ones.
     pub(crate) fn seen(&self, n: usize, i: usize, columns: &Range<usize>) -> usize {
         self.op.visible(&self.e, self.lengths[n], i).saturating_sub(columns.start).min(columns.len())
+    }
+
+    /// Whether the query sees any key.
+    pub(crate) fn sees(&self, n: usize, i: usize) -> bool {
+        self.op.visible(&self.e, self.lengths[n], i) > 0
+    }
+
+    /// For each of these queries what its logarithm lost in rounding: `log Σ e^(score − lse)`, which is zero but for that, and
+    /// is more than scores differ by where these are large. Of small ones it is too little to matter, and 0 is returned;
+    /// so it is where an `lse` is not the logarithm for these q and k.
+    pub(crate) fn rests<F: Real>(
+        &self, (n, h, rows): (usize, usize, &Range<usize>), q: &[F], k: &[F], lse: &[F], tile: &mut [F],
+    ) -> Vec<F> {
+        let mut rests = vec![F::zero(); rows.len()];
+        let lse = |i: usize| lse[self.row(n, h, i)];
+        if rows.clone().all(|i| lse(i).abs() <= F::of(SMALL)) {
+            return rests;
+        }
+        let (scale, mut sums) = (F::of(self.op.scale), vec![(F::min_value(), F::zero()); rows.len()]);
+        for columns in self.key_blocks(n, rows) {
+            self.products(tile, self.queries(q, n, h, rows), self.keys(k, n, h, &columns), false);
+            for ((r, i), (most, sum)) in rows.clone().enumerate().zip(&mut sums) {
+                let scores = &mut tile[r * BLOCK..][..self.seen(n, i, &columns)];
+                powers(scores, scale, lse(i), most, sum);
+            }
+        }
+        for ((rest, i), (most, sum)) in rests.iter_mut().zip(rows.clone()).zip(sums) {
+            let lost = most + sum.ln();
+            if lost.abs() <= lse(i).abs() * F::of(LOST) {
+                *rest = lost;
+            }
+        }
+        rests
     }
 
     /// Queries of head `h`.
@@ -125,11 +169,16 @@ impl<'a> Blocks<'a> {
             let (mut dq, mut dk, mut dv) =
                 (vec![F::zero(); group * queries], vec![F::zero(); keys], vec![F::zero(); keys]);
             let mut tiles: [Tile<F>; 4] = std::array::from_fn(|_| vec![F::zero(); BLOCK * BLOCK]);
+            let blocks = |h: usize| ranges(e.t).map(move |rows| (h, rows));
+            let all = (head * group..(head + 1) * group).flat_map(blocks);
+            let rests: Vec<F> =
+                all.flat_map(|(h, rows)| self.rests((n, h, &rows), x[0], x[1], x[3], &mut tiles[0])).collect();
             for columns in ranges(e.s) {
                 let own = columns.start * e.d..columns.end * e.d;
                 for (item, h) in (head * group..(head + 1) * group).enumerate() {
                     for rows in ranges(e.t).filter(|rows| self.seen(n, rows.end - 1, &columns) > 0) {
-                        self.make_weights(&mut tiles, (n, h, &rows, &columns), x, dx);
+                        let rests = &rests[item * e.t..][rows.clone()];
+                        self.make_weights(&mut tiles, (n, h, &rows, &columns), rests, x, dx);
                         let dq = &mut dq[item * queries + rows.start * e.d..];
                         let [p, ds, dp, dds] = &tiles;
                         let terms = match dx {
@@ -161,7 +210,7 @@ impl<'a> Blocks<'a> {
     /// Tiles of `p`, of `ds = scale p (Σ ct v − delta)`, and of their tangents; 0 where a key is not seen.
     fn make_weights<F: Real>(
         &self, tiles: &mut [Tile<F>; 4], (n, h, rows, columns): (usize, usize, &Range<usize>, &Range<usize>),
-        [q, k, v, lse, delta, ct]: Operands<F>, dx: Option<Operands<F>>,
+        rests: &[F], [q, k, v, lse, delta, ct]: Operands<F>, dx: Option<Operands<F>>,
     ) {
         let scale = F::of(self.op.scale);
         let [p, ds, dp, dds] = tiles.each_mut();
@@ -178,7 +227,7 @@ impl<'a> Blocks<'a> {
         for (r, i) in rows.clone().enumerate() {
             let (at, seen) = (self.row(n, h, i), self.seen(n, i, columns));
             let [p, ds, dp, dds] = tiles.each_mut().map(|tile| seen_row(tile, r, seen));
-            exponentials(p, scale, lse[at]);
+            exponentials(p, scale, [lse[at], rests[r]]);
             ds.iter_mut().for_each(|ds| *ds = (*ds - delta[at]) * scale);
             if let Some([.., dlse, ddelta, _]) = dx {
                 for c in 0..seen {

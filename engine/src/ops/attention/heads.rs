@@ -10,6 +10,26 @@ const LONGEST: usize = 256;
 /// Queries of a workgroup in the class of GPUs, or keys where it makes keys' cotangents.
 const ROWS: usize = 32;
 
+/// Passes of an invocation's loops in a launch on a software adapter, which ends them after 65,535 in all, without a word.
+const PASSES: usize = 60_000;
+
+/// What a kernel of the family does: whether queries or keys are a workgroup's, how many weights it holds for each pair, and how
+/// often for each tile of the others it loads one, multiplies rows with it, weighs it, and goes through its columns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    pub over: Like,
+    pub planes: usize,
+    pub steps: [usize; 4],
+}
+
+impl Work {
+    /// Passes of an invocation's loops for a tile.
+    fn passes(&self, columns: usize, vec4s: usize, lanes: usize) -> usize {
+        let each = [(columns * vec4s).div_ceil(lanes), vec4s, columns * (1 + vec4s.div_ceil(8)), columns];
+        1 + 8 + each.iter().zip(self.steps).map(|(passes, times)| (passes + 1) * times).sum::<usize>()
+    }
+}
+
 /// The op of [`Tensor::attention`]: its settings.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Attention {
@@ -24,6 +44,11 @@ pub(crate) const OPERANDS: [Like; 4] = [Query, Key, Key, Lengths];
 
 /// Operands of its backward: then the logarithm, delta and the cotangent of `y`.
 pub(crate) const GRAD_OPERANDS: [Like; 7] = [Query, Key, Key, Lengths, Row, Row, Query];
+
+/// A query's logarithm of up to this size is as good as its sum; of one that is larger rounding takes up to this share, which
+/// is then looked for.
+pub(crate) const SMALL: f64 = 32.0;
+pub(crate) const LOST: f64 = 1.0 / 4_194_304.0;
 
 /// Extents: q is `[n, t, heads, d]`, k and v are `[n, s, kv_heads, d]`.
 #[derive(Debug, Clone, Copy)]
@@ -94,42 +119,75 @@ impl Attention {
         most.min(e.s).min(length as usize)
     }
 
-    /// The launch of a kernel that imports `attend`, in which some queries or keys of a head are a workgroup's, as `over` says,
-    /// with `planes` weights for each pair.
+    /// The launches of a kernel that imports `attend`, in which some queries or keys of a head are a workgroup's, as the work
+    /// says. On software adapters each goes over a stretch of the others.
     pub(crate) fn launch_tiles(
-        &self, class: Class, kernel: &'static str, x: &[&Type], (over, planes): (Like, usize), bind: &[Bind],
-    ) -> Launch {
+        &self, class: Class, kernel: &'static str, x: &[&Type], work: Work, rest: usize, bind: &[Bind],
+    ) -> Vec<Launch> {
         let e = Extents::of(&x[0].shape, &x[1].shape);
-        let (rows, heads) = if over == Key { (e.s, e.kv_heads) } else { (e.t, e.heads) };
+        let ((rows, heads), all) = if work.over == Key { ((e.s, e.kv_heads), e.t) } else { ((e.t, e.heads), e.s) };
         let own = if class.is_software() { ROWS / 4 } else { ROWS };
         let vec4s = e.d.div_ceil(4);
-        let bytes = |columns: usize| 16 * columns * (vec4s + 1) + 4 * planes * own * (columns + 1);
+        let bytes = |columns: usize| 16 * columns * (vec4s + 1) + 4 * work.planes * own * (columns + 1);
         let columns = [32, 16].into_iter().find(|&c| bytes(c) <= 16 << 10).unwrap_or(8);
-        Launch::new(kernel, e.n * heads * rows.div_ceil(own))
+        let launch = Launch::new(kernel, e.n * heads * rows.div_ceil(own))
             .constant("ROWS", own as f64)
             .constant("COLUMNS", columns as f64)
             .constant("VEC4", vec4s as f64)
-            .constant("PLANES", planes as f64)
+            .constant("PLANES", work.planes as f64)
             .constant("EVEN", e.d.is_multiple_of(4))
             .params([e.n, e.t, e.s, e.heads, e.kv_heads, e.d].map(word))
             .params([u32::from(self.causal), (self.scale as f32).to_bits()])
-            .bind(bind.iter().copied())
+            .bind(bind.iter().copied());
+        let heads = if work.over == Key { e.group() } else { 1 };
+        let most = match class {
+            Class::Gpu(_) => all,
+            Class::Software { .. } => (PASSES / (heads * work.passes(columns, vec4s, 2 * own))).max(1) * columns,
+        };
+        let stretch = |first: usize| {
+            let end = (first + most).min(all);
+            launch
+                .clone()
+                .constant("FIRST", first == 0)
+                .constant("LAST", end == all)
+                .params([first, end, rest].map(word))
+        };
+        (0..all).step_by(most).map(stretch).collect()
     }
 
-    /// The launches of a backward, or of its tangent: those that pack operands, then one over queries and one over keys. They
+    /// The launches of a backward, or of its tangent, after those that pack operands: one over queries and one over keys. They
     /// bind q, k, v, lengths, rows' numbers and ct.
     pub(crate) fn launch_backward(
         &self, class: Class, x: &[&Type], mut launches: Launches, operands: [Bind; 6], tangent: bool,
     ) -> Launches {
-        let [of_queries, of_keys] = if tangent { [2, 4] } else { [1, 2] };
+        let [of_queries, of_keys] = if tangent {
+            [Work { over: Query, planes: 2, steps: [5, 6, 2, 0] }, Work { over: Key, planes: 4, steps: [7, 6, 4, 0] }]
+        } else {
+            [Work { over: Query, planes: 1, steps: [2, 2, 1, 0] }, Work { over: Key, planes: 2, steps: [3, 2, 2, 0] }]
+        };
         let dq = [&operands[..], &[Bind::Out(0)]].concat();
         let dk_dv = [&operands[..], &[Bind::Out(1), Bind::Out(2)]].concat();
-        let list = [
-            self.launch_tiles(class, "attention_grad_q", x, (Query, of_queries), &dq),
-            self.launch_tiles(class, "attention_grad_kv", x, (Key, of_keys), &dk_dv),
-        ];
+        let rest = if tangent { 4 } else { 2 } * x[4].count();
+        let list = [("attention_grad_q", of_queries, &dq), ("attention_grad_kv", of_keys, &dk_dv)];
+        let list =
+            list.into_iter().flat_map(|(kernel, work, bind)| self.launch_tiles(class, kernel, x, work, rest, bind));
         launches.list.extend(list.map(|launch| launch.constant("TANGENT", tangent)));
         launches
+    }
+
+    /// Puts numbers of rows into a scratch buffer: the first part of the logarithm lse, those operands, and the second part. It
+    /// is their number times that of rows where the second part begins.
+    pub(crate) fn pack_rows(
+        &self, class: Class, x: &[&Type], launches: &mut Launches, lse: usize, others: &[usize],
+    ) -> (Bind, usize) {
+        let (len, to) = (x[lse].count(), Bind::Scratch(launches.scratch.len()));
+        let (total, rest) = ((others.len() + 2) * len, (others.len() + 1) * len);
+        launches.scratch.push(total);
+        let work = Work { over: Query, planes: 2, steps: [1, 1, 0, 2] };
+        let bind = [Bind::In(0), Bind::In(1), Bind::In(3), Bind::In(lse), to];
+        launches.list.extend(self.launch_tiles(class, "attention_rows", x, work, rest, &bind));
+        launches.list.extend((1..).zip(others).map(|(i, &other)| put_at(other, len, [total, i * len], to)));
+        (to, rest)
     }
 
     /// Floating-point operations of `products` matrix products of queries and keys.
@@ -156,12 +214,17 @@ impl Launches {
         let mut offset = 0;
         for &i in operands {
             let len = x[i].count();
-            let words = [len, len, total, offset].map(word);
-            self.list.push(Launch::new("concat", len.div_ceil(64)).params(words).bind([Bind::In(i), to]));
+            self.list.push(put_at(i, len, [total, offset], to));
             offset += len;
         }
         to
     }
+}
+
+/// The launch that puts an operand of so many elements into a buffer of `total`, at an offset.
+fn put_at(operand: usize, len: usize, [total, offset]: [usize; 2], to: Bind) -> Launch {
+    let words = [len, len, total, offset].map(word);
+    Launch::new("concat", len.div_ceil(64)).params(words).bind([Bind::In(operand), to])
 }
 
 /// Plain graphs of the family, with `[n, heads, t, s]` scores.
@@ -204,9 +267,13 @@ impl<'g> Scores<'g> {
         (self.masked().logsumexp(&[3]) * self.sees).transpose(&[0, 2, 1])
     }
 
-    /// `p = e^(score − lse)`.
+    /// `p = e^(score − lse)`; what the logarithm lost in rounding is taken off as well.
     pub(crate) fn weights(&self, lse: Tensor<'g>) -> Tensor<'g> {
-        (self.masked() - rows(lse)).exp()
+        let (lse, g) = (rows(lse), lse.graph());
+        let t = self.masked() - lse;
+        let rest = t.logsumexp(&[3]).unsqueeze(&[3]).stop_gradient();
+        let [large, lost] = [lse.abs().gt(g.fill(&[], SMALL)), rest.abs().le(lse.abs() * LOST)];
+        (t - (large * lost).relu_mask(rest)).exp()
     }
 
     /// The tangent of the scores.

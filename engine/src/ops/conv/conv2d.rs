@@ -9,7 +9,7 @@ use crate::{
             trials::{factors, geometries, of_stacks, timed_geometries, tolerance, trial, trials, what},
         },
         matmul::{
-            gemm,
+            gemm::{self, LONGEST},
             variants::{Along, Product},
         },
         pointwise::operators::sum_terms,
@@ -28,7 +28,7 @@ pub struct Conv2d {
     pub bias: bool,
     /// Whether an operand like the result is added.
     pub residual: bool,
-    /// Whether a last operand like a single result makes it zero where it is not positive: a ReLU mask.
+    /// Whether a last operand like a single result makes it zero where it is zero or less: a ReLU mask.
     pub mask: bool,
     /// Whether `max(y, 0)` comes last.
     pub relu: bool,
@@ -93,7 +93,7 @@ impl Op for Conv2d {
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let (epilogue, y) = (self.epilogue(), y[0]);
-        if g.is_depthwise() {
+        if g.is_depthwise() && g.taps() <= LONGEST {
             let stacks = (items(y), &steps(x, self.terms)[..]);
             return epilogue.after(g.launch_depthwise(class, stacks, epilogue.bias), y);
         }
@@ -159,6 +159,9 @@ impl<'g> Tensor<'g> {
     /// Bilinear; its derivatives are [`Tensor::conv2d_input_grad`] and [`Tensor::conv2d_weight_grad`], and the three are
     /// each other's derivatives. Factors of the three may be stacks, of one batch size: along an axis before the four. The
     /// result is a stack then, and a factor that is none is the same for all items.
+    ///
+    /// What is not a number stays visible. By Winograd's tiles, which windows of 3 × 3 with stride 1 may be made by, so does an
+    /// infinity, but as not a number in all results of its tile, also in those whose windows do not meet it.
     ///
     /// Broken by shapes that do not match and by a window that does not fit ([`Error::Shape`](crate::Error::Shape)).
     #[track_caller]

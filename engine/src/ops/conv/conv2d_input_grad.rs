@@ -10,7 +10,7 @@ use crate::{
             trials::{factors, of_stacks, timed_geometries, tolerance, trial, trials, what},
         },
         matmul::{
-            gemm,
+            gemm::{self, LONGEST},
             variants::{Along, Product},
         },
         pointwise::operators::sum_terms,
@@ -29,7 +29,7 @@ pub struct Conv2dInputGrad {
     pub terms: usize,
     /// Whether an operand like the result is added.
     pub residual: bool,
-    /// Whether a last operand like a single result makes it zero where it is not positive: a ReLU mask.
+    /// Whether a last operand like a single result makes it zero where it is zero or less: a ReLU mask.
     pub mask: bool,
 }
 
@@ -86,7 +86,7 @@ impl Op for Conv2dInputGrad {
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let (epilogue, y) = (self.epilogue(), y[0]);
-        if g.is_depthwise() {
+        if g.is_depthwise() && g.taps() * g.co <= LONGEST {
             return g.launch_depthwise_input_grad(class, (items(y), &steps(x, self.terms)), epilogue);
         }
         let tiling = Tiling::new(&g).map(Tiling::reversed).filter(Tiling::is_full);

@@ -8,7 +8,7 @@ use crate::{
             trials::{factors, of_stacks, timed_geometries, tolerance, trial, trials, what},
         },
         matmul::{
-            gemm,
+            gemm::{self, LONGEST},
             variants::{Along, Product},
         },
         pointwise::operators::sum_terms,
@@ -63,7 +63,7 @@ impl Op for Conv2dWeightGrad {
     fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.geometry(&x[0].shape, &x[1].shape).expect("the shape rule held");
         let y = y[0];
-        if g.is_depthwise() {
+        if g.is_depthwise() && g.out[1] * self.terms <= LONGEST {
             return g.launch_depthwise_weight_grad(class, (items(y), &steps(x, self.terms)));
         }
         let stacks = stacked_factors(x, self.terms);

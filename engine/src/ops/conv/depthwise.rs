@@ -2,7 +2,7 @@
 
 use crate::ops::{
     conv::{epilogue::EpilogueOperands, frame::Window},
-    matmul::gemm::sum_splits,
+    matmul::gemm::{LONGEST, sum_splits},
 };
 use crate::{launch::*, tensor::*};
 
@@ -95,7 +95,8 @@ impl Geometry {
         let count = stacks.0 * blocks[0] * blocks[1];
         let ([enough, piece], parts) = (ENOUGH[of(class)], if outs.is_multiple_of(4) { outs / 4 } else { outs });
         let most = (rows * g.out[1] / piece).clamp(1, rows);
-        let chunk = rows.div_ceil(enough.div_ceil(count * parts).min(most));
+        let longest = (LONGEST / (stacks.1.len() * g.out[1])).max(1);
+        let chunk = rows.div_ceil(enough.div_ceil(count * parts).min(most)).min(longest);
         let splits = rows.div_ceil(chunk);
         let out = if splits > 1 { Bind::Scratch(0) } else { Bind::Out(0) };
         let launch = launch("depthwise_weight_grad", class, g, stacks, (splits * count, outs), [splits, chunk])

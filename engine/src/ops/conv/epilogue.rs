@@ -10,7 +10,7 @@ pub(crate) struct EpilogueOperands {
     pub bias: Option<usize>,
     /// Like the results.
     pub residual: Option<usize>,
-    /// Like one item of the results, which are zero where it is not positive.
+    /// Like one item of the results, which are zero where it is zero or less.
     pub mask: Option<usize>,
     pub relu: bool,
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::ops::conv::frame::Window;
+use crate::ops::{conv::frame::Window, matmul::gemm::LONGEST};
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// Windows of a pooling.
@@ -34,11 +34,19 @@ impl Pool {
     }
 }
 
-/// The words of the pooling kernels: a product of `len` elements, and the geometry.
-pub(crate) fn words(len: usize, g: &Geometry) -> Vec<u32> {
-    let product = [len, 0, 0, g.conv.groups, 1, 0].map(word);
-    let stack = [g.conv.groups, 1, 0, 0, 0, 0].map(word);
-    product.into_iter().chain(Window::new(g).words()).chain(stack).collect()
+/// The launches of a pooling kernel for `len` elements: of stretches of a window's rows, since software adapters end the loops of
+/// an invocation after 65,535 passes in all, without a word.
+pub(crate) fn launches(kernel: &'static str, len: usize, g: &Geometry, bind: &[Bind]) -> Launches {
+    let rows = (LONGEST / g.kernel[1]).max(1);
+    let launch = |first: usize| {
+        let product = [len, first, (first + rows).min(g.kernel[0]), g.conv.groups, 1, 0].map(word);
+        let stack = [g.conv.groups, 1, 0, 0, 0, 0].map(word);
+        Launch::new(kernel, len.div_ceil(64))
+            .constant("FIRST", first == 0)
+            .params(product.into_iter().chain(Window::new(g).words()).chain(stack))
+            .bind(bind.iter().copied())
+    };
+    Launches { scratch: Vec::new(), list: (0..g.kernel[0]).step_by(rows).map(launch).collect() }
 }
 
 /// The op of [`Tensor::max_pool`].
@@ -53,11 +61,15 @@ impl MaxPool {
         let line = g.out[1] * channels;
         let lines = y.floats_mut().par_chunks_mut(line).zip(argmax.indices_mut().par_chunks_mut(line));
         lines.enumerate().for_each(|(line, (y, argmax))| {
-            y.fill(F::neg_infinity());
-            argmax.fill(0);
             for (i, (y, argmax)) in y.chunks_mut(channels).zip(argmax.chunks_mut(channels)).enumerate() {
+                let mut first = true;
                 g.each_tap(line * g.out[1] + i, |_, pixel| {
                     let x = &data[pixel * channels..][..channels];
+                    if std::mem::take(&mut first) {
+                        y.copy_from_slice(x);
+                        argmax.iter_mut().zip((pixel * channels) as u32..).for_each(|(argmax, at)| *argmax = at);
+                        return;
+                    }
                     for (c, ((y, argmax), &x)) in y.iter_mut().zip(&mut *argmax).zip(x).enumerate() {
                         if x > *y || x.is_nan() {
                             (*y, *argmax) = (x, (pixel * channels + c) as u32);
@@ -87,11 +99,7 @@ impl Op for MaxPool {
 
     fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
         let g = self.0.geometry(&x[0].shape).expect("the shape rule held");
-        let len = y[0].count();
-        Launch::new("max_pool", len.div_ceil(64))
-            .params(words(len, &g))
-            .bind([Bind::In(0), Bind::Out(0), Bind::Out(1)])
-            .into()
+        launches("max_pool", y[0].count(), &g, &[Bind::In(0), Bind::Out(0), Bind::Out(1)])
     }
 
     fn flops(&self, _: &[&Type], y: &[&Type]) -> u64 {
@@ -109,7 +117,8 @@ impl Op for MaxPool {
 }
 
 impl<'g> Tensor<'g> {
-    /// `y = max` over windows, and where in `x` (as a flat index, u32) each maximum was found first.
+    /// `y = max` over windows, and where in `x` (as a flat index, u32) each maximum was found first. A window with what is
+    /// not a number has that, found last as by PyTorch.
     ///
     /// | | shape |
     /// |---|---|

@@ -1,6 +1,6 @@
 //! The backward of max pooling.
 
-use crate::ops::conv::max_pool::{Pool, pools, timed_pools, words};
+use crate::ops::conv::max_pool::{Pool, launches, pools, timed_pools};
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::max_pool_grad`].
@@ -46,11 +46,7 @@ impl Op for MaxPoolGrad {
 
     fn launch(&self, _: Class, _: &[&Type], y: &[&Type]) -> Launches {
         let g = self.pool.geometry(&y[0].shape).expect("the shape rule held");
-        let len = y[0].count();
-        Launch::new("max_pool_grad", len.div_ceil(64))
-            .params(words(len, &g))
-            .bind([Bind::In(0), Bind::In(1), Bind::Out(0)])
-            .into()
+        launches("max_pool_grad", y[0].count(), &g, &[Bind::In(0), Bind::In(1), Bind::Out(0)])
     }
 
     fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {

@@ -3,6 +3,9 @@
 //! Between them rows of a component's matrices are tiles (or channels), or tiles and items of a stack together: a factor
 //! that is one for all meets the items of the other side by side, so that it is transformed and loaded once. They go through
 //! the tiles in chunks whose components stay in the cache.
+//!
+//! Each component is of all pixels of a tile: where one of them is infinite or NaN, all 4 × 4 results of its tile are NaN. In
+//! other ways only those are infinite whose windows have it. Either way it does not go unseen.
 
 use std::ops::Range;
 

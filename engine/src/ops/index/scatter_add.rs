@@ -2,6 +2,19 @@
 
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
+/// Lanes of a workgroup, and indices that these mark at once.
+const LANES: usize = 64;
+const PIECE: usize = 32 * LANES;
+
+/// Columns of a row that a workgroup makes, and indices that it goes through, on a software adapter, of which it ends an
+/// invocation's loops after 65,535 passes in all: as if all indices were one.
+fn pieces(run: usize) -> (usize, usize) {
+    const MOST: usize = 60_000;
+    let columns = run.min(27 * LANES);
+    let passes = 35 + columns.div_ceil(LANES) * (2 * LANES + PIECE + 2);
+    (columns, MOST / passes * PIECE)
+}
+
 /// The op of [`Tensor::scatter_add`].
 #[derive(Debug, PartialEq)]
 pub struct ScatterAdd {
@@ -10,16 +23,37 @@ pub struct ScatterAdd {
 
 impl ScatterAdd {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
-        let y = y[0].floats_mut();
+        let (y, index) = (y[0].floats_mut(), x[1].indices());
         let run = y.len() / self.rows;
         y.fill(F::zero());
-        for (&row, x) in x[1].indices().iter().zip(x[0].floats().chunks(run)) {
-            if let Some(y) = y.get_mut(row as usize * run..(row as usize + 1) * run) {
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y += x;
-                }
+        // Rows of many terms are added up in f64: floats would drift.
+        let mut wide = self.long_rows(index, run);
+        for (&row, x) in index.iter().zip(x[0].floats().chunks(run)) {
+            let row = row as usize;
+            match wide.get_mut(row) {
+                Some(sums) if !sums.is_empty() => sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x.wide()),
+                _ if row < self.rows => y[row * run..][..run].iter_mut().zip(x).for_each(|(y, &x)| *y += x),
+                _ => {}
             }
         }
+        for (y, sums) in y.chunks_mut(run).zip(&wide) {
+            y.iter_mut().zip(sums).for_each(|(y, &sum)| *y = F::of(sum));
+        }
+    }
+
+    /// For each row zeros if many terms go to it, and else nothing; no rows if there are few terms.
+    fn long_rows(&self, index: &[u32], run: usize) -> Vec<Vec<f64>> {
+        const MANY: u32 = 128;
+        if index.len() <= MANY as usize {
+            return Vec::new();
+        }
+        let mut terms = vec![0; self.rows];
+        for &row in index {
+            if let Some(n) = terms.get_mut(row as usize) {
+                *n += 1;
+            }
+        }
+        terms.iter().map(|&n| if n > MANY { vec![0.0; run] } else { Vec::new() }).collect()
     }
 }
 
@@ -38,11 +72,19 @@ impl Op for ScatterAdd {
         }
     }
 
-    fn launch(&self, _: Class, x: &[&Type], y: &[&Type]) -> Launches {
-        Launch::new("scatter_add", self.rows)
-            .params([self.rows, y[0].count() / self.rows, x[1].count()].map(word))
-            .bind([Bind::In(0), Bind::In(1), Bind::Out(0)])
-            .into()
+    fn launch(&self, class: Class, x: &[&Type], y: &[&Type]) -> Launches {
+        let (run, n) = (y[0].count() / self.rows, x[1].count());
+        let (columns, most) = match class {
+            Class::Gpu(_) => (run, n),
+            Class::Software { .. } => pieces(run),
+        };
+        let launch = |first: usize| {
+            Launch::new("scatter_add", self.rows * run.div_ceil(columns))
+                .constant("COLUMNS", columns as f64)
+                .params([self.rows, run, first, (first + most).min(n)].map(word))
+                .bind([Bind::In(0), Bind::In(1), Bind::Out(0)])
+        };
+        Launches { scratch: Vec::new(), list: (0..n).step_by(most).map(launch).collect() }
     }
 
     fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
@@ -78,8 +120,8 @@ pub(crate) fn cases() -> Vec<TestCase> {
         let samples = vec![unit(&x), Generator::Below(index.to_vec(), rows as u32 + 1)];
         TestCase::one(format!("scatter_add {x:?} {rows}"), samples, move |x| x[0].scatter_add(x[1], rows))
     };
-    // One piece of the index, a bit more, many rows that nothing goes to.
-    let sizes = [(2048, 3, 5), (2081, 65, 3), (13, 130, 1031)];
+    // One piece of the index, a bit more, many rows that nothing goes to, and several workgroups to a row.
+    let sizes = [(2048, 3, 5), (2081, 65, 3), (13, 130, 1031), (5000, 1801, 2)];
     let mut all = vec![case(&[13], &[7], 5), case(&[67], &[], 3), case(&[5, 4], &[2, 3], 11)];
     all.extend(sizes.map(|(n, run, rows)| case(&[n], &[run], rows)));
     all

@@ -4,6 +4,9 @@ use rayon::prelude::*;
 
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
+/// Classes above which rows are long.
+const LONG: usize = 1 << 17;
+
 /// The op of [`Tensor::cross_entropy`].
 #[derive(Debug, PartialEq)]
 pub struct CrossEntropy;
@@ -18,20 +21,41 @@ impl CrossEntropy {
         x[0].floats().par_chunks(rows * classes).zip(labels).zip(results).for_each(
             |((logits, labels), (loss, lse))| {
                 let mut powers = logits.to_vec();
-                for (powers, lse) in powers.chunks_mut(classes).zip(&mut *lse) {
-                    *lse = largest(powers);
-                    powers.iter_mut().for_each(|z| *z -= *lse);
-                }
-                exponentials(&mut powers, F::one(), F::zero());
+                let most = powers.chunks_mut(classes).zip(&mut *lse);
+                most.for_each(|(powers, most)| *most = less_largest(powers));
+                exponentials(&mut powers, F::one(), [F::zero(); 2]);
                 let rows = logits.chunks(classes).zip(powers.chunks(classes)).zip(labels);
                 for (((logits, powers), &label), (loss, lse)) in rows.zip(loss.iter_mut().zip(lse)) {
-                    let (most, log_sum) = (*lse, total(powers).ln());
+                    let (most, log_sum) = (*lse, F::of(total(powers)).ln());
                     *loss = logits.get(label as usize).map_or(F::zero(), |&z| (most - z) + log_sum);
                     *lse = most + log_sum;
                 }
             },
         );
     }
+}
+
+/// Takes the largest of a row off all of it, which returns it.
+pub(crate) fn less_largest<F: Real>(row: &mut [F]) -> F {
+    let most = largest(row);
+    row.iter_mut().for_each(|z| *z -= most);
+    most
+}
+
+/// A launch of a kernel that imports `logits`.
+pub(crate) fn launch(class: Class, kernel: &'static str, logits: &Type) -> Launch {
+    let [rows, classes] = [logits.shape[0], logits.shape[1]];
+    // Of long rows a lane's part is short enough for a loop of a software adapter, of which it ends those after 65,535 passes.
+    // There a lane that has a row for itself needs no barriers.
+    let (lanes, width) = match class {
+        _ if classes > LONG => (256, 256),
+        Class::Gpu(_) => (64, classes.div_ceil(4).next_power_of_two().min(64)),
+        Class::Software { .. } => (8, if classes < 128 { 1 } else { 8 }),
+    };
+    Launch::new(kernel, rows.div_ceil(lanes / width))
+        .constant("LANES", lanes as f64)
+        .constant("WIDTH", width as f64)
+        .params([rows, classes].map(word))
 }
 
 /// Logits `[n, classes]` and labels `[n]`.
@@ -56,18 +80,7 @@ impl Op for CrossEntropy {
     }
 
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
-        let [rows, classes] = [x[0].shape[0], x[0].shape[1]];
-        // On a software adapter a lane that has a row for itself needs no barriers.
-        let (lanes, width) = match class {
-            Class::Gpu(_) => (64, classes.div_ceil(4).next_power_of_two().min(64)),
-            Class::Software { .. } => (8, if classes < 128 { 1 } else { 8 }),
-        };
-        Launch::new("cross_entropy", rows.div_ceil(lanes / width))
-            .constant("LANES", lanes as f64)
-            .constant("WIDTH", width as f64)
-            .params([rows, classes].map(word))
-            .bind([Bind::In(0), Bind::In(1), Bind::Out(0), Bind::Out(1)])
-            .into()
+        launch(class, "cross_entropy", x[0]).bind([Bind::In(0), Bind::In(1), Bind::Out(0), Bind::Out(1)]).into()
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {

@@ -25,7 +25,7 @@ impl LstmCell {
                 if which == 2 {
                     hyperbolic_tangents(gates);
                 } else {
-                    exponentials(gates, -F::one(), F::zero());
+                    exponentials(gates, -F::one(), [F::zero(); 2]);
                     gates.iter_mut().for_each(|gate| *gate = (F::one() + *gate).recip());
                 }
             }

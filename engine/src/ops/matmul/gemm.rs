@@ -74,6 +74,10 @@ const FEW_TILES: usize = 64;
 /// Invocations in a workgroup of a software adapter.
 const TILE_LANES: usize = 8;
 
+/// The longest piece of the summed axis: software adapters end an invocation's loops after 65,535 passes in all, without a
+/// word, and floats drift.
+pub(crate) const LONGEST: usize = 1 << 14;
+
 /// Rows of the tile that those of a subgroup make together.
 pub(crate) const SHARED_ROWS: usize = 32;
 
@@ -171,8 +175,9 @@ impl Product {
         lanes: usize,
     ) -> (Vec<Launch>, usize, Bind) {
         let splits = if tiles < enough { (enough / tiles).min(self.k / piece).max(1) } else { 1 };
-        let k_chunk = self.k.div_ceil(splits).next_multiple_of(unit);
-        let splits = self.k.div_ceil(k_chunk);
+        // Of no terms, as where no window of a convolution meets a pixel, there is a piece too: zeros are written.
+        let k_chunk = self.k.div_ceil(splits.max(self.k.div_ceil(LONGEST))).next_multiple_of(unit).max(unit);
+        let splits = self.k.div_ceil(k_chunk).max(1);
         let out = if splits > 1 { Bind::Scratch(0) } else { kernels.bind[2] };
         let launch = |part: &Part| {
             let mut launch = Launch::new(kernel, (tiles * splits).div_ceil(lanes))

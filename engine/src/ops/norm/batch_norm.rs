@@ -22,10 +22,14 @@ impl BatchNorm {
         let [_, channels] = frame::rows(x[0].shape());
         let [data, gamma, beta] = [0, 1, 2].map(|i| x[i].floats());
         let [mean, variance] = channels::moments(channels, data);
-        let mean: Vec<F> = mean.into_iter().map(F::of).collect();
         let rstd: Vec<F> = variance.iter().map(|v| F::of((v + self.eps).sqrt().recip())).collect();
         let scale: Vec<F> = rstd.iter().zip(gamma).map(|(&r, &g)| r * g).collect();
-        let (c, out) = (&[[&mean[..], &scale, beta]], y[0].floats_mut());
+        // What the mean loses in rounding, which may be more than numbers far from zero differ by, is taken off beta.
+        let shift =
+            |((&mean, scale), beta): ((&f64, &F), &F)| F::of(beta.wide() - (mean - F::of(mean).wide()) * scale.wide());
+        let shift: Vec<F> = mean.iter().zip(&scale).zip(beta).map(shift).collect();
+        let mean: Vec<F> = mean.into_iter().map(F::of).collect();
+        let (c, out) = (&[[&mean[..], &scale, &shift]], y[0].floats_mut());
         let residual = || [data, x[3].floats()].map(Stack::one);
         match (self.residual, self.relu) {
             (false, false) => channels::write(channels, &Line::<false>, [Stack::one(data)], c, out),
@@ -41,11 +45,11 @@ impl BatchNorm {
 /// The results' elements, with a ReLU or without.
 struct Line<const RELU: bool>;
 
-/// Of x, and a residual where there is one, with mean, scale and beta.
+/// Of x, and a residual where there is one, with mean, scale and shift.
 impl<const RELU: bool, const X: usize> Formula<X, 3, 1> for Line<RELU> {
     #[inline(always)]
-    fn f<F: Real>(&self, x: [F; X], [mean, scale, beta]: [F; 3]) -> [F; 1] {
-        let mut y = (x[0] - mean) * scale + beta;
+    fn f<F: Real>(&self, x: [F; X], [mean, scale, shift]: [F; 3]) -> [F; 1] {
+        let mut y = (x[0] - mean) * scale + shift;
         for &residual in &x[1..] {
             y += residual;
         }
@@ -72,7 +76,7 @@ impl Op for BatchNorm {
         let residual = Bind::In(if self.residual { 3 } else { 0 });
         let bind = [Bind::In(0), Bind::In(1), Bind::In(2), mean, rstd, residual, Bind::Out(0)];
         Launches {
-            scratch: vec![chunks * 2 * channels],
+            scratch: vec![(2 * chunks + 1) * channels],
             list: vec![
                 frame::over_rows(class, "batch_norm_moments", size, 1, &[Bind::In(0), partial]),
                 Launch::new("batch_norm_merge", channels.div_ceil(64))

@@ -17,7 +17,7 @@ pub struct BatchNormTangent {
     pub eps: f64,
     /// Whether an operand like `x'` is added to `y'`.
     pub residual: bool,
-    /// Whether a last operand like `x` makes `y'` zero where it is not positive.
+    /// Whether a last operand like `x` makes `y'` zero where it is zero or less.
     pub mask: bool,
 }
 
@@ -72,7 +72,7 @@ impl<const RESIDUAL: bool, const MASK: bool, const X: usize> Formula<X, 4, 1> fo
         if RESIDUAL {
             y += x[2];
         }
-        [if !MASK || x[X - 1] > F::zero() { y } else { F::zero() }]
+        [if MASK && x[X - 1] <= F::zero() { F::zero() } else { y }]
     }
 }
 

@@ -12,7 +12,10 @@ pub(crate) fn rows(x: &[usize]) -> [usize; 2] {
 pub(crate) fn chunks(class: Class, [rows, channels]: [usize; 2]) -> [usize; 2] {
     let tiles = channels.div_ceil(32);
     let most = if class.is_software() { 128usize } else { 512 };
-    let chunks = rows.div_ceil(64).min(most.div_ceil(tiles));
+    // Software adapters end an invocation's loops after 65,535 passes in all, without a word.
+    let across = channels.next_power_of_two().min(32);
+    let longest = (lanes(class, across) / across) << 14;
+    let chunks = rows.div_ceil(64).min(most.div_ceil(tiles)).max(rows.div_ceil(longest));
     let chunk = rows.div_ceil(chunks);
     [chunk, rows.div_ceil(chunk)]
 }
@@ -93,8 +96,8 @@ pub(crate) struct Normed<'g> {
 impl<'g> Normed<'g> {
     pub(crate) fn new(x: Tensor<'g>, eps: f64) -> Result<Self> {
         let axes: Vec<usize> = (0..x.shape()?.len() - 1).collect();
-        let mean = x.mean(&axes);
-        let deviation = x - mean;
+        let [mean, deviation] = x.centred(&axes);
+        let mean = mean.sum(&axes);
         let variance = (deviation * deviation).mean(&axes);
         let rstd = (variance + eps).rsqrt();
         Ok(Normed { axes, mean, rstd, normed: deviation * rstd })

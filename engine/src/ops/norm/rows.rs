@@ -14,6 +14,10 @@ pub struct LayerNorm {
     pub centred: bool,
 }
 
+/// Elements of a row above which it is long: software adapters end an invocation's loops after 65,535 passes in all, without a
+/// word.
+const LONG: usize = 1 << 14;
+
 /// A row's mean and rstd, and for a tangent `x'` the means of `x'` and of `x̂ x'`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moments<F> {
@@ -26,17 +30,21 @@ pub(crate) struct Moments<F> {
 impl LayerNorm {
     /// The mean of a row, 0 where nothing is centred.
     pub(crate) fn centre<F: Real>(&self, x: &[F]) -> F {
-        if self.centred { F::of(total(x).wide() / x.len() as f64) } else { F::zero() }
+        if self.centred { F::of(total(x) / x.len() as f64) } else { F::zero() }
     }
 
-    /// Writes a row's x̂.
+    /// Writes a row's x̂. What the mean lost in rounding, which may be more than numbers far from zero differ by, is taken
+    /// off the differences: so those of a constant row are 0.
     pub(crate) fn normalize<F: Real>(&self, x: &[F], normed: &mut [F]) -> Moments<F> {
-        let mean = self.centre(x);
+        let (mean, n) = (self.centre(x), x.len() as f64);
         normed.iter_mut().zip(x).for_each(|(y, &x)| *y = x - mean);
-        let variance = dot(normed, normed).wide() / x.len() as f64;
+        let [sum, squares] = total_and_squares(normed);
+        let rest = if self.centred { sum / n } else { 0.0 };
+        let variance = (squares / n - rest * rest).most(0.0);
         let rstd = F::of((variance + self.eps).sqrt().recip());
-        normed.iter_mut().for_each(|y| *y *= rstd);
-        Moments { mean, rstd, dmean: F::zero(), along: F::zero() }
+        let lost = F::of(rest);
+        normed.iter_mut().for_each(|y| *y = (*y - lost) * rstd);
+        Moments { mean: F::of(mean.wide() + rest), rstd, dmean: F::zero(), along: F::zero() }
     }
 
     /// Writes a row's x̂ and its tangent `rstd (x' − mean(x') − x̂ mean(x̂ x'))`.
@@ -52,13 +60,14 @@ impl LayerNorm {
     /// The launch of a kernel that imports `rows`.
     pub(crate) fn launch_rows(&self, class: Class, kernel: &'static str, size: [usize; 2], bind: &[Bind]) -> Launch {
         let (lanes, width) = match class {
-            Class::Gpu(_) => (256, size[1].div_ceil(4).next_power_of_two().clamp(8, 256)),
-            Class::Software { .. } => (8, 8),
+            Class::Software { .. } if size[1] <= LONG => (8, 8),
+            _ => (256, size[1].div_ceil(4).next_power_of_two().clamp(8, 256)),
         };
         Launch::new(kernel, size[0].div_ceil(lanes / width))
             .constant("LANES", lanes as f64)
             .constant("WIDTH", width as f64)
             .constant("CENTRED", self.centred)
+            .constant("EACH", if size[1] <= LONG { 1.0 } else { 8.0 })
             .params([word(size[0]), word(size[1]), (self.eps as f32).to_bits()])
             .bind(bind.iter().copied())
     }
@@ -105,8 +114,8 @@ impl LayerNorm {
     /// `y`, mean (where it is centred) and rstd as a plain graph.
     pub(crate) fn definition<'g>(&self, x: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
         let last = x[0].shape()?.len() - 1;
-        let mean = self.centred.then(|| x[0].mean(&[last]));
-        let deviation = mean.map_or(x[0], |mean| x[0] - mean.unsqueeze(&[last]));
+        let centred = self.centred.then(|| x[0].centred(&[last]));
+        let (mean, deviation) = (centred.map(|[mean, _]| mean.sum(&[last])), centred.map_or(x[0], |[_, x]| x));
         let rstd = ((deviation * deviation).mean(&[last]) + self.eps).rsqrt();
         let scaled = deviation * rstd.unsqueeze(&[last]) * x[1];
         let y = if self.centred { scaled + x[2] } else { scaled };
@@ -130,7 +139,7 @@ impl LayerNorm {
 
 /// The mean of a product over a row.
 pub(crate) fn mean_of<F: Real>(a: &[F], b: &[F]) -> F {
-    F::of(dot(a, b).wide() / a.len() as f64)
+    F::of(dot(a, b) / a.len() as f64)
 }
 
 /// Writes the results behind `y`: two numbers of each row, or the second alone where there is one result for them.

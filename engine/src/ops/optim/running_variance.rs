@@ -33,19 +33,21 @@ impl Rule for RunningVariance {
     fn step<F: Real>(&self, share: &[F], [y, ..]: [&mut [F]; 3], rstd: &[F]) {
         let (share, unbiased, eps) = (share[0], F::of(self.unbiased), F::of(self.eps));
         y.iter_mut().zip(rstd).for_each(|(y, &rstd)| {
-            let variance = ((rstd * rstd).recip() - eps) * unbiased;
+            // Where there is none, ε and the reciprocal differ by their rounding.
+            let variance = ((rstd * rstd).recip() - eps).most(F::zero()) * unbiased;
             *y += (variance - *y) * share;
         });
     }
 
     fn plain<'g>(&self, y: &[Tensor<'g>], rstd: Tensor<'g>, share: Tensor<'g>) -> Vec<Tensor<'g>> {
-        let variance = ((rstd * rstd).recip() - self.eps) * self.unbiased;
+        let variance = ((rstd * rstd).recip() - self.eps).relu() * self.unbiased;
         vec![y[0] + (variance - y[0]) * share]
     }
 }
 
 impl<'g> Tensor<'g> {
-    /// The running variance `y` after a batch: `y + share (n/(n − 1) (1/rstd² − ε) − y)`, where `rstd = 1/√(variance + ε)`.
+    /// The running variance `y` after a batch: `y + share (n/(n − 1) max(1/rstd² − ε, 0) − y)`, where
+    /// `rstd = 1/√(variance + ε)`.
     ///
     /// | | shape | range |
     /// |---|---|---|

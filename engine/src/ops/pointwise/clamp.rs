@@ -4,9 +4,9 @@ use crate::graph::*;
 use crate::ops::pointwise::map::pointwise;
 
 pointwise! {
-    /// `y = min(max(x, lo), hi)`; slope 1 at the bounds.
+    /// `y = min(max(x, lo), hi)`; slope 1 at the bounds. Not a number stays so.
     clamp(x; lo, hi): Clamp, 1,
-    |m, [x]| x.max(F::of(m.lo)).min(F::of(m.hi)),
+    |m, [x]| x.most(F::of(m.lo)).least(F::of(m.hi)),
     |m, [x], _, _, d| {
         let [lo, hi] = [m.lo, m.hi].map(|bound| x.graph().fill(&[], bound));
         Some((x.ge(lo) * x.le(hi)).relu_mask(d))

@@ -1,6 +1,9 @@
 //! Where the largest element along an axis is.
 
-use crate::ops::reduce::{frame, sum::infer_middle};
+use crate::ops::reduce::{
+    frame::{self, Fold},
+    sum::infer_middle,
+};
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::argmax`]: `[outer, n, inner]` to `[outer, inner]`.
@@ -9,10 +12,47 @@ pub struct Argmax;
 
 impl Argmax {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
-        let better = |a: (F, u32), b: (F, u32)| if b.0 > a.0 || (b.0 == a.0 && b.1 < a.1) { b } else { a };
-        let of = |a, x, i| better(a, (x, i as u32));
-        let none = (F::min_value(), u32::MAX);
-        frame::fold(x[0].shape(), x[0].floats(), y[0].indices_mut(), none, of, better, |a| a.1);
+        frame::fold::<F, Argmax>(x[0].shape(), x[0].floats(), y[0].indices_mut());
+    }
+}
+
+/// The largest number and where it is first. What is not a number is more than any.
+impl<F: Real> Fold<F> for Argmax {
+    type Part = (F, u32);
+    type Whole = (F, u32);
+    type Result = u32;
+
+    #[inline(always)]
+    fn none() -> (F, u32) {
+        (F::neg_infinity(), u32::MAX)
+    }
+
+    #[inline(always)]
+    fn with(part: (F, u32), x: F, i: usize) -> (F, u32) {
+        Self::join(part, (x, i as u32))
+    }
+
+    #[inline(always)]
+    fn join(a: (F, u32), b: (F, u32)) -> (F, u32) {
+        let (none_a, none_b) = (a.0.is_nan(), b.0.is_nan());
+        let more = b.0 > a.0 || (none_b && !none_a);
+        let equal = b.0 == a.0 || (none_b && none_a);
+        if more || (equal && b.1 < a.1) { b } else { a }
+    }
+
+    #[inline(always)]
+    fn whole(part: (F, u32)) -> (F, u32) {
+        part
+    }
+
+    #[inline(always)]
+    fn merge(a: (F, u32), b: (F, u32)) -> (F, u32) {
+        Self::join(a, b)
+    }
+
+    #[inline(always)]
+    fn result(whole: (F, u32)) -> u32 {
+        whole.1
     }
 }
 
@@ -28,7 +68,7 @@ impl Op for Argmax {
     }
 
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
-        frame::launches(class, "argmax", x[0], false)
+        frame::launches(class, "argmax", x[0], Some("argmax_merge"))
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
@@ -45,7 +85,8 @@ impl Op for Argmax {
 }
 
 impl<'g> Tensor<'g> {
-    /// `y =` the first index at which `x` is largest along an axis, which the result does not have; u32.
+    /// `y =` the first index at which `x` is largest along an axis, which the result does not have; u32. The first that
+    /// is not a number where there is one.
     ///
     /// Broken by an axis that does not exist ([`Error::Shape`](crate::Error::Shape)).
     #[track_caller]
@@ -66,6 +107,8 @@ pub(crate) fn cases() -> Vec<TestCase> {
         case(&[10, 67], 0),
         case(&[3, 5, 7], 1),
         case(&[1031], 0),
+        case(&[10007], 0),
+        case(&[4099, 3], 0),
         TestCase::one("argmax ties", vec![ties], |x| x[0].argmax(1)).order(0),
     ]
 }

@@ -1,7 +1,7 @@
 //! The logarithm of a sum of exponentials, and the softmax made of it.
 
 use crate::ops::reduce::{
-    frame,
+    frame::{self, Fold},
     sum::{TIMED, infer_middle, reduced},
 };
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
@@ -12,19 +12,53 @@ pub struct Logsumexp;
 
 impl Logsumexp {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
-        // The largest element and Σ e^(x − largest).
-        let combine = |a: (F, F), b: (F, F)| {
-            let m = a.0.max(b.0);
-            (m, a.1 * (a.0 - m).exponential() + b.1 * (b.0 - m).exponential())
-        };
-        let of = |a, x, _| combine(a, (x, F::one()));
-        let none = (F::min_value(), F::zero());
-        frame::fold(x[0].shape(), x[0].floats(), y[0].floats_mut(), none, of, combine, |a| a.0 + a.1.ln());
+        frame::fold::<F, Logsumexp>(x[0].shape(), x[0].floats(), y[0].floats_mut());
+    }
+}
+
+/// Of two largest numbers and sums `Σ e^(x − largest)` those of both, by one power.
+#[inline(always)]
+fn join<F: Real>(a: (F, F), b: (F, F)) -> (F, F) {
+    // Equal ones may be infinite.
+    let less = if a.0 == b.0 { F::zero() } else { (a.0 - b.0).abs() };
+    let power = (-less).exponential();
+    let (first, second) = if a.0 > b.0 { (a.1, b.1) } else { (b.1, a.1) };
+    (a.0.most(b.0), first + second * power)
+}
+
+impl<F: Real> Fold<F> for Logsumexp {
+    type Part = (F, F);
+    type Whole = (f64, f64);
+    type Result = F;
+
+    #[inline(always)]
+    fn none() -> (F, F) {
+        (F::neg_infinity(), F::zero())
     }
 
-    /// `e^(x − y)`: the softmax.
-    fn weights<'g>(at: At<'_, 'g>) -> Result<Tensor<'g>> {
-        Ok((at.x[0] - at.y[0].along(at.x[0])?).exp())
+    #[inline(always)]
+    fn with(part: (F, F), x: F, _: usize) -> (F, F) {
+        join(part, (x, F::one()))
+    }
+
+    #[inline(always)]
+    fn join(a: (F, F), b: (F, F)) -> (F, F) {
+        join(a, b)
+    }
+
+    #[inline(always)]
+    fn whole((most, sum): (F, F)) -> (f64, f64) {
+        (most.wide(), sum.wide())
+    }
+
+    #[inline(always)]
+    fn merge(a: (f64, f64), b: (f64, f64)) -> (f64, f64) {
+        join(a, b)
+    }
+
+    #[inline(always)]
+    fn result((most, sum): (f64, f64)) -> F {
+        F::of(most + sum.ln())
     }
 }
 
@@ -40,7 +74,7 @@ impl Op for Logsumexp {
     }
 
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
-        frame::launches(class, "logsumexp", x[0], true)
+        frame::launches(class, "logsumexp", x[0], None)
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
@@ -52,16 +86,16 @@ impl Op for Logsumexp {
     }
 
     fn vjp<'g>(&self, at: At<'_, 'g>, ct: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
-        frame::weigh_back(Self::weights(at)?, ct[0])
+        frame::weigh_back(at.x[0].softmax(1), ct[0])
     }
 
     fn jvp<'g>(&self, at: At<'_, 'g>, dx: &[Option<Tensor<'g>>]) -> Result<Derivatives<'g>> {
-        Ok(frame::weigh_forth(Self::weights(at)?, dx[0]))
+        Ok(frame::weigh_forth(at.x[0].softmax(1), dx[0]))
     }
 }
 
 impl<'g> Tensor<'g> {
-    /// `y = log Σ eˣ` over some axes, relative to the largest `x`, so that nothing overflows.
+    /// `y = log Σ eˣ` over some axes, relative to the largest `x`, so that nothing overflows. `−∞` of `−∞` alone.
     ///
     /// Broken by an axis that does not exist ([`Error::Shape`](crate::Error::Shape)).
     #[track_caller]
@@ -70,12 +104,15 @@ impl<'g> Tensor<'g> {
         middle.apply(Logsumexp).reshape(&rest)
     }
 
-    /// `y = eˣ / Σ eˣ` along an axis.
+    /// `y = eˣ / Σ eˣ` along an axis, as `e^(t − log Σ eᵗ)` with `t = x − log Σ eˣ`: the logarithm of `Σ eᵗ` is zero but
+    /// for what that of `Σ eˣ` lost in rounding, which for large `x` is more than the numbers differ by.
     ///
     /// Broken by an axis that does not exist ([`Error::Shape`](crate::Error::Shape)).
     #[track_caller]
     pub fn softmax(self, axis: usize) -> Tensor<'g> {
-        (self - self.logsumexp(&[axis]).unsqueeze(&[axis])).exp()
+        let less = |x: Tensor<'g>, y: Tensor<'g>| x - y.unsqueeze(&[axis]);
+        let t = less(self, self.logsumexp(&[axis]).stop_gradient());
+        less(t, t.logsumexp(&[axis])).exp()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The largest element along axes.
 
 use crate::ops::reduce::{
-    frame,
+    frame::{self, Fold},
     sum::{TIMED, infer_middle, reduced},
 };
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
@@ -12,14 +12,50 @@ pub struct MaxOver;
 
 impl MaxOver {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
-        let least = F::min_value();
-        frame::fold(x[0].shape(), x[0].floats(), y[0].floats_mut(), least, |a, x, _| a.max(x), F::max, |a| a);
+        frame::fold::<F, MaxOver>(x[0].shape(), x[0].floats(), y[0].floats_mut());
     }
 
     /// Weights of the elements that attain the maximum: ties share evenly.
     fn weights<'g>(at: At<'_, 'g>) -> Result<Tensor<'g>> {
         let hit = at.x[0].eq(at.y[0].along(at.x[0])?);
         Ok(hit / hit.sum(&[1]).along(hit)?)
+    }
+}
+
+/// What is not a number is more than any.
+impl<F: Real> Fold<F> for MaxOver {
+    type Part = F;
+    type Whole = F;
+    type Result = F;
+
+    #[inline(always)]
+    fn none() -> F {
+        F::neg_infinity()
+    }
+
+    #[inline(always)]
+    fn with(part: F, x: F, _: usize) -> F {
+        part.most(x)
+    }
+
+    #[inline(always)]
+    fn join(a: F, b: F) -> F {
+        a.most(b)
+    }
+
+    #[inline(always)]
+    fn whole(part: F) -> F {
+        part
+    }
+
+    #[inline(always)]
+    fn merge(a: F, b: F) -> F {
+        a.most(b)
+    }
+
+    #[inline(always)]
+    fn result(whole: F) -> F {
+        whole
     }
 }
 
@@ -35,7 +71,7 @@ impl Op for MaxOver {
     }
 
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
-        frame::launches(class, "max_over", x[0], true)
+        frame::launches(class, "max_over", x[0], None)
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
@@ -56,7 +92,8 @@ impl Op for MaxOver {
 }
 
 impl<'g> Tensor<'g> {
-    /// `y = max x` over some axes, which the result does not have; ties share the slope evenly.
+    /// `y = max x` over some axes, which the result does not have; ties share the slope evenly. Not a number where one
+    /// of them is none.
     ///
     /// Broken by an axis that does not exist ([`Error::Shape`](crate::Error::Shape)).
     #[track_caller]

@@ -1,6 +1,6 @@
 //! Sums, and the means and variances made of them.
 
-use crate::ops::reduce::frame;
+use crate::ops::reduce::frame::{self, Fold};
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
 /// The op of [`Tensor::sum`]: `[outer, n, inner]` to `[outer, inner]`.
@@ -9,8 +9,44 @@ pub struct Sum;
 
 impl Sum {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
-        let add = |a: F, b: F| a + b;
-        frame::fold(x[0].shape(), x[0].floats(), y[0].floats_mut(), F::zero(), |a, x, _| a + x, add, |a| a);
+        frame::fold::<F, Sum>(x[0].shape(), x[0].floats(), y[0].floats_mut());
+    }
+}
+
+/// Parts are few numbers, and are added up in f64: what they all lose would add up too.
+impl<F: Real> Fold<F> for Sum {
+    type Part = F;
+    type Whole = f64;
+    type Result = F;
+
+    #[inline(always)]
+    fn none() -> F {
+        F::zero()
+    }
+
+    #[inline(always)]
+    fn with(part: F, x: F, _: usize) -> F {
+        part + x
+    }
+
+    #[inline(always)]
+    fn join(a: F, b: F) -> F {
+        a + b
+    }
+
+    #[inline(always)]
+    fn whole(part: F) -> f64 {
+        part.wide()
+    }
+
+    #[inline(always)]
+    fn merge(a: f64, b: f64) -> f64 {
+        a + b
+    }
+
+    #[inline(always)]
+    fn result(whole: f64) -> F {
+        F::of(whole)
     }
 }
 
@@ -35,7 +71,7 @@ impl Op for Sum {
     }
 
     fn launch(&self, class: Class, x: &[&Type], _: &[&Type]) -> Launches {
-        frame::launches(class, "sum", x[0], true)
+        frame::launches(class, "sum", x[0], None)
     }
 
     fn flops(&self, x: &[&Type], _: &[&Type]) -> u64 {
@@ -114,8 +150,16 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn variance(self, axes: &[usize]) -> Tensor<'g> {
         let (middle, rest) = self.middle("variance", axes);
-        let deviation = middle - middle.mean(&[1]).unsqueeze(&[1]);
+        let [_, deviation] = middle.centred(&[1]);
         (deviation * deviation).mean(&[1]).reshape(&rest)
+    }
+
+    /// The mean over some axes, which it keeps with extent 1, and `x − mean`. What the mean lost in rounding, which may be
+    /// more than numbers far from zero differ by, is taken off too: the mean of the differences, zero but for that.
+    pub(crate) fn centred(self, axes: &[usize]) -> [Tensor<'g>; 2] {
+        let mean = self.mean(axes).unsqueeze(axes);
+        let deviation = self - mean;
+        [mean, deviation - deviation.mean(axes).unsqueeze(axes).stop_gradient()]
     }
 }
 
