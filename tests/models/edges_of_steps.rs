@@ -1,4 +1,4 @@
-//! What strangers found wrong in training steps.
+//! Training steps at the edges of what they take.
 
 use hillshade::engine::{Data, Graph, Session};
 use hillshade::models::{Builder, Init, Mode, Norm, Perturbation};
