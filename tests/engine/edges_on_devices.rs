@@ -8,6 +8,10 @@ use crate::common::*;
 const INFINITY: f32 = f32::INFINITY;
 const NAN: f32 = f32::NAN;
 
+/// What makes results of operands, and a value of a value.
+type Results = for<'g> fn(&[Tensor<'g>]) -> Vec<Tensor<'g>>;
+type Function = for<'g> fn(Tensor<'g>) -> Tensor<'g>;
+
 const CLASSES: [Class; 3] = [Class::GPU, Class::SOFTWARE, Class::Software { subgroups: true }];
 
 /// An operand: its shape, and floats or indices.
@@ -122,8 +126,7 @@ fn many_rows_are_scattered_to_one() {
         },
     );
     let (x, index) = (noise32(9_000 * 1_900, 1), vec![1; 9_000]);
-    let (x, build): (_, for<'g> fn(&[Tensor<'g>]) -> Vec<Tensor<'g>>) =
-        ([F(&[9_000, 1_900], &x), I(&[9_000], &index)], |x| vec![x[0].scatter_add(x[1], 2)]);
+    let (x, build): (_, Results) = ([F(&[9_000, 1_900], &x), I(&[9_000], &index)], |x| vec![x[0].scatter_add(x[1], 2)]);
     let want = made(&mut Session::reference(), &x, build);
     on_software(&x, build, |class, y| assert_close(class, &y[0], &want[0], 1e-6));
 }
@@ -251,7 +254,7 @@ const MANY: f64 = f64::INFINITY;
 
 #[test]
 fn functions_keep_what_is_not_a_number() {
-    let all: [(&str, for<'g> fn(Tensor<'g>) -> Tensor<'g>); 20] = [
+    let all: [(&str, Function); 20] = [
         ("abs", |x| x.abs()),
         ("affine", |x| x * 2.0 + 1.0),
         ("clamp", |x| x.clamp(-1.0, 1.0)),

@@ -40,8 +40,11 @@ fn philox_gives_the_known_answers() {
     assert_eq!(philox([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
 }
 
+/// An op on one operand.
+type Function = for<'g> fn(Tensor<'g>) -> Tensor<'g>;
+
 /// What an op makes of numbers, on the host and in the reference.
-fn both(op: for<'g> fn(Tensor<'g>) -> Tensor<'g>, x: &[f32]) -> [Vec<f64>; 2] {
+fn both(op: Function, x: &[f32]) -> [Vec<f64>; 2] {
     let g = Graph::new();
     let input = g.input("x", &[x.len()]);
     let y = op(input);
@@ -62,7 +65,7 @@ fn floats([lo, hi]: [f32; 2]) -> Vec<f32> {
 
 #[test]
 fn functions_are_within_units_of_the_last_place() {
-    let functions: [(&str, for<'g> fn(Tensor<'g>) -> Tensor<'g>, [f32; 2], f64); 3] = [
+    let functions: [(&str, Function, [f32; 2], f64); 3] = [
         ("exp", |x| x.exp(), [-104.0, 88.7], 2.0),
         ("tanh", |x| x.tanh(), [-12.0, 12.0], 3.0),
         ("erf", |x| x.erf(), [-5.0, 5.0], 3.0),
@@ -87,7 +90,7 @@ fn functions_are_right_at_their_ends() {
     assert_eq!(host(|x| x.tanh(), &[inf, -inf, 0.0, 90.0]), [1.0, -1.0, 0.0, 1.0]);
     assert_eq!(host(|x| x.erf(), &[inf, -inf, 0.0, 90.0]), [1.0, -1.0, 0.0, 1.0]);
     assert_eq!(host(|x| x.tanh(), &[-0.0])[0].to_bits(), (-0.0_f64).to_bits());
-    for op in [|x: Tensor<'_>| x.exp(), |x| x.tanh(), |x| x.erf()] as [for<'g> fn(Tensor<'g>) -> Tensor<'g>; 3] {
+    for op in [|x: Tensor<'_>| x.exp(), |x| x.tanh(), |x| x.erf()] as [Function; 3] {
         assert!(host(op, &[f32::NAN])[0].is_nan());
     }
 }

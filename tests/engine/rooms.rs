@@ -210,7 +210,7 @@ fn the_map_is_the_tree() {
     let mut shown = BTreeSet::new();
     for line in map.lines().filter(|line| !line.trim().is_empty()) {
         let indent = line.len() - line.trim_start().len();
-        let name = line.trim_start().split_whitespace().next().unwrap_or_default();
+        let name = line.split_whitespace().next().unwrap_or_default();
         // Lines that go on are indented further than any name.
         if indent > 12 {
             continue;

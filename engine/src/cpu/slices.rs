@@ -85,12 +85,10 @@ impl<M: Formula<X, 0, Y>, F: Real, const X: usize, const Y: usize> WithSimd for 
                     }
                 }
             }
-            for i in 0..x[0].1.len() {
+            (0..x[0].1.len()).for_each(|i| {
                 let terms = self.formula.f(x.map(|x| x.1[i]), []);
-                for k in 0..Y {
-                    sums[k][i] += terms[k];
-                }
-            }
+                sums.iter_mut().zip(terms).for_each(|(sums, term)| sums[i] += term);
+            });
             for k in 0..Y {
                 let mut width = WIDTH / 2;
                 while width > 0 {

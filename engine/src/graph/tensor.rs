@@ -43,7 +43,7 @@ impl<'g> Tensor<'g> {
     /// For an inert tensor the rule that was broken.
     pub fn ty(self) -> Result<&'g Type> {
         match self.var {
-            Var::INERT => Err(self.graph.check().err().expect("tensors are inert since a rule was broken")),
+            Var::INERT => Err(self.graph.check().expect_err("tensors are inert since a rule was broken")),
             var => Ok(self.graph.ty(var)),
         }
     }
