@@ -3,7 +3,7 @@
 use crate::ops::lstm::frame::{Like, OPERANDS, bent, each_row, four, grads, launch, on_states, types, width};
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
-/// The tangents of the results of [`LstmCellGrad`]; operands its own and their tangents.
+/// The tangents of the results of [`LstmCellGrad`](crate::ops::LstmCellGrad); operands its own and their tangents.
 ///
 /// With `r = 1 − t²`, `t˙ = r (f˙ c + f c˙ + i˙ k + i k˙)` and `d˙ = ct_c˙ + (ct_h˙ o + ct_h o˙) r − 2 ct_h o t t˙`, every
 /// result's tangent is a sum over its factors.

@@ -6,7 +6,7 @@ use crate::ops::norm::{
 };
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
-/// The tangents of the results of a [`LayerNormGrad`]; operands x, gamma, ct and their tangents.
+/// The tangents of the results of a [`LayerNormGrad`](crate::ops::LayerNormGrad); operands x, gamma, ct and their tangents.
 ///
 /// With `u = γ ct`, `m₁ = mean(u)`, `m₂ = mean(u x̂)`, `a = mean(x̂ x')` and x̂' as in the tangent of `y`:
 /// `dx' = rstd (u' − m₁' − x̂' m₂ − x̂ m₂') − a rstd dx`, `dγ' = Σ (ct' x̂ + ct x̂')`, `dβ' = Σ ct'`.
