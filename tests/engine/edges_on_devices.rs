@@ -84,7 +84,7 @@ fn function(what: &str, f: for<'g> fn(Tensor<'g>) -> Tensor<'g>, of: &[(f32, f64
     }
 }
 
-// A1. Loops that a software adapter cut.
+// Loops that a software adapter cut.
 
 #[test]
 fn long_axes_have_a_largest_element() {
@@ -196,8 +196,9 @@ fn long_products_are_whole() {
         &[F(&[k, m], &a), F(&[k, n], &b)],
         |x| vec![x[0].matmul_as(true, x[1], false)],
         |class, y| {
+            // Equal terms one after the other: f32 loses 1.4e-4 of them, a sum that is cut would lose 6 % or more.
             let want = 7_000.0 * f64::from(0.1f32) * 10.0;
-            assert!(y[0].iter().all(|&y| same(y, want, 1e-5)), "{class}: {}, expected {want}", y[0][0]);
+            assert!(y[0].iter().all(|&y| same(y, want, 3e-4)), "{class}: {}, expected {want}", y[0][0]);
         },
     );
 }
@@ -237,7 +238,7 @@ fn tall_batches_are_normalized() {
     as_reference("batch norm", &[F(&[N, 1], &noise32(N, 1)), F(&[1], &[1.5]), F(&[1], &[0.5])], build, 3e-5);
 }
 
-// A2, A4, A6, A13, A17. NaN, infinities, and other numbers that are easily forgotten.
+// NaN, infinities, and other numbers that are easily forgotten.
 
 /// An op of two operands, by operands and right values.
 fn of_two(what: &str, f: for<'g> fn(&[Tensor<'g>]) -> Vec<Tensor<'g>>, of: &[(f32, f32, f64)]) {
@@ -491,7 +492,7 @@ fn functions_are_right_far_out() {
     function("erf", |x| x.erf(), &odd, 0.0);
 }
 
-// A3. Probabilities of large logits.
+// Probabilities of large logits.
 
 #[test]
 fn large_logits_have_probabilities() {
@@ -541,7 +542,7 @@ fn large_scores_have_probabilities() {
     );
 }
 
-// A5, A16. Sums that drift, and moments of what lies far from zero.
+// Sums that drift, and moments of what lies far from zero.
 
 #[test]
 fn means_do_not_drift() {
@@ -550,7 +551,8 @@ fn means_do_not_drift() {
         &[F(&[20_000_000], &x)],
         |x| vec![x[0].mean_all()],
         |class, y| {
-            assert!(same(y[0][0], f64::from(0.1f32), 1e-6), "{class}: {}", y[0][0]);
+            // 1.9e-6 was seen; 1.7e-4 is what a single f32 sum loses.
+            assert!(same(y[0][0], f64::from(0.1f32), 4e-6), "{class}: {}", y[0][0]);
         },
     );
 }
@@ -621,7 +623,7 @@ fn running_variances_are_not_negative() {
     );
 }
 
-// A1 again: no launch has loops of more passes than a software adapter goes through.
+// No launch has loops of more passes than a software adapter goes through.
 
 /// Passes of an invocation's loops in launches whose loops depend on extents, as far as they grow with these.
 fn passes(launch: &hillshade::engine::Launch) -> Option<u64> {
