@@ -26,7 +26,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         best = y[i];
         at = argmax[i];
     }
-    for (var ky = params.n; ky < params.k; ky++) {
+    for (var ky = select(params.n, 0u, FIRST); ky < params.k; ky++) {
         for (var kx = 0u; kx < params.kernel_width; kx++) {
             let p = place_x(pixel / pixels, pixel % pixels / params.out_width, pixel % params.out_width, ky, kx);
             if p != OUTSIDE {

@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let pixels = params.width * params.height;
     var sum = 0.0;
     if !FIRST { sum = y[i]; }
-    for (var ky = params.n; ky < params.k; ky++) {
+    for (var ky = select(params.n, 0u, FIRST); ky < params.k; ky++) {
         for (var kx = 0u; kx < params.kernel_width; kx++) {
             let p = place_y(pixel / pixels, pixel % pixels / params.width, pixel % params.width, ky, kx);
             if p != OUTSIDE && argmax[p + channel] == i { sum += ct[p + channel]; }

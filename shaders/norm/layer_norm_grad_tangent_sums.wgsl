@@ -3,7 +3,7 @@
 
 #import channels
 
-const BLOCK: u32 = 256;
+const BLOCK: u32 = 0;
 
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> moments: array<vec4f>;

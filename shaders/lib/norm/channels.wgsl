@@ -1,8 +1,8 @@
 // The loop of sums over the rows of arrays [rows, channels], in chunks. A workgroup makes ACROSS neighbouring channels of one
-// chunk, in a fixed order: a lane adds up blocks of rows, and then these, so that errors do not grow with the chunk. The kernel
-// defines its bindings, BLOCK (rows of a block), Acc (its sums), identity, begin (a block, after the sums so far), close (a
-// block), combine and put, Own and own (what a channel's rows share) and add_row. Of stacks each item has chunks of its own,
-// all_chunks() of them, and begins at stack_at; a kernel that takes stacks takes them in pairs too.
+// chunk, in a fixed order. The kernel defines its bindings, BLOCK (rows of a block that is merged with others, or 0), Acc (its
+// sums), identity, begin (a block, after the sums so far), close (a block), combine and put, Own and own (what a channel's rows
+// share) and add_row. Of stacks each item has chunks of its own, all_chunks() of them, and begins at stack_at; a kernel that
+// takes stacks takes them in pairs too.
 
 #import index
 
@@ -42,13 +42,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let shared_by_rows = own(channel);
         let end = min((chunk + 1) * params.chunk, params.rows);
         let step = LANES / ACROSS;
-        for (var first = chunk * params.chunk + row; first < end; first += BLOCK * step) {
-            var part = begin(acc, shared_by_rows);
-            let block_end = min(first + BLOCK * step, end);
-            for (var r = first; r < block_end; r += step) {
-                part = add_row(part, r * params.channels + channel, shared_by_rows);
+        let begin_row = chunk * params.chunk + row;
+        if BLOCK == 0 {
+            for (var r = begin_row; r < end; r += step) {
+                acc = add_row(acc, r * params.channels + channel, shared_by_rows);
             }
-            acc = combine(acc, close(part, shared_by_rows));
+        } else {
+            for (var first = begin_row; first < end; first += BLOCK * step) {
+                var part = begin(acc, shared_by_rows);
+                let block_end = min(first + BLOCK * step, end);
+                for (var r = first; r < block_end; r += step) {
+                    part = add_row(part, r * params.channels + channel, shared_by_rows);
+                }
+                acc = combine(acc, close(part, shared_by_rows));
+            }
         }
     }
     by_lane[lane] = acc;

@@ -5,6 +5,10 @@ use rayon::prelude::*;
 use crate::ops::loss::cross_entropy::{TIMED, check, large, launch, less_largest};
 use crate::{cpu::*, error::*, graph::*, launch::*, tensor::*};
 
+/// The largest logarithm by which probabilities are as good as by the sum itself: rounding takes 2⁻²¹ of them. A larger one
+/// has too few digits.
+const SMALL: f64 = 16.0;
+
 /// The op of [`Tensor::cross_entropy_grad`].
 #[derive(Debug, PartialEq)]
 pub struct CrossEntropyGrad;
@@ -12,25 +16,24 @@ pub struct CrossEntropyGrad;
 impl CrossEntropyGrad {
     fn eval<F: Real>(&self, x: &[Operand<F>], y: &mut [OutMut<F>]) {
         let classes = x[0].shape()[1];
-        let rows = SERIAL.div_ceil(classes);
-        let ct = x[1].indices().par_chunks(rows).zip(x[3].floats().par_chunks(rows));
-        let y = y[0].floats_mut().par_chunks_mut(rows * classes);
-        x[0].floats().par_chunks(rows * classes).zip(ct).zip(y).for_each(|((logits, (labels, ct)), y)| {
-            y.copy_from_slice(logits);
-            y.chunks_mut(classes).for_each(|y| {
-                less_largest(y);
-            });
-            exponentials(y, F::one(), [F::zero(); 2]);
-            for ((y, &label), &ct) in y.chunks_mut(classes).zip(labels).zip(ct) {
-                if label as usize >= classes {
-                    y.fill(F::zero());
-                    continue;
+        let rows = x[0].floats().par_chunks(classes).zip(y[0].floats_mut().par_chunks_mut(classes));
+        rows.enumerate().with_min_len(SERIAL.div_ceil(classes)).for_each(|(i, (z, y))| {
+            let (label, lse, ct) = (x[1].indices()[i] as usize, x[2].floats()[i], x[3].floats()[i]);
+            if label >= classes {
+                return y.fill(F::zero());
+            }
+            if lse.abs() <= F::of(SMALL) {
+                for (y, &z) in y.iter_mut().zip(z) {
+                    *y = ct * (z - lse).exponential();
                 }
-                // By the sum and not by its logarithm, of which large logits leave few digits.
+            } else {
+                y.copy_from_slice(z);
+                less_largest(y);
+                exponentials(y, F::one(), [F::zero(); 2]);
                 let scale = ct / F::of(total(y));
                 y.iter_mut().for_each(|y| *y *= scale);
-                y[label as usize] -= ct;
             }
+            y[label] -= ct;
         });
     }
 }

@@ -16,7 +16,8 @@ impl Argmax {
     }
 }
 
-/// The largest number and where it is first. What is not a number is more than any.
+/// The largest number and where it is first; numbers come in the order of their indices. What is not a number is more than
+/// any.
 impl<F: Real> Fold<F> for Argmax {
     type Part = (F, u32);
     type Whole = (F, u32);
@@ -29,15 +30,17 @@ impl<F: Real> Fold<F> for Argmax {
 
     #[inline(always)]
     fn with(part: (F, u32), x: F, i: usize) -> (F, u32) {
-        Self::join(part, (x, i as u32))
+        let first = part.1 == u32::MAX;
+        let more = (x > part.0) | (x.is_nan() & !part.0.is_nan());
+        if more | first { (x, i as u32) } else { part }
     }
 
     #[inline(always)]
     fn join(a: (F, u32), b: (F, u32)) -> (F, u32) {
         let (none_a, none_b) = (a.0.is_nan(), b.0.is_nan());
-        let more = b.0 > a.0 || (none_b && !none_a);
-        let equal = b.0 == a.0 || (none_b && none_a);
-        if more || (equal && b.1 < a.1) { b } else { a }
+        let more = (b.0 > a.0) | (none_b & !none_a);
+        let equal = (b.0 == a.0) | (none_b & none_a);
+        if more | (equal & (b.1 < a.1)) { b } else { a }
     }
 
     #[inline(always)]
