@@ -78,12 +78,12 @@ impl Prepared {
         for &size in &sizes {
             let reduction = reduced(problem, matrix, options, size, &prefix)?;
             let one = Product::new(reduction.graph.clone(), reduction.values[0], shape, prefix.clone());
-            cold = cold.max(one.bytes(1)?);
+            cold = cold.max(one.bytes(session, 1)?);
             let of_one = if reduction.waits() {
                 bytes(&one.chain(1, "lab/kept")?.1)
             } else {
                 let (before, kept, after) = one.split("lab/kept")?;
-                bytes(&kept) + own_bytes(&before)? + after.bytes(1)?
+                bytes(&kept) + own_bytes(session, &before)? + after.bytes(session, 1)?
             };
             warm += of_one * batches.iter().filter(|b| b.size() == size).count() as u64;
             waits |= reduction.waits();
@@ -124,7 +124,7 @@ impl Prepared {
         p.width = match options.width {
             Some(0) => return Err(argument("width", "1 or more directions at once", 0)),
             Some(width) => width,
-            None => p.widest(memory)?,
+            None => p.widest(session, memory)?,
         };
         if keep && !waits {
             p.whole.clear();
@@ -146,12 +146,12 @@ impl Prepared {
     }
 
     /// The most directions at once that a quarter of the memory holds, up to 16; 8 where the memory is not known.
-    fn widest(&self, memory: Option<u64>) -> Result<usize> {
+    fn widest(&self, session: &Session, memory: Option<u64>) -> Result<usize> {
         let Some(memory) = memory else { return Ok(8) };
         let largest = self.batches.iter().enumerate().max_by_key(|(_, batch)| batch.size());
         let Some((i, batch)) = largest else { return Ok(1) };
         let product = self.kept.get(i).map_or(&self.whole[&batch.size()], |(_, after)| after);
-        let mut one = product.bytes(2)? / 2;
+        let mut one = product.bytes(session, 2)? / 2;
         if self.chained {
             one += bytes(&product.chain(2, "lab/kept")?.1) / 2;
         }

@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use hillshade_engine::{
-    Data, Graph, Named, Node, Plan, Program, Session, Source, Target, Tensor, Type, Var, ops::CrossBatchMean,
-};
+use hillshade_engine::{Data, Graph, Named, Node, Program, Session, Source, Tensor, Type, Var, ops::CrossBatchMean};
 
 use crate::{error::*, layout::*, operator::matrix::*, problem::*};
 
@@ -82,9 +80,9 @@ pub(crate) fn reserve(session: &mut Session, states: &[Named]) -> Result<()> {
     states.iter().try_for_each(|state| session.reserve(&state.name, &state.ty)).map_err(Error::from)
 }
 
-/// Bytes of a graph's plan on the host that are its own.
-pub(crate) fn own_bytes(g: &Graph) -> Result<u64> {
-    let plan = Plan::new(Target::Host, g, &[])?;
+/// Bytes of a graph's plan on this session that are its own.
+pub(crate) fn own_bytes(session: &Session, g: &Graph) -> Result<u64> {
+    let plan = session.plan(g, &[])?;
     Ok(plan.slot_bytes() + bytes(&plan.inputs) + plan.literals.iter().map(|l| 4 * l.len() as u64).sum::<u64>())
 }
 
@@ -187,10 +185,10 @@ impl Reduction {
     }
 
     /// Bytes that the last pass needs, in which most is computed; none where there is none.
-    pub fn bytes(&self) -> Result<u64> {
+    pub fn bytes(&self, session: &Session) -> Result<u64> {
         match self.means.len() {
             0 => Ok(0),
-            passes => own_bytes(&self.pass(passes - 1)),
+            passes => own_bytes(session, &self.pass(passes - 1)),
         }
     }
 }

@@ -42,9 +42,9 @@ impl Product {
     }
 
     /// Bytes that it takes for `k` directions.
-    pub fn bytes(&self, k: usize) -> Result<u64> {
+    pub fn bytes(&self, session: &Session, k: usize) -> Result<u64> {
         let reduction = self.stacked(k)?;
-        Ok(own_bytes(&reduction.last(0, &output(self.n, k)))? + reduction.bytes()?)
+        Ok(own_bytes(session, &reduction.last(0, &output(self.n, k)))? + reduction.bytes(session)?)
     }
 
     /// For a micro-batch that keeps what it needs from pass to pass, in states named `prefix/…`.
